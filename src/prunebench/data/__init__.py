@@ -1,0 +1,1 @@
+"""Data: raw source -> one prepared file per data set -> batches and augmentation on the device."""

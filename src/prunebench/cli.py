@@ -1,0 +1,186 @@
+"""`prunebench VERB`: one verb per rule of the workflow, each usable by hand.
+
+Bad input ends with one line and exit code 2; `prunebench --debug VERB` shows the traceback too. Verbs import what they
+need when they are called: torch takes a second.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunebench import __version__
+from prunebench.errors import InputError
+
+if TYPE_CHECKING:
+    from prunebench.config import Preset, RunSpec
+    from prunebench.training.job import Job
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Spec = Annotated[str, typer.Option(help="The run's spec: JSON, or the path of a spec.json.")]
+Data = Annotated[Path, typer.Option(help="Prepared data set (.safetensors).")]
+Out = Annotated[Path, typer.Option(help="Folder that the results are written into.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Reproducibility benchmarks for neural-network pruning."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def prepare_data(
+    spec: Annotated[str, typer.Option(help="The data set's entry of the preset: JSON, or a path to it.")],
+    out: Annotated[Path, typer.Option(help="Prepared file to write (.safetensors); its manifest lies beside it.")],
+    cache: Annotated[Path, typer.Option(help="Folder that downloads are kept in.")] = Path("data"),
+    raw_data: Annotated[Path | None, typer.Option(help="Folder with the raw files.")] = None,
+) -> None:
+    """Turn a raw data set into one prepared, checksummed array file."""
+    from prunebench.config import Dataset, parse
+    from prunebench.data.prepare import prepare
+
+    wanted = parse(Dataset, _json(spec), "--spec")
+    prepare(
+        wanted.source,
+        raw_data,
+        cache,
+        size=wanted.size,
+        train=wanted.train,
+        validation=wanted.validation,
+        test=wanted.test,
+        split_seed=wanted.split_seed,
+        out=out,
+        manifest=out.with_suffix(".json"),
+    )
+
+
+@app.command()
+def train_chain(spec: Spec, data: Data, out: Out, threads: Threads = 1) -> None:
+    """Train, prune and measure one chain of pruning cycles under one LR schedule."""
+    from prunebench.config import ChainSpec, parse
+    from prunebench.training.chain import run_chain
+
+    run_chain(_job(parse(ChainSpec, _json(spec), "--spec"), data, out, threads), out)
+
+
+@app.command()
+def search_max_lr(
+    spec: Spec,
+    data: Data,
+    out: Out,
+    threads: Threads = 1,
+    start: Annotated[Path | None, typer.Option(help="The previous cycle's winner.safetensors.")] = None,
+) -> None:
+    """Train one portion of the oracle's grid in one pruning cycle."""
+    from prunebench.config import OracleSpec, parse
+    from prunebench.training.oracle import search
+
+    parsed = parse(OracleSpec, _json(spec), "--spec")
+    if (start is None) != (parsed.cycle == 0):
+        raise InputError(f"--start belongs to every cycle but the dense one; this is cycle {parsed.cycle}")
+    search(_job(parsed, data, out, threads), start, out)
+
+
+@app.command()
+def select_max_lr(
+    batches: Annotated[list[Path], typer.Argument(help="Folders of the cycle's portions of the grid.")], out: Out
+) -> None:
+    """Pick the oracle's max_lr of one cycle, by validation accuracy."""
+    from prunebench.training.selection import select
+
+    select(batches, out)
+
+
+@app.command()
+def tabulate_s_cyc(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder of the runs.")], out: Out) -> None:
+    """Write the tables of the S-Cyc study, as CSV and LaTeX, and runs.csv."""
+    from prunebench.report.tables import write_tables
+    from prunebench.studies.s_cyc import tables
+
+    preset = _preset_of(plan)
+    write_tables(tables(preset, runs), out)
+
+
+@app.command()
+def tabulate_runs(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder of the runs.")], out: Out) -> None:
+    """Write runs.csv: every run with its axes, status, cost and provenance."""
+    from prunebench.studies.runs import write_runs
+
+    write_runs(_preset_of(plan), runs, out)
+
+
+@app.command()
+def draw_s_cyc(tables: Annotated[Path, typer.Option(help="Folder of the study's tables.")], out: Out) -> None:
+    """Draw the figures of the S-Cyc study from its tables, as SVG and PNG."""
+    from prunebench.report.s_cyc_figures import draw
+
+    draw(tables, out)
+
+
+@app.command()
+def document_config(
+    schema: Annotated[Path, typer.Option()] = Path("workflow/schemas/config.schema.json"),
+    readme: Annotated[Path, typer.Option()] = Path("config/README.md"),
+) -> None:
+    """Generate the configuration's JSON schema and config/README.md from the models."""
+    from prunebench.config_docs import json_schema, markdown
+    from prunebench.files import write_text
+
+    write_text(schema, json_schema())
+    write_text(readme, markdown())
+
+
+def _job(spec: "RunSpec", data: Path, out: Path, threads: int) -> "Job":
+    import torch
+
+    from prunebench.data.batches import load_prepared
+    from prunebench.training.checkpoint import ResumeFile
+    from prunebench.training.device import pick_device
+    from prunebench.training.job import Job, resume_path
+
+    torch.set_num_threads(threads)
+    # Weights of a pruned, decayed network become denormal numbers, which x86 multiplies many times slower.
+    torch.set_flush_denormal(True)
+    device = pick_device()
+    resume = ResumeFile(resume_path(out), spec.digest())
+    resume.stop_on_signals()
+    return Job(spec, load_prepared(data, device), device, resume, lambda line: print(line, flush=True))
+
+
+def _json(text: str) -> object:
+    import json
+
+    try:
+        return json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{text}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}: {text:.80}") from None
+
+
+def _preset_of(plan: Path) -> "Preset":
+    from prunebench.config import parse_preset
+
+    return parse_preset(_json(str(plan)), str(plan))
+
+
+def main() -> None:
+    """The console command."""
+    try:
+        app()
+    except InputError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"prunebench: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None

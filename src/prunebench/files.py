@@ -1,0 +1,70 @@
+"""Files that are whole or absent: each is written under a temporary name, then renamed into its place."""
+
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from prunebench.errors import InputError
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of `path` when the block ends, and vanishes if the block raises.
+
+    Missing parent folders are made. A reader sees the old content or the new, never a part of it.
+    Raises InputError, naming `path`, when the system refuses (full disk, no permission, path is a folder).
+    """
+    path = Path(path)
+    # Not tempfile: its files are readable by the owner alone, which a shared results folder must not be.
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all. Raises InputError as `atomic_output` does."""
+    with atomic_output(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, obj: object) -> None:
+    """Write `obj` as indented JSON with sorted keys and a final newline: equal objects give equal bytes.
+
+    Raises ValueError for NaN and infinity, which JSON does not have, and TypeError for other types.
+    """
+    write_text(path, json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    r"""Write `rows` as CSV with a header, in the order of `columns`; lines end in \n on every system.
+
+    None and absent keys become empty cells; floats keep every digit. Raises ValueError for a key not in
+    `columns`.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

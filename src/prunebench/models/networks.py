@@ -1,0 +1,219 @@
+"""The networks: a CIFAR-style ResNet, a VGG with batch norm, and a multi-layer perceptron.
+
+All take (N, C, H, W) float images, contiguous or channels_last, and return (N, classes) logits. In each,
+modules are registered in the order in which forward calls them; pruning and the per-layer tables rely on it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prunebench.errors import InputError, nearest
+from prunebench.models.initial import initialise_
+from prunebench.models.names import ACTIVATIONS, DEFAULT_DEPTH, MAX_WIDTH, VGG_DEPTHS
+
+# Not in place, though that is 3 % faster on one core: hooks that keep pre-activations, for the S-Cyc paper's
+# figure of hidden representations, would find them overwritten.
+_ACTIVATION: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+}
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+class _ZeroPadShortcut(nn.Module):
+    """He et al.'s option A: every second pixel, new channels zero (half before, half after the old ones)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        new = out_channels - in_channels
+        self.stride = stride
+        self.pad = (0, 0, 0, 0, new // 2, new - new // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A 1x1 mean with a stride takes every second pixel exactly. Slicing does too, but its gradient comes
+        # back contiguous and slows the ReLU before it 30-fold in a channels_last network (measured on a CPU).
+        return F.pad(F.avg_pool2d(x, 1, self.stride), self.pad)
+
+
+class _BasicBlock(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.act1 = activation()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        same = stride == 1 and in_channels == out_channels
+        self.shortcut = nn.Identity() if same else _ZeroPadShortcut(in_channels, out_channels, stride)
+        self.act2 = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
+        return self.act2(out + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """ResNet of depth 6n+2 for small images, n basic blocks at each of three widths (He et al. 2016, 4.2).
+
+    Widths 16, 32, 64 times the factor `width`; shortcuts are option A, zero padding without parameters, as
+    the authors used on CIFAR-10, so every convolution lies on the main path. Any image size. `stem_stride` is
+    the first convolution's; 2 makes training about 2 times cheaper, which small presets need ([ours]).
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        in_channels: int,
+        image_size: int,
+        activation: str,
+        width: float,
+        depth: int,
+        stem_stride: int = 1,
+    ) -> None:
+        super().__init__()
+        if depth < 8 or depth % 6 != 2:
+            raise InputError(f"depth {depth} of 'resnet': must be 6n+2, such as 8, 20, 32, 44, 56 or 110")
+        self.activation = activation
+        act = _ACTIVATION[activation]
+        channels = _scaled(16, width)
+        self.conv = nn.Conv2d(in_channels, channels, 3, stem_stride, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.act = act()
+        blocks = []
+        for stage in range(3):
+            for block in range((depth - 2) // 6):
+                wider = _scaled(16 * 2**stage, width)
+                blocks.append(_BasicBlock(channels, wider, 2 if stage > 0 and block == 0 else 1, act))
+                channels = wider
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.blocks(self.act(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+_VGG_CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+
+
+class VGG(nn.Module):
+    """VGG with batch norm for small images: configurations A, B, D, E of Simonyan and Zisserman (2015).
+
+    Widths 64, 128, 256, 512, 512 times the factor `width`. One linear layer after a global mean replaces the
+    three fully connected ones, as usual on CIFAR, so `depth` counts the ImageNet original's layers. Each
+    stage ends with a 2x2 max-pool unless the map is 1x1 already: all five pools from 32x32 on, three at 8x8.
+    """
+
+    def __init__(
+        self, *, classes: int, in_channels: int, image_size: int, activation: str, width: float, depth: int
+    ) -> None:
+        super().__init__()
+        if depth not in VGG_DEPTHS:
+            raise InputError(f"depth {depth} of 'vgg': allowed: {', '.join(map(str, VGG_DEPTHS))}")
+        self.activation = activation
+        layers: list[nn.Module] = []
+        size, channels = image_size, in_channels
+        for stage, convolutions in enumerate(_VGG_CONVOLUTIONS[depth]):
+            for _ in range(convolutions):
+                wider = _scaled(64 * 2 ** min(stage, 3), width)
+                layers += [nn.Conv2d(channels, wider, 3, padding=1, bias=False), nn.BatchNorm2d(wider)]
+                layers.append(_ACTIVATION[activation]())
+                channels = wider
+            if size >= 2:
+                layers.append(nn.MaxPool2d(2))
+                size //= 2
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+class MLP(nn.Module):
+    """Fully connected: `depth` hidden layers of 256 units times the factor `width`, with biases, without BN.
+
+    Three hidden layers of 256 are the network of the S-Cyc paper's gradient figure (papers.md A.6, from
+    memory).
+    """
+
+    def __init__(
+        self, *, classes: int, in_channels: int, image_size: int, activation: str, width: float, depth: int
+    ) -> None:
+        super().__init__()
+        if depth < 1:
+            raise InputError(f"depth {depth} of 'mlp': must be 1 hidden layer or more")
+        self.activation = activation
+        features = in_channels * image_size**2
+        hidden = _scaled(256, width)
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Linear(features, hidden), _ACTIVATION[activation]()]
+            features = hidden
+        self.hidden = nn.Sequential(*layers)
+        self.classifier = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.hidden(x.flatten(1)))
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "resnet": CifarResNet, "vgg": VGG}
+"""Kind -> constructor with the keywords of `build` other than `seed`. A new network is one entry here, in
+`names.KINDS` and in `names.DEFAULT_DEPTH`."""
+
+
+def build(
+    kind: str,
+    *,
+    classes: int,
+    in_channels: int,
+    image_size: int,
+    activation: str = "relu",
+    width: float | None = None,
+    depth: int | None = None,
+    stem_stride: int = 1,
+    seed: int | None,
+) -> nn.Module:
+    """The network `kind` on the CPU, in train mode, for (N, in_channels, image_size, image_size) images.
+
+    `width` in (0, 10], None for 1, is a factor of the standard width (resnet 16, 32, 64; vgg 64 to 512; mlp
+    256), rounded to whole channels, at least 1. `depth` is 6n+2 (resnet), 11, 13, 16 or 19 (vgg), or
+    hidden layers (mlp); None for `names.DEFAULT_DEPTH`. `stem_stride`, 1 or 2, is for resnet alone. `seed` fixes the weights (`initialise_`); with None
+    they are arbitrary, for a caller that loads others. The global RNG is left as it was.
+    Raises InputError for an unknown kind, activation or depth and for a number out of range.
+    """
+    if kind not in NETWORKS:
+        raise InputError(f"unknown network '{kind}': {nearest(kind, NETWORKS)}")
+    if activation not in _ACTIVATION:
+        raise InputError(f"unknown activation '{activation}': {nearest(activation, ACTIVATIONS)}")
+    for name, count in (("classes", classes), ("in_channels", in_channels), ("image_size", image_size)):
+        if count < 1:
+            raise InputError(f"{name} {count} of '{kind}': must be 1 or more")
+    factor = 1.0 if width is None else float(width)
+    if not 0 < factor <= MAX_WIDTH:
+        wanted = f"a factor of the standard width in (0, {MAX_WIDTH:g}]"
+        raise InputError(f"width {width} of '{kind}': must be {wanted}, not a number of channels")
+    if stem_stride not in (1, 2) or (kind != "resnet" and stem_stride != 1):
+        raise InputError(f"stem_stride {stem_stride} of '{kind}': must be 1, or 2 for 'resnet'")
+    stem = {"stem_stride": stem_stride} if kind == "resnet" else {}
+    with torch.random.fork_rng(devices=[]):
+        model = NETWORKS[kind](
+            classes=classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            activation=activation,
+            width=factor,
+            depth=DEFAULT_DEPTH[kind] if depth is None else depth,
+            **stem,
+        )
+    if seed is not None:
+        initialise_(model, seed)
+    return model

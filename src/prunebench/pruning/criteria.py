@@ -1,0 +1,231 @@
+"""Pruning criteria: one score per weight, higher is kept.
+
+A criterion is a function from `ScoreInputs` to `dict[str, Tensor]` (parameter name -> scores of the weight's
+shape) and the scope in which its scores are ranked; how many weights survive is a separate choice
+(`masks.keep_top`). Scores of dead weights are never read. To add one:
+
+    from prunebench.pruning import register
+
+    @register("global_cubed", scope="global")
+    def cubed(inputs):
+        '''|w|^3'''
+        return {name: w.abs() ** 3 for name, w in inputs.weights.items()}
+
+Importing this module does not import torch, so that a name can be checked where no tensor is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prunebench.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scores = dict[str, "Tensor"]
+ScoreFunction = Callable[["ScoreInputs"], Scores]
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    """What a criterion may look at. All dicts have the same names in the same order, and tensors of the same
+    shapes.
+
+    weights: the weights at the end of the cycle, w_T.
+    masks: bool, True = alive.
+    gradients: dL/dw on a batch that the caller states, or None.
+    previous_weights: the weights one epoch earlier, w_(T-1), or None.
+    seed, cycle: what random criteria draw from, and nothing else.
+    """
+
+    weights: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor] | None = None
+    previous_weights: Mapping[str, Tensor] | None = None
+    seed: int = 0
+    cycle: int = 0
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A named score with the scope in which it is ranked and the inputs that it needs."""
+
+    name: str
+    score: ScoreFunction = field(repr=False)
+    scope: str = "global"
+    needs_gradients: bool = False
+    needs_previous_weights: bool = False
+    doc: str = ""
+
+    def scores(self, inputs: ScoreInputs) -> Scores:
+        """The score of each weight; InputError if an input that the criterion needs is missing."""
+        needed = {
+            "masks": inputs.masks,
+            **({"gradients": inputs.gradients} if self.needs_gradients else {}),
+            **({"previous_weights": inputs.previous_weights} if self.needs_previous_weights else {}),
+        }
+        for key, given in needed.items():
+            if given is None:
+                raise InputError(f"criterion '{self.name}' needs {key}")
+            for name in inputs.weights:
+                if name not in given:
+                    raise InputError(f"criterion '{self.name}': {key} lack '{name}'")
+        import torch
+
+        with torch.no_grad():
+            return self.score(inputs)
+
+    def prune(self, inputs: ScoreInputs, density: float | Mapping[str, float]) -> dict[str, Tensor]:
+        """New masks with this density: `masks.keep_top` on this criterion's scores in its scope."""
+        from prunebench.pruning.masks import keep_top
+
+        return keep_top(self.scores(inputs), inputs.masks, density, self.scope)
+
+
+CRITERIA: dict[str, Criterion] = {}
+"""Criteria by name; `register` adds to it."""
+
+
+def register(
+    name: str, scope: str = "global", needs_gradients: bool = False, needs_previous_weights: bool = False
+) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Decorator that puts a score function into CRITERIA. The first line of its docstring describes it.
+
+    InputError if the name is taken or the scope is not "global" or "layer".
+    """
+    if name in CRITERIA:
+        raise InputError(f"criterion '{name}' exists already: choose another name")
+    if scope not in ("global", "layer"):
+        raise InputError(f"criterion '{name}': unknown scope '{scope}': {nearest(scope, ('global', 'layer'))}")
+
+    def add(score: ScoreFunction) -> ScoreFunction:
+        doc = (score.__doc__ or "").strip().split("\n")[0]
+        CRITERIA[name] = Criterion(name, score, scope, needs_gradients, needs_previous_weights, doc)
+        return score
+
+    return add
+
+
+def get_criterion(name: str) -> Criterion:
+    """The criterion of that name; InputError with the nearest name if there is none."""
+    if name not in CRITERIA:
+        raise InputError(f"unknown criterion '{name}': {nearest(str(name), CRITERIA)}")
+    return CRITERIA[name]
+
+
+@register("layer_magnitude", scope="layer")
+@register("global_magnitude")
+def magnitude(inputs: ScoreInputs) -> Scores:
+    """|w|"""
+    return {name: w.abs() for name, w in inputs.weights.items()}
+
+
+@register("layer_gradient", scope="layer", needs_gradients=True)
+@register("global_gradient", needs_gradients=True)
+def gradient(inputs: ScoreInputs) -> Scores:
+    """|dL/dw|"""
+    assert inputs.gradients is not None
+    return {name: inputs.gradients[name].abs() for name in inputs.weights}
+
+
+@register("layer_weight_gradient", scope="layer", needs_gradients=True)
+@register("global_weight_gradient", needs_gradients=True)
+def weight_gradient(inputs: ScoreInputs) -> Scores:
+    """|w * dL/dw|, the first-order change of the loss if the weight is removed"""
+    assert inputs.gradients is not None
+    return {name: (w * inputs.gradients[name]).abs() for name, w in inputs.weights.items()}
+
+
+@register("global_weight_change", needs_previous_weights=True)
+def weight_change(inputs: ScoreInputs) -> Scores:
+    """|w_T - w_(T-1)| over the last epoch: SILO's "global gradient" of ResNet-20 [authors' code]"""
+    assert inputs.previous_weights is not None
+    return {name: (w - inputs.previous_weights[name]).abs() for name, w in inputs.weights.items()}
+
+
+@register("layer_weight_times_change", scope="layer", needs_previous_weights=True)
+def weight_times_change(inputs: ScoreInputs) -> Scores:
+    """|w_T - w_(T-1)| * |w_T| over the last epoch: SILO's "layerwise gradient" of VGG-19 [authors' code]"""
+    return {name: change * inputs.weights[name].abs() for name, change in weight_change(inputs).items()}
+
+
+@register("lamp")
+def lamp(inputs: ScoreInputs) -> Scores:
+    """LAMP: w^2 over the sum of w^2 of the layer's survivors that are no smaller (Lee et al. 2021)
+
+    Equal magnitudes in a layer are ordered by index, the lower one as if it were larger. In float64, because
+    float32 sums over a large layer make ties. The largest survivor of each layer has score 1, so layers
+    are not emptied while as many weights as layers remain. An all-zero layer scores 0.
+    """
+    scores: Scores = {}
+    for name, w in inputs.weights.items():
+        # on the CPU, because a cumulative sum on a GPU is not reproducible to the bit
+        mask = inputs.masks[name].cpu().contiguous().reshape(-1)
+        magnitudes = w.cpu().contiguous().reshape(-1)[mask].abs()
+        squares = magnitudes.double().square()
+        # by magnitude, not by square: squares of float64 weights can underflow to ties
+        order = magnitudes.sort(descending=True, stable=True).indices
+        ranked = squares[order]
+        sums = ranked.cumsum(0)
+        survivors = squares.new_empty(squares.shape)
+        survivors[order] = (ranked / sums).where(sums != 0, squares.new_zeros(()))
+        flat = squares.new_zeros(mask.shape)
+        flat[mask] = survivors
+        scores[name] = flat.reshape(w.shape).to(w.device)
+    return scores
+
+
+@register("lookahead", scope="layer")
+def lookahead(inputs: ScoreInputs) -> Scores:
+    """Lookahead: |w| times the norms of its connections in both neighbour layers (Park et al. 2020)
+
+    For a weight from channel j to channel k: |w| * ||W_prev[j]||_F * ||W_next[:, k]||_F, with dead weights as
+    zeros. Neighbours are the consecutive layers (weights of two or more dimensions) in registration order
+    whose channel counts match; a linear layer also follows a convolution if its inputs are a multiple of the
+    channels (flattened feature maps). Where they do not match - the ends of the network, grouped
+    convolutions, the shortcuts of residual networks - the factor is 1. That is exact for plain chains and an
+    approximation for residual networks, where a shortcut also feeds a layer; the paper's correction for batch
+    normalisation is left out. Scores are comparable within a layer only.
+    """
+    alive = {name: w.where(inputs.masks[name], w.new_zeros(())) for name, w in inputs.weights.items()}
+    layers = [name for name, w in alive.items() if w.dim() >= 2]
+    scores: Scores = {name: w.abs() for name, w in alive.items()}
+    for before, after in itertools.pairwise(layers):
+        first, second = alive[before], alive[after]
+        channels, inputs_of_second = first.shape[0], second.shape[1]
+        flattened = first.dim() > 2 and second.dim() == 2 and inputs_of_second % channels == 0
+        if inputs_of_second != channels and not flattened:
+            continue
+        repeats = inputs_of_second // channels
+        produced = first.double().flatten(1).norm(dim=1)
+        consumed = second.double().transpose(0, 1).reshape(channels, -1).norm(dim=1)
+        scores[after] = scores[after] * _along(produced.repeat_interleave(repeats), second, 1)
+        scores[before] = scores[before] * _along(consumed, first, 0)
+    return scores
+
+
+def _along(factors: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """`factors` shaped so that they multiply `weight` along `dim`."""
+    shape = [1] * weight.dim()
+    shape[dim] = -1
+    return factors.to(weight.dtype).reshape(shape)
+
+
+@register("layer_random", scope="layer")
+@register("random")
+def random(inputs: ScoreInputs) -> Scores:
+    """Uniform in [0, 1): a pure function of seed and cycle, the same on every device"""
+    import torch
+
+    from prunebench.seeding import generator
+
+    draw = generator(inputs.seed, inputs.cycle, "random-scores")
+    # float64 makes ties, which fall to the lower index, practically impossible
+    return {
+        name: torch.rand(w.shape, generator=draw, dtype=torch.float64).to(w.device)
+        for name, w in inputs.weights.items()
+    }

@@ -1,0 +1,225 @@
+"""Masks: which weights of a network are alive, exact counts of survivors, and their application.
+
+A mask set is `dict[str, torch.Tensor]`: parameter name -> bool tensor of the parameter's shape, True = alive.
+The order of its layers is the order in which the network's modules are registered, and it decides ties.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from prunebench.errors import InputError, nearest
+
+Masks = dict[str, Tensor]
+
+
+def prunable_parameters(model: nn.Module, include_norm: bool = False) -> dict[str, nn.Parameter]:
+    """The weights that may be pruned, in module order: of convolutions, linear layers and attention
+    projections.
+
+    include_norm: also the weights of normalisation layers (batch, instance, group, layer), which the authors
+    of SILO prune along with the rest [authors' code]. Biases never. A weight that several modules share
+    appears once. Raises InputError if the model has no such weight.
+    """
+    found: dict[str, nn.Parameter] = {}
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for key in _weight_names(module, include_norm):
+            weight = module._parameters.get(key)
+            if weight is not None and id(weight) not in seen:
+                seen.add(id(weight))
+                found[f"{prefix}.{key}" if prefix else key] = weight
+    if not found:
+        raise InputError(f"{type(model).__name__} has no convolution or linear weight to prune")
+    return found
+
+
+def _weight_names(module: nn.Module, include_norm: bool) -> tuple[str, ...]:
+    if isinstance(module, _ConvNd | nn.Linear):
+        return ("weight",)
+    if isinstance(module, nn.MultiheadAttention):
+        return ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+    if include_norm and isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+        return ("weight",)
+    return ()
+
+
+def full_masks(params: Mapping[str, Tensor]) -> Masks:
+    """Masks of the parameters' shapes and devices in which every weight is alive."""
+    return {name: torch.ones_like(p, dtype=torch.bool) for name, p in params.items()}
+
+
+def alive(masks: Mapping[str, Tensor]) -> int:
+    """How many weights are alive."""
+    return sum(int(mask.count_nonzero()) for mask in masks.values())
+
+
+def density(masks: Mapping[str, Tensor]) -> float:
+    """Share of the prunable weights that are alive, in [0, 1]."""
+    return alive(masks) / _total(masks)
+
+
+def sparsity(masks: Mapping[str, Tensor]) -> float:
+    """Share of the prunable weights that are pruned, in [0, 1]."""
+    total = _total(masks)
+    return (total - alive(masks)) / total
+
+
+def layer_densities(masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """Per layer, the share of its weights that are alive, in [0, 1]."""
+    return {name: density({name: mask}) for name, mask in masks.items()}
+
+
+def density_after(rate: float, cycles: int) -> float:
+    """Density after `cycles` prunes that each take the share `rate`, in [0, 1), of the rest."""
+    if not 0 <= rate < 1:
+        raise InputError(f"prune rate is {rate}; allowed: >= 0 and < 1")
+    if cycles < 0:
+        raise InputError(f"number of cycles is {cycles}; allowed: >= 0")
+    return float((1 - rate) ** cycles)
+
+
+def survivors(total: int, share: float) -> int:
+    """How many of `total` weights a density of `share` keeps: the nearest integer, halves rounded up."""
+    return math.floor(total * share + 0.5)
+
+
+@torch.no_grad()
+def apply_masks_(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    """Sets the pruned weights to zero in place, also those that are NaN. Parameters without a mask are left
+    alone.
+
+    Raises InputError if a mask has no parameter or another shape than its parameter.
+    """
+    for name, mask in masks.items():
+        if name not in params:
+            raise InputError(f"mask '{name}' has no parameter: {nearest(name, params)}")
+        if params[name].shape != mask.shape:
+            raise InputError(f"mask '{name}' has shape {tuple(mask.shape)}, its parameter {tuple(params[name].shape)}")
+        params[name].masked_fill_(~mask, 0)
+
+
+@torch.no_grad()
+def keep_top(
+    scores: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    density: float | Mapping[str, float],
+    scope: str = "global",
+) -> Masks:
+    """New masks in which the alive weights with the highest scores survive.
+
+    scores: one number per weight, in the shapes of the masks; higher is kept. Those of dead weights are never
+    read.
+    density: share in [0, 1] of *all* prunable weights, dead ones included, that is alive afterwards; a dict
+        gives each layer its own share and implies scope "layer".
+    scope: "global" ranks all layers together and keeps exactly `survivors(all weights, density)`; "layer"
+        ranks each layer by itself and keeps exactly `survivors(its weights, density)`. Either can empty a
+        layer.
+
+    Masks are monotone: a dead weight stays dead. Among equal scores the lower index survives, in the order of
+    `masks` and then in flat (row-major) order, so equal weights are never over- or under-pruned. Nothing is
+    changed in place.
+
+    Raises InputError if more weights are asked for than are alive, if an alive weight's score is NaN, or if
+    names, shapes, density or scope are not as above.
+    """
+    _check_scores(scores, masks)
+    if isinstance(density, Mapping):
+        _same_names("densities", density, masks)
+        shares = {name: _share(density[name], f"density of '{name}'") for name in masks}
+    else:
+        share = _share(density, "density")
+        if scope == "global":
+            return _keep(scores, masks, survivors(_total(masks), share), "the network")
+        if scope != "layer":
+            raise InputError(f"unknown scope '{scope}': {nearest(str(scope), ('global', 'layer'))}")
+        shares = dict.fromkeys(masks, share)
+    kept: Masks = {}
+    for name, mask in masks.items():
+        count = survivors(mask.numel(), shares[name])
+        kept |= _keep({name: scores[name]}, {name: mask}, count, f"'{name}'")
+    return kept
+
+
+def _keep(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], count: int, where: str) -> Masks:
+    """The `count` alive weights with the highest scores over all the given layers."""
+    candidates = torch.cat([_candidates(name, scores[name], mask) for name, mask in masks.items()])
+    total = candidates.numel()
+    if count > total:
+        raise InputError(f"{count} weights of {where} were to be kept but only {total} are alive")
+    if count == total:
+        return {name: mask.clone() for name, mask in masks.items()}
+    if count == 0:
+        return {name: torch.zeros_like(mask) for name, mask in masks.items()}
+    # partition in linear time, no sort; torch.quantile refuses more than 2^24 elements
+    threshold = torch.from_numpy(np.partition(candidates.numpy(), total - count)[[total - count]])
+    chosen = candidates > threshold
+    tied = (candidates == threshold).nonzero().squeeze(1)
+    chosen[tied[: count - int(chosen.count_nonzero())]] = True
+    kept: Masks = {}
+    start = 0
+    for name, mask in masks.items():
+        size = int(mask.count_nonzero())
+        part = chosen[start : start + size].to(mask.device)
+        kept[name] = part.clone().reshape(mask.shape) if size == mask.numel() else _scatter(mask, part)
+        start += size
+    return kept
+
+
+def _candidates(name: str, scores: Tensor, mask: Tensor) -> Tensor:
+    """The scores of the alive weights, in flat order, on the CPU."""
+    # a channels_last tensor is contiguous in another order, and indices must not depend on the memory format
+    flat = scores.detach().contiguous().reshape(-1)
+    if not bool(mask.all()):
+        flat = flat[mask.contiguous().reshape(-1)]
+    if bool(flat.isnan().any()):
+        raise InputError(f"the scores of '{name}' contain NaN: has the network diverged?")
+    # ranked on the CPU whatever the device: the same masks everywhere, and numpy knows no bfloat16
+    return (flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat).cpu()
+
+
+def _scatter(mask: Tensor, chosen: Tensor) -> Tensor:
+    flat = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
+    flat[mask.contiguous().reshape(-1)] = chosen
+    return flat.reshape(mask.shape)
+
+
+def _share(value: float, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"{what} is {value!r}; allowed: a number >= 0 and <= 1")
+    return value
+
+
+def _check_scores(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    if not masks:
+        raise InputError("there are no masks: nothing to prune")
+    _same_names("scores", scores, masks)
+    for name, mask in masks.items():
+        if mask.dtype != torch.bool:
+            raise InputError(f"mask '{name}' has type {mask.dtype}; allowed: torch.bool")
+        if scores[name].shape != mask.shape:
+            raise InputError(
+                f"the scores of '{name}' have shape {tuple(scores[name].shape)}, its mask {tuple(mask.shape)}"
+            )
+
+
+def _same_names(what: str, given: Iterable[str], masks: Iterable[str]) -> None:
+    given, masks = list(given), list(masks)
+    for name in given:
+        if name not in masks:
+            raise InputError(f"the {what} name '{name}', which has no mask: {nearest(name, masks)}")
+    for name in masks:
+        if name not in given:
+            raise InputError(f"the {what} lack '{name}'")
+
+
+def _total(masks: Mapping[str, Tensor]) -> int:
+    total = sum(mask.numel() for mask in masks.values())
+    if not total:
+        raise InputError("there are no masks: nothing to prune")
+    return total

@@ -1,0 +1,78 @@
+"""Reads the tables that runs wrote, and lists every run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from prunebench.config import ChainSpec, OracleSpec, Preset, RunSpec
+from prunebench.errors import InputError
+from prunebench.files import write_csv
+
+AXES = ["study", "task", "criterion", "schedule", "seed"]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A run's CSV; raises InputError, naming the file, where it is missing or no CSV."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
+def read_chains(chains: Sequence[ChainSpec], runs: Path, table: str) -> pd.DataFrame:
+    """One table of all chains, stacked, with the axes as its first columns."""
+    parts = []
+    for spec in chains:
+        part = read_table(runs / spec.folder / f"{table}.csv")
+        axes = [spec.study, spec.task, spec.criterion, spec.schedule_name, spec.seed]
+        for position, (name, value) in enumerate(zip(AXES, axes, strict=True)):
+            part.insert(position, name, value)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_oracle(jobs: Sequence[OracleSpec], runs: Path) -> pd.DataFrame:
+    """Every candidate of the oracle with its seed and whether it was selected."""
+    folders = {(Path(job.folder).parent, job.seed): None for job in jobs}
+    parts = [read_table(runs / folder / "selection.csv").assign(seed=seed) for folder, seed in folders]
+    return pd.concat(parts, ignore_index=True)
+
+
+def write_runs(preset: Preset, runs: Path, out: Path) -> None:
+    """runs.csv: one line per training job with its axes, status, result, cost and provenance."""
+    rows = []
+    specs: list[RunSpec] = [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()]
+    for spec in specs:
+        folder = runs / spec.folder
+        if isinstance(spec, ChainSpec):
+            cycles, cost = read_table(folder / "cycles.csv"), read_table(folder / "cost.csv")
+            schedule, last = spec.schedule_name, cycles.iloc[-1]
+        else:
+            cycles = cost = read_table(folder / "candidates.csv")
+            schedule, last = "oracle", cycles.loc[cycles["validation_accuracy"].idxmax()]
+        rows.append(
+            {
+                "study": spec.study,
+                "task": spec.task,
+                "criterion": spec.criterion,
+                "schedule": schedule,
+                "seed": spec.seed,
+                "cycle": last["cycle"],
+                "sparsity": last["sparsity"],
+                "status": "diverged" if (cycles["status"] == "diverged").any() else "trained",
+                "validation_accuracy": last["validation_accuracy"],
+                "test_accuracy": last["test_accuracy"],
+                "steps": cost["steps"].sum(),
+                "images": cost["images"].sum(),
+                "flops": cost["flops"].sum(),
+                "flops_sparse": cost["flops_sparse"].sum(),
+                "seconds": cost["seconds"].sum(),
+                "peak_memory_mb": cost["peak_memory_mb"].max(),
+                "spec_sha256": spec.digest(),
+                **json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+                "folder": spec.folder,
+            }
+        )
+    write_csv(out, rows, list(rows[0]))

@@ -1,0 +1,310 @@
+"""The S-Cyc study's tables, made of what its runs wrote and of nothing else (papers.md part A)."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prunebench.config import Preset
+from prunebench.stats import summarise
+from prunebench.studies.runs import read_chains, read_oracle
+
+CELL = ["task", "criterion", "cycle"]
+"""What accuracies are compared within."""
+
+
+def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
+    """Every table of the study by name."""
+    chains = preset.s_cyc_chains()
+    cycles = read_chains(chains, runs, "cycles")
+    cost = read_chains(chains, runs, "cost")
+    measured = [spec for spec in chains if spec.gradients is not None]
+    made: dict[str, pd.DataFrame] = {"s_cyc_lr_schedules": lr_schedules(preset)}
+    candidates = pd.DataFrame()
+    if preset.s_cyc.oracle:
+        candidates = read_oracle(preset.s_cyc_oracle_jobs(), runs)
+        oracle = _as_chain(preset, candidates[candidates["selected"] == 1])
+        cycles = pd.concat([cycles, oracle], ignore_index=True)
+        cost = pd.concat([cost, _as_chain(preset, candidates)], ignore_index=True)
+        made["s_cyc_oracle_grid"] = oracle_grid(preset, candidates)
+    compared = _in_accuracy_grids(preset, cycles)
+    made["s_cyc_accuracy"] = accuracy(preset, compared)
+    made["s_cyc_cost"] = costs(preset, _in_accuracy_grids(preset, cost))
+    if preset.s_cyc.oracle:
+        made["s_cyc_oracle"] = oracle_summary(preset, made["s_cyc_oracle_grid"], compared)
+    if measured:
+        gradients = read_chains(measured, runs, "gradients")
+        made["s_cyc_gradients"] = gradient_spread(preset, gradients)
+        made["s_cyc_gradient_histograms"] = gradient_histograms(read_chains(measured, runs, "gradient_histograms"))
+    return made
+
+
+def _as_chain(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
+    oracle = preset.s_cyc.oracle
+    assert oracle is not None
+    return candidates.assign(study="s_cyc", task=oracle.task, criterion=oracle.criterion, schedule="oracle")
+
+
+def _in_accuracy_grids(preset: Preset, runs: pd.DataFrame) -> pd.DataFrame:
+    """Only the runs of the accuracy comparison: others were trained to measure their gradients."""
+    cells = {(t, c, s) for g in preset.s_cyc.accuracy for t in g.tasks for c in g.criteria for s in g.schedules}
+    wanted = [row.schedule == "oracle" or (row.task, row.criterion, row.schedule) in cells for row in runs.itertuples()]
+    return runs[wanted]
+
+
+def _role(preset: Preset, schedule: str) -> str:
+    return "oracle" if schedule == "oracle" else preset.schedules[schedule].role
+
+
+def accuracy(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy by task, criterion, schedule and sparsity; each schedule also against the best benchmark.
+
+    `best` marks the highest mean test accuracy of a cell. `best_benchmark` is the benchmark with the highest mean
+    *validation* accuracy of the cell; `difference` is the mean of the seeds' paired differences of test accuracy to
+    it, with its 95 % t interval.
+    """
+    roles = {name: _role(preset, name) for name in cycles["schedule"].unique()}
+    rows = []
+    for (task, criterion, cycle), cell in cycles.groupby(CELL, sort=False):
+        test = cell.pivot(index="seed", columns="schedule", values="test_accuracy")
+        validation = cell.groupby("schedule")["validation_accuracy"].mean()
+        benchmarks = [name for name in validation.index if roles[name] == "benchmark"]
+        reference = validation[benchmarks].idxmax() if benchmarks else None
+        best = test.mean().idxmax()
+        for schedule, group in cell.groupby("schedule", sort=False):
+            score = summarise(group["test_accuracy"].tolist())
+            gap = summarise((test[schedule] - test[reference]).tolist() if reference else [])
+            rows.append(
+                {
+                    "task": task,
+                    "criterion": criterion,
+                    "schedule": schedule,
+                    "role": roles[str(schedule)],
+                    "cycle": cycle,
+                    "sparsity": group["sparsity"].mean(),
+                    "n": score.n,
+                    "diverged": int((group["status"] == "diverged").sum()),
+                    "test_accuracy": score.mean,
+                    "std": score.std,
+                    "ci_low": score.low,
+                    "ci_high": score.high,
+                    "best": schedule == best,
+                    "validation_accuracy": group["validation_accuracy"].mean(),
+                    "best_benchmark": reference,
+                    "difference": gap.mean,
+                    "difference_low": gap.low,
+                    "difference_high": gap.high,
+                }
+            )
+    frame = pd.DataFrame(rows).sort_values(["task", "criterion"], kind="stable", ignore_index=True)
+    return frame.assign(scale=preset.scale)
+
+
+def costs(preset: Preset, cost: pd.DataFrame) -> pd.DataFrame:
+    """What a whole chain costs, by schedule; the oracle's is that of all its candidates.
+
+    `seconds` is wall time with evaluations, `flops_sparse` is theoretical (no hardware here skips zeros), `ratio` columns
+    compare with the `cyclical` schedule of the same task and criterion, seed by seed.
+    """
+    sums = {"steps": "sum", "images": "sum", "flops": "sum", "flops_sparse": "sum", "seconds": "sum"}
+    keys = ["task", "criterion", "schedule", "seed"]
+    chains = cost.groupby(keys, sort=False).agg(sums | {"peak_memory_mb": "max"}).reset_index()
+    rows = []
+    for (task, criterion), cell in chains.groupby(["task", "criterion"], sort=False):
+        reference = cell[cell["schedule"] == "cyclical"].set_index("seed")
+        for schedule, group in cell.groupby("schedule", sort=False):
+            by_seed = group.set_index("seed")
+            time = summarise(by_seed["seconds"].tolist())
+            ratios = summarise((by_seed["seconds"] / reference["seconds"]).dropna().tolist())
+            rows.append(
+                {
+                    "task": task,
+                    "criterion": criterion,
+                    "schedule": schedule,
+                    "role": _role(preset, str(schedule)),
+                    "n": time.n,
+                    "steps": by_seed["steps"].mean(),
+                    "images": by_seed["images"].mean(),
+                    "flops": by_seed["flops"].mean(),
+                    "flops_sparse": by_seed["flops_sparse"].mean(),
+                    "seconds": time.mean,
+                    "seconds_std": time.std,
+                    "peak_memory_mb": by_seed["peak_memory_mb"].max(),
+                    "steps_ratio": (by_seed["steps"] / reference["steps"]).mean(),
+                    "seconds_ratio": ratios.mean,
+                    "seconds_ratio_low": ratios.low,
+                    "seconds_ratio_high": ratios.high,
+                }
+            )
+    return pd.DataFrame(rows).assign(scale=preset.scale)
+
+
+def oracle_grid(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every max_lr in every cycle; `near_best` marks the interval of near-best max_lr.
+
+    A max_lr is near-best where its mean validation accuracy is within max(tolerance, one standard error of the best's
+    mean) of the best mean (papers.md A.5).
+    """
+    oracle = preset.s_cyc.oracle
+    assert oracle is not None
+    rows = []
+    for cycle, at_cycle in candidates.groupby("cycle"):
+        scores = {lr: summarise(group["validation_accuracy"].tolist()) for lr, group in at_cycle.groupby("max_lr")}
+        best = max(scores.values(), key=lambda score: score.mean)
+        error = 0.0 if math.isnan(best.std) else best.std / math.sqrt(best.n)
+        for lr, group in at_cycle.groupby("max_lr"):
+            score, test = scores[lr], summarise(group["test_accuracy"].tolist())
+            rows.append(
+                {
+                    "task": oracle.task,
+                    "criterion": oracle.criterion,
+                    "cycle": cycle,
+                    "sparsity": group["sparsity"].mean(),
+                    "max_lr": lr,
+                    "n": score.n,
+                    "diverged": int((group["status"] == "diverged").sum()),
+                    "validation_accuracy": score.mean,
+                    "validation_std": score.std,
+                    "test_accuracy": test.mean,
+                    "test_std": test.std,
+                    "selected": int(group["selected"].sum()),
+                    "near_best": score.mean >= best.mean - max(oracle.tolerance, error),
+                }
+            )
+    return pd.DataFrame(rows).assign(scale=preset.scale)
+
+
+def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
+    """The oracle against the schedule it is compared with, cycle by cycle.
+
+    `oracle_max_lr` is the geometric mean of the seeds' choices; `low` and `high` bound the near-best max_lr; `difference`
+    is the oracle's test accuracy minus the schedule's, paired by seed, with its 95 % t interval.
+    """
+    oracle = preset.s_cyc.oracle
+    assert oracle is not None
+    schedule = preset.schedules[oracle.schedule].schedule()
+    cell = cycles[(cycles["task"] == oracle.task) & (cycles["criterion"] == oracle.criterion)]
+    rows = []
+    for cycle, at_cycle in grid.groupby("cycle"):
+        test = cell[cell["cycle"] == cycle].pivot(index="seed", columns="schedule", values="test_accuracy")
+        near = at_cycle.loc[at_cycle["near_best"], "max_lr"]
+        chosen = np.repeat(at_cycle["max_lr"], at_cycle["selected"])
+        max_lr = schedule.policy.at(int(str(cycle)))
+        compared = test[oracle.schedule] if oracle.schedule in test else pd.Series(dtype=float)
+        gap = summarise((test["oracle"] - compared).dropna().tolist())
+        rows.append(
+            {
+                "task": oracle.task,
+                "criterion": oracle.criterion,
+                "cycle": cycle,
+                "sparsity": at_cycle["sparsity"].mean(),
+                "n": len(test),
+                "oracle_max_lr": float(np.exp(np.log(chosen).mean())),
+                "low": near.min(),
+                "high": near.max(),
+                "schedule": oracle.schedule,
+                "schedule_max_lr": max_lr,
+                "inside": bool(near.min() <= max_lr <= near.max()),
+                "oracle_test_accuracy": test["oracle"].mean(),
+                "schedule_test_accuracy": compared.mean(),
+                "difference": gap.mean,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
+            }
+        )
+    return pd.DataFrame(rows).assign(scale=preset.scale)
+
+
+def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
+    """Spread of dL/dw by network, pruning criterion and sparsity, and its ratio to the dense network's.
+
+    `at` is `end` (of the cycle's training) or `matched_loss`: where each cycle of a seed first reaches the lowest loss
+    that all its cycles reach, found by interpolating log std between measurements. Ratios are geometric means over
+    seeds of std (and IQR/1.349) over that of cycle 0, with 95 % t intervals on the log.
+    """
+    ends = gradients[gradients["share"] == 1.0].assign(at="end")
+    both = pd.concat([ends, _at_matched_loss(gradients)], ignore_index=True)
+    keys = ["task", "criterion", "schedule", "at", "weights", "cycle"]
+    base = both[both["cycle"] == 0].set_index(["task", "criterion", "schedule", "at", "weights", "seed"])
+    rows = []
+    for key, group in both.groupby(keys, sort=False):
+        at_zero = base.loc[key[:-1]].reindex(group["seed"])
+        spread = summarise(group["std"].tolist())
+        row = dict(zip(keys, key, strict=True)) | {
+            "activation": preset.tasks[str(key[0])].network.activation,
+            "sparsity": group["sparsity"].mean(),
+            "n": spread.n,
+            "weights_counted": group["n"].mean(),
+            "loss": group["loss"].mean(),
+            "std": spread.mean,
+            "std_sd": spread.std,
+            "iqr_over_1349": group["iqr_over_1349"].mean(),
+            **{name: group[name].mean() for name in ("q05", "q25", "q50", "q75", "q95")},
+        }
+        rows.append(row | _ratio(group, at_zero, "std") | _ratio(group, at_zero, "iqr_over_1349"))
+    return pd.DataFrame(rows).assign(scale=preset.scale)
+
+
+def _ratio(group: pd.DataFrame, at_zero: pd.DataFrame, column: str) -> dict[str, float]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(group[column].to_numpy() / at_zero[column].to_numpy())
+    score = summarise(logs[np.isfinite(logs)].tolist())
+    name = column.split("_")[0]
+    return {
+        f"{name}_ratio": math.exp(score.mean),
+        f"{name}_ratio_low": math.exp(score.low),
+        f"{name}_ratio_high": math.exp(score.high),
+    }
+
+
+def _at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
+    """Each chain's rows at the loss that all its cycles reach, for whole-network weights."""
+    whole = gradients[gradients["weights"].isin(["surviving", "all", "all_zeroed"])]
+    return pd.DataFrame(
+        row
+        for _, chain in whole.groupby(["task", "criterion", "schedule", "seed", "weights"], sort=False)
+        for row in _matched_rows(chain)
+    )
+
+
+def _matched_rows(chain: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    target = chain.groupby("cycle")["loss"].min().max()
+    for _, cycle in chain.groupby("cycle"):
+        ordered = cycle.sort_values("share")
+        reached = np.flatnonzero(ordered["loss"].to_numpy() <= target)
+        if reached.size == 0 or reached[0] == 0:
+            continue  # diverged, or below the target before the first measurement: nothing to interpolate between
+        before, after = ordered.iloc[reached[0] - 1], ordered.iloc[reached[0]]
+        weight = (before["loss"] - target) / (before["loss"] - after["loss"])
+        row = after.to_dict() | {"at": "matched_loss", "loss": target}
+        for column in ("std", "iqr_over_1349"):
+            if before[column] > 0 and after[column] > 0:
+                row[column] = math.exp((1 - weight) * math.log(before[column]) + weight * math.log(after[column]))
+        for column in ("mean", "q01", "q05", "q25", "q50", "q75", "q95", "q99", "min", "max"):
+            row[column] = math.nan
+        yield row
+
+
+def gradient_histograms(histograms: pd.DataFrame) -> pd.DataFrame:
+    """Histograms of dL/dw over surviving weights at the end of each cycle: share of weights per bin, seeds pooled."""
+    keys = ["task", "criterion", "schedule", "cycle", "left", "right"]
+    ends = histograms[histograms["share"] == 1.0]
+    pooled = ends.groupby(keys, sort=False).agg({"sparsity": "mean", "count": "sum"}).reset_index()
+    total = pooled.groupby(keys[:4])["count"].transform("sum")
+    return pooled.assign(weights_share=pooled["count"] / total)
+
+
+def lr_schedules(preset: Preset, points: int = 120) -> pd.DataFrame:
+    """LR of every schedule over the pruning cycles, `points` values per cycle: from the configuration alone."""
+    rows = [
+        {"schedule": name, "role": entry.role, "cycle": cycle, "share": step / points, "lr": lr, "max_lr": max_lr}
+        for name, entry in preset.schedules.items()
+        for cycle in range(preset.s_cyc.pruning.cycles + 1)
+        for max_lr in [entry.schedule().policy.at(cycle)]
+        for step in range(points)
+        for lr in [entry.schedule().lr(cycle, step, points)]
+    ]
+    return pd.DataFrame(rows)

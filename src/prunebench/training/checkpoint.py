@@ -1,0 +1,74 @@
+"""Resume files: what a killed job needs to end with the same bytes as an undisturbed one.
+
+Snakemake deletes a job's declared outputs before it reruns the job, so this file is not one of them. It is written to a
+temporary name and renamed, carries the digest of the run's spec, and is deleted when the job is done.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from prunebench.files import write_bytes
+
+
+class ResumeFile:
+    """Saves a job's state now and then, and at once when the job is told to stop.
+
+    `every` is the time between two saves in seconds; it changes no result.
+    """
+
+    def __init__(self, path: Path, digest: str, every: float = 20.0) -> None:
+        self.path = path
+        self._digest = digest
+        self._every = every
+        self._last = time.monotonic()
+        self._signal: int | None = None
+
+    def stop_on_signals(self) -> None:
+        """From now on SIGTERM and SIGINT end the job at its next step, after a save."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_signal)
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Tensors and values of the last save, or None. A file of another spec, or a damaged one, is named and ignored."""
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("spec") != self._digest:
+                    print(f"{self.path} belongs to another spec: starting from the beginning", flush=True)
+                    return None
+                return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["values"])  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            print(f"{self.path} cannot be read ({error}): starting from the beginning", flush=True)
+            return None
+
+    def due(self) -> bool:
+        """Whether a save is due: `every` seconds have passed, or the job was told to stop."""
+        return self._signal is not None or time.monotonic() - self._last >= self._every
+
+    def save(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Saves; where the job was told to stop, exits with 128 + the signal's number afterwards."""
+        metadata = {"spec": self._digest, "values": json.dumps(values)}
+        on_cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        write_bytes(self.path, safetensors.torch.save(on_cpu, metadata))
+        self._last = time.monotonic()
+        if self._signal is not None:
+            print(f"told to stop (signal {self._signal}): state saved in {self.path}", flush=True)
+            raise SystemExit(128 + self._signal)
+
+    def delete(self) -> None:
+        """The job is done."""
+        self.path.unlink(missing_ok=True)

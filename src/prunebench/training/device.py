@@ -1,0 +1,52 @@
+"""Where and in what precision a job computes."""
+
+import platform
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(wish: str, device: torch.device) -> str:
+    """`bf16` or `fp32`: what `auto` means on this device.
+
+    bf16 where the hardware multiplies it natively: CUDA from compute capability 8.0, x86 with AVX512_BF16 or AMX.
+    Elsewhere autocast would emulate it, slower than fp32.
+    """
+    if wish != "auto":
+        return wish
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+    return "bf16" if native else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """The autocast context of a precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def cpu_flags() -> set[str]:
+    """The CPU's feature flags as Linux names them; empty on other systems."""
+    return set(_cpuinfo("flags").split())
+
+
+def device_name(device: torch.device) -> str:
+    """The device's model, for provenance."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

@@ -1,0 +1,90 @@
+"""The oracle's search: every max_lr of a grid trained from the same starting state (papers.md A.5).
+
+A job trains one portion of the grid in one cycle and hands on its best candidate's network; selection.py picks the best
+portion, and the next cycle's jobs start from its network.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from prunebench.config import OracleSpec
+from prunebench.errors import InputError
+from prunebench.files import write_bytes, write_csv, write_json
+from prunebench.training.job import Job, State, cost_row, cycle_row, new_state, prune_, train_cycle_
+from prunebench.training.provenance import provenance
+from prunebench.training.selection import CANDIDATE_COLUMNS, better
+
+
+def search(job: Job, start: Path | None, out: Path) -> None:
+    """Trains the candidates of `job.spec` from the previous cycle's winner (`start`; None in the dense cycle).
+
+    Writes candidates.csv, best.safetensors, spec.json and provenance.json into `out`. What a candidate ends with does not
+    depend on which others share its job.
+    """
+    spec = job.spec
+    assert isinstance(spec, OracleSpec)
+    rows: list[dict[str, Any]] = []
+    best: dict[str, torch.Tensor] = {}
+    resumed = job.resume.load()
+    if resumed:
+        tensors, values = resumed
+        rows = values["candidates"]
+        best = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
+    while len(rows) < len(spec.max_lr):
+        state, viable = _starting_state(job, start)
+        if resumed:
+            state.load_(*resumed)
+            resumed = None
+        row = _train_candidate(job, state, spec.max_lr[len(rows)], viable, rows, best)
+        if better(row, rows):
+            best = state.tensors()
+        rows.append(row)
+    metadata = {"converged": json.dumps(any(row["status"] == "trained" for row in rows))}
+    best_on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in best.items()}
+    write_bytes(out / "best.safetensors", safetensors.torch.save(best_on_cpu, metadata))
+    write_csv(out / "candidates.csv", rows, CANDIDATE_COLUMNS)
+    write_json(out / "spec.json", spec.model_dump(mode="json"))
+    write_json(out / "provenance.json", provenance(job.device, job.precision, job.data.checksum))
+    job.resume.delete()
+
+
+def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
+    """The state every candidate of the cycle starts from, and whether the previous cycle left a finite network."""
+    spec = job.spec
+    assert isinstance(spec, OracleSpec)
+    state = new_state(job)
+    if start is None:
+        return state, True
+    try:
+        with safe_open(start, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            converged = json.loads((file.metadata() or {})["converged"])
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{start} is not the network of an oracle's cycle: {error}") from None
+    state.load_(tensors, state.values())
+    if converged:
+        prune_(job, state, spec.cycle)
+    else:
+        state.position["cycle"] = spec.cycle
+    return state, converged
+
+
+def _train_candidate(
+    job: Job, state: State, max_lr: float, viable: bool, rows: list[dict[str, Any]], best: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    spec = job.spec
+    assert isinstance(spec, OracleSpec)
+
+    def save() -> None:
+        named_best = {f"best/{name}": tensor for name, tensor in best.items()}
+        job.resume.save(state.tensors() | named_best, state.values() | {"candidates": rows})
+
+    converged = viable and train_cycle_(job, state, spec.profile_of(), max_lr, save)
+    row = cycle_row(job, state, max_lr, converged) | cost_row(job, state)
+    job.report(f"cycle {spec.cycle} max_lr {max_lr:g}: {row['status']}, accuracy {row['validation_accuracy']:.4f}")
+    return row

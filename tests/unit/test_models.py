@@ -1,0 +1,230 @@
+"""Networks by name: sizes from the literature, shapes, order, initial weights."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from prunebench.errors import InputError
+from prunebench.models import NETWORKS, build, fresh_state, initialise_
+from prunebench.models.initial import GAIN
+from prunebench.models.names import ACTIVATIONS, DEFAULT_DEPTH, KINDS, VGG_DEPTHS
+
+SMALL = {
+    "mlp": {"width": 0.1, "depth": 2},
+    "resnet": {"width": 0.25, "depth": 8},
+    "vgg": {"width": 0.05, "depth": 11},
+}
+
+
+def small(kind, *, seed=0, image_size=8, in_channels=1, classes=10, **options):
+    return build(
+        kind,
+        classes=classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        seed=seed,
+        **SMALL[kind] | options,
+    )
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_names_are_those_of_the_registry():
+    assert set(KINDS) == set(NETWORKS) == set(SMALL) == set(DEFAULT_DEPTH)
+    assert set(ACTIVATIONS) == set(GAIN)
+
+
+def test_names_load_without_torch():
+    code = "import sys, prunebench.models.names; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_registry_module_refuses_unknown_attributes():
+    import prunebench.models
+
+    with pytest.raises(AttributeError, match="no attribute 'biuld'"):
+        _ = prunebench.models.biuld
+
+
+# He et al. 2016, table 6, millions of parameters for CIFAR-10.
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_resnet_sizes_are_those_of_he_et_al(depth, millions):
+    n = (depth - 2) // 6
+    convolutions = 9 * (
+        3 * 16 + 2 * n * 16 * 16 + (16 * 32 + (2 * n - 1) * 32 * 32) + (32 * 64 + (2 * n - 1) * 64 * 64)
+    )
+    norms = 2 * (16 + 2 * n * (16 + 32 + 64))
+    count = parameters(build("resnet", classes=10, in_channels=3, image_size=32, depth=depth, seed=None))
+    assert count == convolutions + norms + 64 * 10 + 10
+    assert round(count / 1e6, 1 if depth == 110 else 2) == millions
+
+
+def test_mlp_and_vgg_sizes():
+    mlp = build("mlp", classes=10, in_channels=1, image_size=28, seed=0)
+    assert parameters(mlp) == 784 * 256 + 256 + 2 * (256 * 256 + 256) + 256 * 10 + 10
+    for depth in VGG_DEPTHS:
+        vgg = build("vgg", classes=10, in_channels=3, image_size=8, depth=depth, width=0.05, seed=None)
+        # The ImageNet original has three linear layers, this network one.
+        assert sum(isinstance(m, nn.Conv2d) for m in vgg.modules()) == depth - 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("image_size", [8, 16, 28, 32])
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_output_shape(kind, image_size, in_channels):
+    model = small(kind, image_size=image_size, in_channels=in_channels, classes=7)
+    assert model(torch.randn(2, in_channels, image_size, image_size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("image_size", "pools"), [(1, 0), (8, 3), (16, 4), (28, 4), (32, 5), (64, 5)])
+def test_vgg_skips_pools_that_a_small_map_has_no_room_for(image_size, pools):
+    model = small("vgg", image_size=image_size)
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == pools
+    assert model.eval()(torch.randn(1, 1, image_size, image_size)).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_modules_are_registered_in_forward_order(kind):
+    model = small(kind, depth={"mlp": 3, "resnet": 14, "vgg": 13}[kind])
+    called = []
+    leaves = {name: m for name, m in model.named_modules() if not list(m.children())}
+    for name, module in leaves.items():
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+    model(torch.randn(2, 1, 8, 8))
+    assert called == list(leaves)
+
+
+def test_resnet_shortcut_is_option_a():
+    block = build("resnet", classes=10, in_channels=3, image_size=32, depth=8, seed=0).blocks[1]
+    x = torch.randn(2, 16, 7, 7)
+    y = block.shortcut(x)
+    assert list(block.shortcut.parameters()) == []
+    assert y.shape == (2, 32, 4, 4) == block.conv1(x).shape
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_is_the_one_asked_for(activation):
+    expected = getattr(torch.nn.functional, activation) if activation != "tanh" else torch.tanh
+    x = torch.randn(100)
+    for kind in KINDS:
+        acts = [m for m in small(kind, activation=activation).modules() if type(m).__module__.endswith("activation")]
+        assert len(acts) == {"mlp": 2, "resnet": 7, "vgg": 8}[kind]
+        before = x.clone()
+        assert all(torch.equal(act(x), expected(x)) for act in acts)
+        assert torch.equal(x, before), "an activation in place changes what a hook has kept"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "resnt"}, "did you mean 'resnet'"),
+        ({"activation": "leaky_rely"}, "did you mean 'leaky_relu'"),
+        ({"depth": 21}, "6n\\+2"),
+        ({"depth": 2}, "6n\\+2"),
+        ({"kind": "vgg", "depth": 12}, "allowed: 11, 13, 16, 19"),
+        ({"kind": "mlp", "depth": 0}, "1 hidden layer or more"),
+        ({"width": 16}, "not a number of channels"),
+        ({"width": 0.0}, r"\(0, 10\]"),
+        ({"width": float("nan")}, r"\(0, 10\]"),
+        ({"classes": 0}, "classes 0"),
+        ({"in_channels": -1}, "in_channels -1"),
+        ({"image_size": 0}, "image_size 0"),
+    ],
+)
+def test_bad_input_names_what_is_wrong(change, message):
+    options = {"kind": "resnet", "classes": 10, "in_channels": 1, "image_size": 8, "seed": 0} | change
+    with pytest.raises(InputError, match=message):
+        build(options.pop("kind"), **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_default_depth_is_the_documented_one(kind):
+    options = {"classes": 10, "in_channels": 1, "image_size": 8, "width": 0.05, "seed": 0}
+    assert same(build(kind, **options).state_dict(), build(kind, depth=DEFAULT_DEPTH[kind], **options).state_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_initial_weights_are_a_function_of_the_seed_alone(kind):
+    torch.manual_seed(1)
+    a = small(kind, seed=3).state_dict()
+    torch.manual_seed(2)
+    torch.rand(5)
+    state = torch.get_rng_state()
+    b = small(kind, seed=3)
+    small(kind, seed=None)
+    assert torch.equal(torch.get_rng_state(), state), "the global RNG was used"
+    assert same(a, b.state_dict())
+    other = small(kind, seed=4).state_dict()
+    weights = [n for n in a if n.endswith("weight") and a[n].dim() > 1]
+    assert all(not torch.equal(a[n], other[n]) for n in weights)
+    first = [a[n].flatten()[:4] for n in weights]
+    assert all(not torch.equal(first[0], rest) for rest in first[1:]), "two layers share their draws"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_initialise_forgets_the_past_and_the_memory_format(kind):
+    model = small(kind, seed=3)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    model = model.to(memory_format=torch.channels_last)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.randn(4, 1, 8, 8)).square().sum().backward()
+    opt.step()
+    assert not same(model.state_dict(), fresh)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert same(fresh_state(model, 3), fresh)
+    assert same(model.state_dict(), before), "fresh_state changed the model"
+    initialise_(model, 3)
+    assert same(model.state_dict(), fresh)
+    initialise_(model, 3, "cycle", 2)
+    assert not same(model.state_dict(), fresh)
+    assert same(model.state_dict(), fresh_state(model, 3, "cycle", 2))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_initial_scale(activation):
+    options = {"classes": 10, "in_channels": 3, "image_size": 16, "activation": activation, "seed": 0}
+    resnet, mlp = build("resnet", depth=8, **options), build("mlp", **options)
+    gain = nn.init.calculate_gain({"gelu": "relu", "elu": "relu"}.get(activation, activation))
+    conv = resnet.blocks[2].conv2.weight
+    assert conv.std().item() == pytest.approx(gain / (64 * 9) ** 0.5, rel=0.02)
+    assert resnet.conv.weight.std().item() == pytest.approx(gain / (16 * 9) ** 0.5, rel=0.1)
+    assert mlp.hidden[0].weight.std().item() == pytest.approx(gain / (3 * 256) ** 0.5, rel=0.02)
+    assert not mlp.hidden[0].bias.any()
+    norm = resnet.blocks[0].bn1
+    assert (norm.weight == 1).all()
+    assert not norm.bias.any()
+
+
+def test_initialise_refuses_layers_it_does_not_know():
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
+    before = model[0].weight.clone()
+    with pytest.raises(TypeError, match="'1' of type LayerNorm"):
+        initialise_(model, 0)
+    assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last_and_bf16_autocast(kind):
+    model = small(kind, in_channels=3).eval()
+    x = torch.randn(4, 3, 8, 8)
+    plain = model(x)
+    last = model.to(memory_format=torch.channels_last)
+    x = x.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(last(x), plain, rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = last.train()(x)
+        loss = nn.functional.cross_entropy(out, torch.arange(4))
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

@@ -1,0 +1,18 @@
+localrules:
+    draw_s_cyc,
+
+
+rule draw_s_cyc:
+    input:
+        [path for path in S_CYC_TABLES if path.endswith(".csv")],
+    output:
+        S_CYC_FIGURES,
+    log:
+        f"{RESULTS}/logs/draw_s_cyc.log",
+    params:
+        tables=subpath(input[0], parent=True),
+        out=subpath(output[0], parent=True),
+    message:
+        "Drawing S-Cyc's figures"
+    shell:
+        "prunebench draw-s-cyc --tables {params.tables} --out {params.out} > {log} 2>&1"

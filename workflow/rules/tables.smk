@@ -1,0 +1,50 @@
+localrules:
+    write_plan,
+    tabulate_runs,
+    tabulate_s_cyc,
+
+
+rule write_plan:
+    output:
+        f"{RESULTS}/plan.json",
+    params:
+        plan=PRESET.model_dump_json(),
+    message:
+        "Writing the resolved preset"
+    run:
+        write_json(Path(output[0]), json.loads(params.plan))
+
+
+rule tabulate_runs:
+    input:
+        plan=f"{RESULTS}/plan.json",
+        chains=expand(f"{RUNS}/{{run}}/provenance.json", run=CHAINS),
+        oracle=expand(f"{RUNS}/{{run}}/provenance.json", run=ORACLE_JOBS),
+    output:
+        f"{RESULTS}/runs.csv",
+    log:
+        f"{RESULTS}/logs/tabulate_runs.log",
+    params:
+        runs=RUNS,
+    message:
+        "Listing every run"
+    shell:
+        "prunebench tabulate-runs --plan {input.plan} --runs {params.runs} --out {output} > {log} 2>&1"
+
+
+rule tabulate_s_cyc:
+    input:
+        plan=f"{RESULTS}/plan.json",
+        chains=expand(f"{RUNS}/{{run}}/cycles.csv", run=CHAINS),
+        oracle=expand(f"{RUNS}/{{cycle}}/selection.csv", cycle=ORACLE_CYCLES),
+    output:
+        S_CYC_TABLES,
+    log:
+        f"{RESULTS}/logs/tabulate_s_cyc.log",
+    params:
+        runs=RUNS,
+        out=subpath(output[0], parent=True),
+    message:
+        "Tabulating S-Cyc"
+    shell:
+        "prunebench tabulate-s-cyc --plan {input.plan} --runs {params.runs} --out {params.out} > {log} 2>&1"

@@ -1,0 +1,34 @@
+rule train_chain:
+    input:
+        data=prepared,
+    output:
+        expand(
+            f"{RUNS}/{CHAIN_PATH}/{{file}}",
+            file=[
+                "epochs.csv",
+                "cycles.csv",
+                "gradients.csv",
+                "gradient_histograms.csv",
+                "cost.csv",
+                "spec.json",
+                "provenance.json",
+            ],
+            allow_missing=True,
+        ),
+    log:
+        f"{RESULTS}/logs/train_chain/{CHAIN_PATH}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_chain/{CHAIN_PATH}.tsv"
+    params:
+        spec=chain_spec,
+        out=subpath(output[0], parent=True),
+    threads: PRESET.resources.threads
+    resources:
+        mem_mb=PRESET.resources.mem_mb,
+        runtime=PRESET.resources.runtime,
+        gpu=PRESET.resources.gpu,
+    message:
+        "Chain {wildcards.task} {wildcards.criterion} {wildcards.schedule} seed {wildcards.seed}"
+    shell:
+        "prunebench train-chain --spec {params.spec:q} --data {input.data} --out {params.out}"
+        " --threads {threads} > {log} 2>&1"
