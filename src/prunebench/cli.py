@@ -23,6 +23,9 @@ Spec = Annotated[str, typer.Option(help="The run's spec: JSON, or the path of a 
 Data = Annotated[Path, typer.Option(help="Prepared data set (.safetensors).")]
 Out = Annotated[Path, typer.Option(help="Folder that the results are written into.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+SaveEvery = Annotated[
+    float, typer.Option(min=0, help="Seconds between two saves of what a killed job needs to go on; changes no result.")
+]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
 
 
@@ -66,12 +69,12 @@ def prepare_data(
 
 
 @app.command()
-def train_chain(spec: Spec, data: Data, out: Out, threads: Threads = 1) -> None:
+def train_chain(spec: Spec, data: Data, out: Out, threads: Threads = 1, save_every: SaveEvery = 20) -> None:
     """Train, prune and measure one chain of pruning cycles under one LR schedule."""
     from prunebench.config import ChainSpec, parse
     from prunebench.training.chain import run_chain
 
-    run_chain(_job(parse(ChainSpec, _json(spec), "--spec"), data, out, threads), out)
+    run_chain(_job(parse(ChainSpec, _json(spec), "--spec"), data, out, threads, save_every), out)
 
 
 @app.command()
@@ -80,6 +83,7 @@ def search_max_lr(
     data: Data,
     out: Out,
     threads: Threads = 1,
+    save_every: SaveEvery = 20,
     start: Annotated[Path | None, typer.Option(help="The previous cycle's winner.safetensors.")] = None,
 ) -> None:
     """Train one portion of the oracle's grid in one pruning cycle."""
@@ -89,7 +93,7 @@ def search_max_lr(
     parsed = parse(OracleSpec, _json(spec), "--spec")
     if (start is None) != (parsed.cycle == 0):
         raise InputError(f"--start belongs to every cycle but the dense one; this is cycle {parsed.cycle}")
-    search(_job(parsed, data, out, threads), start, out)
+    search(_job(parsed, data, out, threads, save_every), start, out)
 
 
 @app.command()
@@ -141,7 +145,7 @@ def document_config(
     write_text(readme, markdown())
 
 
-def _job(spec: "RunSpec", data: Path, out: Path, threads: int) -> "Job":
+def _job(spec: "RunSpec", data: Path, out: Path, threads: int, save_every: float) -> "Job":
     import torch
 
     from prunebench.data.batches import load_prepared
@@ -153,7 +157,7 @@ def _job(spec: "RunSpec", data: Path, out: Path, threads: int) -> "Job":
     # Weights of a pruned, decayed network become denormal numbers, which x86 multiplies many times slower.
     torch.set_flush_denormal(True)
     device = pick_device()
-    resume = ResumeFile(resume_path(out), spec.digest())
+    resume = ResumeFile(resume_path(out), spec.digest(), save_every)
     resume.stop_on_signals()
     return Job(spec, load_prepared(data, device), device, resume, lambda line: print(line, flush=True))
 

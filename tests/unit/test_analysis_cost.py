@@ -58,3 +58,14 @@ def test_sparse_flops_scale_by_density():
 def test_peak_memory_is_the_kernels_figure_in_megabytes():
     high_water = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak_memory_mb() == pytest.approx(int(high_water[1]) * 1024 / 1e6, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vgg", "mlp"])
+def test_flops_equal_torchs_own_counter(kind):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = build(kind, classes=10, in_channels=3, image_size=16, seed=0)
+    model(torch.zeros(2, 3, 16, 16))
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(torch.zeros(1, 3, 16, 16))
+    assert sum(flops_per_image(model, (3, 16, 16)).values()) == counter.get_total_flops()

@@ -25,7 +25,7 @@ class ResumeFile:
     `every` is the time between two saves in seconds; it changes no result.
     """
 
-    def __init__(self, path: Path, digest: str, every: float = 20.0) -> None:
+    def __init__(self, path: Path, digest: str, every: float) -> None:
         self.path = path
         self._digest = digest
         self._every = every

@@ -1,0 +1,46 @@
+# Thin wrappers; each is also a plain command in README.md.
+PYTHON ?= python3
+PRESET ?= laptop
+CORES ?= all
+SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
+RAW = $(if $(RAW_DATA),raw_data=$(RAW_DATA))
+
+.PHONY: help reproduce smoke figures test bench docs clean
+
+help:
+	@echo "make reproduce   every table and figure of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
+	@echo "make smoke       the same on bundled digits, under two minutes; needs no download"
+	@echo "make figures     redraw the figures from the tables, without training"
+	@echo "make test        the whole test suite"
+	@echo "make bench       speed and memory against references"
+
+reproduce: .venv/installed
+	@echo "prunebench: running preset $(PRESET); tables go to results/$(PRESET)/tables, figures to figures/$(PRESET)"
+	$(SNAKEMAKE) --config preset=$(PRESET) $(RAW)
+	@echo "prunebench: done. Tables: results/$(PRESET)/tables. Figures: figures/$(PRESET). Runs: results/$(PRESET)/runs.csv"
+
+smoke:
+	@$(MAKE) --no-print-directory reproduce PRESET=smoke
+
+figures: .venv/installed
+	$(SNAKEMAKE) figures --config preset=$(PRESET) $(RAW)
+
+test: .venv/installed
+	.venv/bin/python -m pytest
+
+bench: .venv/installed
+	.venv/bin/python benchmarks/training_step.py
+
+docs: .venv/installed
+	.venv/bin/prunebench document-config
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "prunebench needs Python 3.11 to 3.13, $(PYTHON) is another; set PYTHON=python3.12, say"; exit 2; }
+	@echo "prunebench: creating .venv with the versions of constraints.txt (once; a few minutes)"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .snakemake
