@@ -1,7 +1,7 @@
 """The whole configuration: the one source of defaults, of every key's meaning and of the JSON schema.
 
 A preset (config/<name>.yaml) says which studies run on which tasks; `Preset.s_cyc_chains()` and its siblings resolve it
-into run specs, each holding every number that its run depends on. Imports no torch: Snakemake reads this at every start.
+into run specs, each holding every number that its run depends on. Imports no torch: Snakemake reads this at each start.
 """
 
 import dataclasses
@@ -115,7 +115,7 @@ class Task(Strict):
 
 
 def _config_of(kind: str, cls: type) -> type[Strict]:
-    """The pydantic twin of a schedule dataclass, so that its fields appear in the schema without being written twice."""
+    """The pydantic twin of a schedule dataclass: its fields appear in the schema without being written twice."""
     hints = typing.get_type_hints(cls)
     fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
     for field in dataclasses.fields(cls):
@@ -143,7 +143,7 @@ class ScheduleConfig(Strict):
     policy: PolicyConfig  # type: ignore[valid-type]
     """max_lr over pruning cycles."""
     role: Literal["benchmark", "method", "control"]
-    """What the schedule is in the comparison: one of the paper's benchmarks, a proposed method, or a control of ours."""
+    """What it is in the comparison: one of the paper's benchmarks, a proposed method, or a control of ours."""
     source: str = "[ours]"
     """Where the numbers come from: a mark of docs/methods.md."""
 
@@ -187,8 +187,8 @@ class Gradients(Strict):
     images: int = Field(ge=1)
     """Training images of the fixed batch, the same for every cycle and schedule."""
     at: list[Annotated[float, Field(gt=0, le=1)]] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
-    """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be compared
-    at the same training loss."""
+    """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be
+    compared at the same training loss."""
 
     @model_validator(mode="after")
     def _ends_with_one(self) -> Self:

@@ -8,9 +8,9 @@ from prunebench.config import Preset
 INTRODUCTION = """\
 # Configuration
 
-A preset is one YAML file in this folder; `snakemake --config preset=NAME` (or `make reproduce PRESET=NAME`) runs it, and
-its results lie in `results/NAME`. `smoke.yaml` is the smallest, `laptop.yaml` the default. To test an idea of your own,
-change a line and run again: only the runs that the change touches are new.
+A preset is one YAML file in this folder; `snakemake --config preset=NAME` (or `make reproduce PRESET=NAME`) runs it,
+and its results lie in `results/NAME`. `smoke.yaml` is the smallest, `laptop.yaml` the default. To test an idea of your
+own, change a line and run again: only the runs that the change touches are new.
 
 Any key can be set for one call: `snakemake --config preset=smoke 'seeds=[0,1,2,3,4]'`.
 

@@ -186,9 +186,10 @@ def build(
 
     `width` in (0, 10], None for 1, is a factor of the standard width (resnet 16, 32, 64; vgg 64 to 512; mlp
     256), rounded to whole channels, at least 1. `depth` is 6n+2 (resnet), 11, 13, 16 or 19 (vgg), or
-    hidden layers (mlp); None for `names.DEFAULT_DEPTH`. `stem_stride`, 1 or 2, is for resnet alone. `seed` fixes the weights (`initialise_`); with None
-    they are arbitrary, for a caller that loads others. The global RNG is left as it was.
-    Raises InputError for an unknown kind, activation or depth and for a number out of range.
+    hidden layers (mlp); None for `names.DEFAULT_DEPTH`. `stem_stride`, 1 or 2, is for resnet alone. `seed` fixes
+    the weights (`initialise_`); with None they are arbitrary, for a caller that loads others. The global RNG is
+    left as it was. Raises InputError for an unknown kind, activation or depth and for a
+    number out of range.
     """
     if kind not in NETWORKS:
         raise InputError(f"unknown network '{kind}': {nearest(kind, NETWORKS)}")

@@ -106,8 +106,8 @@ def accuracy(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
 def costs(preset: Preset, cost: pd.DataFrame) -> pd.DataFrame:
     """What a whole chain costs, by schedule; the oracle's is that of all its candidates.
 
-    `seconds` is wall time with evaluations, `flops_sparse` is theoretical (no hardware here skips zeros), `ratio` columns
-    compare with the `cyclical` schedule of the same task and criterion, seed by seed.
+    `seconds` is wall time with evaluations, `flops_sparse` is theoretical (no hardware here skips zeros), the `ratio`
+    columns compare with the `cyclical` schedule of the same task and criterion, seed by seed.
     """
     sums = {"steps": "sum", "images": "sum", "flops": "sum", "flops_sparse": "sum", "seconds": "sum"}
     keys = ["task", "criterion", "schedule", "seed"]
@@ -180,8 +180,8 @@ def oracle_grid(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
 def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
     """The oracle against the schedule it is compared with, cycle by cycle.
 
-    `oracle_max_lr` is the geometric mean of the seeds' choices; `low` and `high` bound the near-best max_lr; `difference`
-    is the oracle's test accuracy minus the schedule's, paired by seed, with its 95 % t interval.
+    `oracle_max_lr` is the geometric mean of the seeds' choices; `low` and `high` bound the near-best max_lr;
+    `difference` is the oracle's test accuracy minus the schedule's, paired by seed, with its 95 % t interval.
     """
     oracle = preset.s_cyc.oracle
     assert oracle is not None

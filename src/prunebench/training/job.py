@@ -201,8 +201,8 @@ def train_cycle_(
 ) -> bool:
     """Trains the cycle that `state.position` stands in to its end; False where the loss became NaN or infinite.
 
-    `save` is called when the resume file is due; a resumed state goes on at its very step. `after_update` is called with
-    the number of updates that the cycle's schedule has behind it.
+    `save` is called when the resume file is due; a resumed state goes on at its very step. `after_update` is called
+    with the number of updates that the cycle's schedule has behind it.
     """
     recipe, spe = job.spec.training, job.steps_per_epoch
     cycle = state.position["cycle"]
@@ -215,8 +215,8 @@ def train_cycle_(
         train_loss = float(state.loss_sum) / spe
         state.position |= {"epoch": epoch + 1, "step": 0}
         state.loss_sum.zero_()
-        _record_epoch(job, state, epoch, lr_at[-1], train_loss)
-        if not math.isfinite(train_loss):
+        validation_loss = _record_epoch(job, state, epoch, lr_at[-1], train_loss)
+        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
             return False
         _keep_rewind_state(job, state)
     return True
@@ -245,11 +245,11 @@ def _train_epoch_(
         mean=job.data.mean,
         std=job.data.std,
     )
-    cast, precision = autocast, job.precision
+    precision = job.precision
     for images, labels in islice(batches, state.position["step"], None):
         if job.resume.due():
             save()
-        with cast(precision, job.device):
+        with autocast(precision, job.device):
             loss = F.cross_entropy(model(images), labels)
         gradients = list(torch.autograd.grad(loss, parameters))
         sgd_step_(
@@ -274,12 +274,14 @@ def _keep_rewind_state(job: Job, state: State) -> None:
         state.rewind = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
 
 
-def _record_epoch(job: Job, state: State, epoch: int, lr: float, train_loss: float) -> None:
+def _record_epoch(job: Job, state: State, epoch: int, lr: float, train_loss: float) -> float:
+    """Writes the epoch's row; returns the validation loss in nats."""
     loss, accuracy = evaluate(job, state.model, job.data.validation)
     cycle = state.position["cycle"]
     row = {"cycle": cycle, "epoch": epoch, "lr": lr, "train_loss": train_loss}
     state.write("epochs", [row | {"validation_loss": loss, "validation_accuracy": accuracy}])
     job.report(f"cycle {cycle} epoch {epoch}: loss {train_loss:.4f}, validation accuracy {accuracy:.4f}")
+    return loss
 
 
 @torch.no_grad()
@@ -303,19 +305,19 @@ def cycle_row(job: Job, state: State, max_lr: float, converged: bool) -> Row:
     if not converged:
         chance = 1 / job.data.classes
         return row | {"status": "diverged", "validation_accuracy": chance, "test_accuracy": chance}
-    validation_loss, validation_accuracy = evaluate(job, state.model, job.data.validation)
+    last = state.rows["epochs"][-1]
     test_loss, test_accuracy = evaluate(job, state.model, job.data.test)
     return row | {
         "status": "trained",
-        "validation_loss": validation_loss,
-        "validation_accuracy": validation_accuracy,
+        "validation_loss": last["validation_loss"],
+        "validation_accuracy": last["validation_accuracy"],
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
     }
 
 
 def cost_row(job: Job, state: State) -> Row:
-    """What the cycle cost: updates, images, theoretical FLOPs of its training, wall time with its evaluations, peak memory."""
+    """What the cycle cost: updates, images, FLOPs of its training, wall time with evaluations, peak memory."""
     cycle = state.position["cycle"]
     steps = (state.position["epoch"] - _first_epoch(job, cycle)) * job.steps_per_epoch
     images = steps * job.spec.training.batch_size

@@ -23,8 +23,8 @@ from prunebench.training.selection import CANDIDATE_COLUMNS, better
 def search(job: Job, start: Path | None, out: Path) -> None:
     """Trains the candidates of `job.spec` from the previous cycle's winner (`start`; None in the dense cycle).
 
-    Writes candidates.csv, best.safetensors, spec.json and provenance.json into `out`. What a candidate ends with does not
-    depend on which others share its job.
+    Writes candidates.csv, best.safetensors, spec.json and provenance.json into `out`. What a candidate ends with does
+    not depend on which others share its job.
     """
     spec = job.spec
     assert isinstance(spec, OracleSpec)

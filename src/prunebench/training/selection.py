@@ -28,7 +28,7 @@ def better(row: dict[str, Any], others: Sequence[dict[str, Any]]) -> bool:
 def select(batches: Sequence[Path], out: Path) -> None:
     """Picks the winner among all portions of one cycle's grid.
 
-    `batches` are the portions' folders. Writes selection.csv (every candidate, the winner marked) and winner.safetensors.
+    `batches` are the portions' folders. Writes selection.csv (every candidate, the winner marked), winner.safetensors.
     """
     found: list[tuple[dict[str, Any], Path]] = []
     for folder in batches:

@@ -1,7 +1,7 @@
 """SGD with momentum as one multi-tensor function.
 
-torch.optim's constructor imports torch._dynamo, 1.3 s of the 2.5 s that a training job takes to start, and a benchmark is
-hundreds of jobs; the arithmetic is torch's and a test holds the two equal.
+torch.optim's constructor imports torch._dynamo, 1.3 s of the 2.5 s that a training job takes to start, and a benchmark
+is hundreds of jobs; the arithmetic is torch's and a test holds the two equal.
 """
 
 import torch

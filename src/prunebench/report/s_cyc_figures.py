@@ -1,0 +1,718 @@
+"""The S-Cyc study's figures, from its tables alone: nothing is trained, no configuration is read."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from prunebench.errors import InputError
+from prunebench.report.style import (
+    SMALL,
+    WIDTH,
+    Floats,
+    Look,
+    draw_points,
+    footer,
+    interval_text,
+    limits,
+    new_figure,
+    not_run,
+    percent,
+    plain,
+    pretty,
+    save,
+    schedule_looks,
+    seeds_text,
+    shared_style,
+    sparsity_axis,
+    sparsity_position,
+    wrapped,
+)
+from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
+
+Tables = Mapping[str, pd.DataFrame]
+
+NARROWED = 0.8
+"""Claim A1's line: reproduced needs a std of at most this share of the dense network's (papers.md A.8)."""
+
+_NAMES = ("task", "criterion", "schedule", "role", "at", "weights", "activation", "best_benchmark", "scale")
+
+_NEEDED = {
+    "s_cyc_accuracy": "task criterion schedule role cycle sparsity n diverged test_accuracy ci_low ci_high "
+    "best_benchmark difference difference_low difference_high",
+    "s_cyc_oracle": "task criterion cycle sparsity n oracle_max_lr schedule schedule_max_lr inside difference "
+    "difference_low difference_high",
+    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity n std std_ratio std_ratio_low "
+    "std_ratio_high",
+    "s_cyc_oracle_grid": "task criterion cycle sparsity max_lr n diverged validation_accuracy near_best",
+    "s_cyc_gradient_histograms": "task criterion schedule cycle left right sparsity weights_share",
+    "s_cyc_lr_schedules": "schedule role cycle share lr max_lr",
+    "s_cyc_cost": "",
+}
+
+
+def draw(tables: Path, out: Path) -> None:
+    """Draws every figure of the study, from the CSV files in `tables`, as SVG and PNG in `out`.
+
+    A table without rows gives a figure that says so. The same tables give the same bytes. Raises InputError for a
+    table that is missing, unreadable or lacks a column.
+    """
+    read = {name: _read(tables / f"{name}.csv", _NEEDED[name].split()) for name in (*TABLES, *DATA)}
+    scale = _scale(read)
+    figures: dict[str, tuple[str, tuple[str, ...], Callable[[Tables, str], Figure]]] = {
+        "s_cyc_gradient_distribution": (
+            "Distribution of weight gradients",
+            ("s_cyc_gradient_histograms",),
+            gradient_distribution,
+        ),
+        "s_cyc_gradient_spread": ("Spread of weight gradients", ("s_cyc_gradients",), gradient_spread),
+        "s_cyc_lr_schedules": ("Learning-rate schedules", ("s_cyc_lr_schedules",), lr_schedules),
+        "s_cyc_accuracy": ("Test accuracy", ("s_cyc_accuracy",), accuracy),
+        "s_cyc_oracle": ("Oracle for max_lr", ("s_cyc_oracle", "s_cyc_oracle_grid"), oracle),
+    }
+    with shared_style():
+        for name in FIGURES:
+            title, needs, make = figures[name]
+            run = all(len(read[table]) for table in needs)
+            save(make(read, scale) if run else not_run(title, scale), out, name)
+
+
+def _read(path: Path, needed: list[str]) -> pd.DataFrame:
+    try:
+        # Without converters a schedule named "NA" would read as a missing value.
+        frame = pd.read_csv(path, converters=dict.fromkeys(_NAMES, str))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a table: {error}") from error
+    absent = [column for column in needed if column not in frame]
+    if len(frame) and absent:
+        raise InputError(f"{path}: column {absent[0]} is missing; found {', '.join(frame.columns)}")
+    return frame
+
+
+def _scale(tables: Tables) -> str:
+    """The label of the runs' scale: tables of the configuration alone do not carry it, so any table's serves."""
+    for frame in tables.values():
+        if len(frame) and "scale" in frame:
+            return str(frame["scale"].iloc[0])
+    return "scale not stated: no table with rows has it"
+
+
+def _looks(tables: Tables) -> dict[str, Look]:
+    """One look per schedule for every figure: in the order of the configuration, which the LR table keeps."""
+    roles: dict[str, str] = {}
+    for name in ("s_cyc_lr_schedules", "s_cyc_accuracy"):
+        frame = tables[name]
+        if len(frame):
+            roles |= dict(zip(frame["schedule"], frame["role"], strict=True))
+    if len(tables["s_cyc_oracle"]):
+        roles = dict.fromkeys(tables["s_cyc_oracle"]["schedule"], "method") | roles
+    return schedule_looks(roles | {"oracle": "oracle"})
+
+
+def _activations(tables: Tables) -> dict[str, str]:
+    frame = tables["s_cyc_gradients"]
+    return dict(zip(frame["task"], frame["activation"], strict=True)) if len(frame) else {}
+
+
+def _is_control(criterion: str) -> bool:
+    return criterion == "random"
+
+
+def _criterion(name: str) -> str:
+    return f"{pretty(name)} (control)" if _is_control(name) else pretty(name)
+
+
+# --- Figure 1
+
+
+def gradient_distribution(tables: Tables, scale: str) -> Figure:
+    """Histograms of dL/dw over surviving weights at the end of each cycle, one panel per network and criterion.
+
+    The x axis is asinh-spaced as the bins are; heights are shares of weights per bin. The central bin, where the
+    gradients of dead units pile up at exactly 0, is cut at the height of the others and its share printed.
+    """
+    frame = tables["s_cyc_gradient_histograms"]
+    frame = frame[np.isfinite(frame["left"]) & np.isfinite(frame["right"])]
+    activations = _activations(tables)
+    families = _families(list(frame["task"].unique()))
+    keys = ["task", "criterion", "schedule"]
+    panels = sorted(
+        frame.groupby(keys, sort=False), key=lambda panel: (families[panel[0][0]], panel[0][0], panel[0][1])
+    )
+    several = frame["schedule"].nunique() > 1
+    columns = min(3, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    cycles = sorted(frame["cycle"].unique())
+    shown = _thinned(cycles, 9)
+    height = 0.55 + lines * (0.75 + 0.24 * len(shown)) + 0.6
+    fig = new_figure(height)
+    axes = fig.subplots(lines, columns, squeeze=False, sharex=True)
+    densities = sparsity_position(frame.groupby("cycle")["sparsity"].mean().loc[cycles])
+    norm = Normalize(0, float(densities.max()) or 1.0)
+    palette = sns.color_palette("crest", as_cmap=True)
+    reach = _reach(frame)
+    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+        task, criterion, schedule = key
+        _ridges(ax, panel, shown, reach, lambda s: palette(norm(float(sparsity_position(s)))))
+        name = f"{task}, {pretty(activations[task])}" if task in activations else str(task)
+        title = f"{name}\n{_criterion(criterion)}" + (f", {pretty(schedule)}" if several else "")
+        ax.set_title(wrapped(title, WIDTH / columns - 0.45), loc="left")
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax in axes[-1]:
+        ax.set_xlabel("gradient dL/dw (asinh scale)")
+    _label_bottoms(axes, len(panels), "gradient dL/dw (asinh scale)")
+    fig.supylabel("sparsity (%): share of weights per bin, one ridge per cycle", fontsize=8)
+    notes = [
+        "dL/dw of surviving weights at the end of each pruning cycle, seeds pooled; bins of equal width on the asinh "
+        "scale; heights of one panel are comparable",
+        "Right of each ridge: share of weights in the central bin, where exact zeros (dead units) lie; its bar is cut",
+    ]
+    if len(shown) < len(cycles):
+        notes.append(f"{len(shown)} of {len(cycles)} cycles shown")
+    footer(fig, scale, notes)
+    return fig
+
+
+def _thinned(values: list[Any], most: int) -> list[Any]:
+    """At most `most` of `values`, evenly, with the first and the last."""
+    if len(values) <= most:
+        return values
+    return [values[round(i)] for i in np.linspace(0, len(values) - 1, most)]
+
+
+def _reach(frame: pd.DataFrame) -> float:
+    """The |gradient| within which each histogram has 99.8 % of its weights: the x axis ends there."""
+    farthest = np.maximum(frame["left"].abs(), frame["right"].abs())
+    ordered = frame.assign(edge=farthest).sort_values("edge", kind="stable")
+    keys = ["task", "criterion", "schedule", "cycle"]
+    inside = ordered.groupby(keys)["weights_share"].cumsum() <= 0.998
+    shown = ordered.loc[inside & (ordered["weights_share"] > 0), "edge"]
+    return float(shown.max()) if len(shown) else float(farthest.max())
+
+
+def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color: Callable[[float], Any]) -> None:
+    edges = np.unique(np.append(panel["left"], panel["right"]))
+    central = (panel["left"] < 0) & (panel["right"] > 0)
+    tallest = panel.loc[~central, "weights_share"].max()
+    tallest = float(tallest) if tallest > 0 else 1.0
+    # Bins are evenly spaced on the scale they were made on, so their index is the coordinate: no constant is repeated.
+    index = np.arange(edges.size, dtype=np.float64)
+    span = (float(np.interp(-reach, edges, index)), float(np.interp(reach, edges, index)))
+    sparsities = []
+    for row, cycle in enumerate(shown):
+        ridge = panel[panel["cycle"] == cycle].sort_values("left")
+        base = -float(row)
+        sparsities.append(percent(float(ridge["sparsity"].iloc[0])) if len(ridge) else "")
+        if ridge["weights_share"].sum() > 0:
+            height = np.minimum(ridge["weights_share"].to_numpy() / tallest, 1.15) * 0.85
+            left = np.interp(ridge["left"], edges, index)
+            tint = color(float(ridge["sparsity"].iloc[0]))
+            steps = np.append(left, np.interp(ridge["right"].iloc[-1], edges, index))
+            ax.stairs(height + base, steps, baseline=base, fill=True, color=tint, alpha=0.45, zorder=3 + row)
+            ax.stairs(height + base, steps, baseline=base, color=tint, linewidth=0.7, zorder=3 + row)
+            zero = float(ridge.loc[central.loc[ridge.index], "weights_share"].sum())
+            told = f"{100 * zero:.0f} %"
+        else:
+            told = "no data"
+        halo = [Stroke(linewidth=1.5, foreground="white"), Normal()]
+        ax.text(span[1], base + 0.3, told, ha="right", va="center", fontsize=SMALL, zorder=40, path_effects=halo)
+    ax.set_xlim(span)
+    ax.set_ylim(-len(shown) + 0.9, 1.1)
+    ax.yaxis.set_major_locator(FixedLocator([-float(row) for row in range(len(shown))]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda _, i: sparsities[i] if i is not None else ""))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    powers = [10.0**k for k in range(-12, 13)]
+    ticks: list[float] = []
+    for power in reversed([p for p in powers if p <= reach]):
+        at = float(np.interp(power, edges, index))
+        nearest = ticks[-1] if ticks else 2 * span[1] - at
+        if at - (edges.size - 1) / 2 > 0.13 * (span[1] - span[0]) and abs(nearest - at) > 0.13 * (span[1] - span[0]):
+            ticks.append(at)
+    values = [float(np.interp(at, index, edges)) for at in ticks]
+    zero_at = (edges.size - 1) / 2
+    places = [2 * zero_at - at for at in ticks] + [zero_at] + ticks[::-1]
+    named = [f"\u2212{plain(v)}" for v in values] + ["0"] + [plain(v) for v in values[::-1]]
+    ax.xaxis.set_major_locator(FixedLocator(places))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: named[i] if i is not None else ""))
+    ax.axvline(zero_at, color="0.6", linewidth=0.6, zorder=1)
+    ax.tick_params(axis="x", labelbottom=True)
+
+
+def _label_bottoms(axes: Any, count: int, label: str) -> None:
+    """The x label also under panels that have an unused place below them."""
+    columns = axes.shape[1]
+    for column in range(columns):
+        used = [row for row in range(axes.shape[0]) if row * columns + column < count]
+        if used:
+            axes[used[-1], column].set_xlabel(label)
+
+
+# --- Figure 2
+
+_ACTIVATION_COLORS = {
+    "relu": "#882255",
+    "leaky_relu": "#44AA99",
+    "elu": "#88CCEE",
+    "gelu": "#999933",
+    "selu": "#CC6677",
+    "tanh": "#332288",
+}
+_WEIGHTS = {"surviving": "surviving", "all": "all (pruned too)", "all_zeroed": "all, pruned as 0"}
+
+
+def gradient_spread(tables: Tables, scale: str) -> Figure:
+    """Claim A1: std of dL/dw relative to the dense network's against sparsity, a row per family of networks.
+
+    Columns: surviving weights at the end of the cycle; the same at matched training loss; and, for the ReLU network,
+    what changes when pruned weights are counted too (counted as 0 they narrow the distribution trivially).
+    """
+    frame = tables["s_cyc_gradients"]
+    families = _families(list(frame["task"].unique()))
+    names = list(dict.fromkeys(families.values()))
+    fig = new_figure(0.9 + 2.35 * len(names) + 0.6)
+    axes = fig.subplots(len(names), 3, squeeze=False, sharey="row")
+    heads = (
+        "surviving weights,\nend of the cycle",
+        "surviving weights,\nat matched training loss",
+        "ReLU: which weights count,\nend of the cycle",
+    )
+    for row, family in zip(axes, names, strict=True):
+        whole = frame[(frame["task"].map(families) == family) & frame["weights"].isin(list(_WEIGHTS))]
+        surviving = whole[whole["weights"] == "surviving"]
+        relu = whole[(whole["activation"] == "relu") & (whole["at"] == "end")]
+        criteria = sorted(relu["criterion"].unique(), key=_is_control)
+        relu = relu[relu["criterion"].isin(criteria[:1])]
+        parts = (
+            _by_network(surviving[surviving["at"] == "end"]),
+            _by_network(surviving[surviving["at"] == "matched_loss"]),
+            _by_weights(relu),
+        )
+        bounds = _log_limits(surviving, relu)
+        for ax, lines, head in zip(row, parts, heads, strict=True):
+            _spread_panel(ax, lines, bounds)
+            extra = f", {_criterion(criteria[0])}" if ax is row[2] and criteria else ""
+            ax.set_title(wrapped(head if ax is not row[2] else f"{head}{extra}", WIDTH / 3 - 0.2), loc="left")
+        row[0].set_ylabel(wrapped(f"{family}\nstd of dL/dw / dense", 2.2))
+    notes = [
+        f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['n'])}, on the log",
+        f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
+        "Ends of bars beyond an axis: triangles",
+    ]
+    footer(fig, scale, notes)
+    return fig
+
+
+def _families(tasks: list[str]) -> dict[str, str]:
+    """Task -> family: tasks whose name continues another's (fashion-mlp-tanh, fashion-mlp) belong to it."""
+    return {
+        task: min((head for head in tasks if task == head or task.startswith(f"{head}-")), key=len) for task in tasks
+    }
+
+
+def _by_network(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
+    lines = []
+    several = rows["schedule"].nunique() > 1
+    groups = list(rows.groupby(["task", "criterion", "schedule"], sort=False))
+    for nth, ((_, criterion, schedule), group) in enumerate(groups):
+        activation = str(group["activation"].iloc[0])
+        label = pretty(activation) + (", random" if _is_control(criterion) else "")
+        if len({c for (_, c, _), _ in groups if not _is_control(c)}) > 1 and not _is_control(criterion):
+            label += f", {pretty(criterion)}"
+        look = Look(
+            label=label + (f", {pretty(schedule)}" if several else ""),
+            color=_ACTIVATION_COLORS.get(activation, "#777777"),
+            marker="osD^vP"[nth % 6],
+            dash=(0, (3.0, 1.5)) if _is_control(criterion) else "-",
+            width=1.8 if activation == "relu" else 1.1,
+            size=4.5 if activation == "relu" else 3.8,
+            order=4.0 if activation == "relu" else 3.0,
+        )
+        lines.append((look, group))
+    return lines
+
+
+def _by_weights(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
+    base = Look(label="", color=_ACTIVATION_COLORS["relu"], width=1.8, size=4.5, order=4.0)
+    looks = {
+        "surviving": replace(base, label=_WEIGHTS["surviving"]),
+        "all": replace(base, label=_WEIGHTS["all"], color="#B0709A", marker="s", width=1.1, dash=(0, (4.0, 1.5))),
+        "all_zeroed": replace(base, label=_WEIGHTS["all_zeroed"], color="0.45", marker="v", width=1.1, dash=":"),
+    }
+    # One network per family has its own name; a second ReLU network of the family would draw over the first.
+    first = rows[rows["task"] == rows["task"].iloc[0]] if len(rows) else rows
+    first = first[first["schedule"] == first["schedule"].iloc[0]] if len(first) else first
+    groups = [(look, first[first["weights"] == name]) for name, look in looks.items()]
+    return [(look, group) for look, group in groups if len(group)]
+
+
+def _log_limits(*parts: pd.DataFrame) -> tuple[float, float]:
+    rows = pd.concat(parts)
+    rows = rows[rows["std_ratio"] > 0]
+    logs = [np.log(rows[name].to_numpy(dtype=np.float64)) for name in ("std_ratio", "std_ratio_low", "std_ratio_high")]
+    fixed = np.log([0.7, 1.25])
+    bottom, top = limits(np.append(logs[0], fixed), logs[1], logs[2], reach=0.25, least=0.5)
+    return math.exp(bottom), math.exp(top)
+
+
+def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tuple[float, float]) -> None:
+    ax.set_yscale("log")
+    ax.set_ylim(bounds)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if bounds[1] / bounds[0] > 50 else (1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.axhline(1, color="0.3", linewidth=0.9, zorder=1)
+    ax.axhline(NARROWED, color="0.3", linewidth=0.9, dashes=(1, 1.5), zorder=1)
+    if not lines:
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.3")
+        ax.xaxis.set_major_locator(NullLocator())
+        return
+    rows = pd.concat([group for _, group in lines])
+    spots = sparsity_position(sorted(rows["sparsity"].unique()))
+    gaps = np.diff(np.unique(np.round(spots, 1)))
+    step = 0.5 * float(gaps.min() if gaps.size else 1.0) / max(len(lines), 3)
+    for nth, (look, group) in enumerate(lines):
+        ordered = group.sort_values("cycle")
+        x = sparsity_position(ordered["sparsity"]) + (nth - (len(lines) - 1) / 2) * step
+        ratio, low, high = (
+            ordered[name].to_numpy(dtype=np.float64) for name in ("std_ratio", "std_ratio_low", "std_ratio_high")
+        )
+        draw_points(ax, x, np.where(ratio > 0, ratio, np.nan), low, high, look)
+        lost = (ordered["std"] == 0).to_numpy()
+        if lost.any():
+            ax.plot(x[lost], np.full(int(lost.sum()), bounds[0]), "x", color=look.color, clip_on=False, markersize=5)
+            ax.annotate("x: std = 0", (0.02, 0.02), xycoords="axes fraction", fontsize=SMALL)
+    sparsity_axis(ax, list(rows["sparsity"]), WIDTH / 3 - 0.4)
+    right = ax.get_xlim()[1]
+    halo = [Stroke(linewidth=1.5, foreground="white"), Normal()]
+    ax.text(right, 1, "dense", ha="right", va="bottom", fontsize=SMALL, color="0.3", path_effects=halo)
+    below = f"{NARROWED:g} \u2193 narrower"
+    ax.text(right, NARROWED * 0.97, below, ha="right", va="top", fontsize=SMALL, color="0.3", path_effects=halo)
+    handles = [Line2D([], [], label=look.label, **look.line()) for look, _ in lines]  # type: ignore[arg-type]
+    ax.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.24),
+        ncols=2,
+        handlelength=2.0,
+        columnspacing=0.8,
+        borderpad=0.0,
+        fontsize=SMALL,
+        title=seeds_text(rows["n"]),
+        title_fontsize=SMALL,
+    )
+
+
+# --- Figure 3
+
+
+def lr_schedules(tables: Tables, scale: str) -> Figure:
+    """Learning rate over the chain of pruning cycles, one panel per schedule, with the envelope max_lr(cycle)."""
+    frame = tables["s_cyc_lr_schedules"]
+    looks = _looks(tables)
+    names = list(frame["schedule"].unique())
+    columns = min(4, len(names))
+    lines = math.ceil(len(names) / columns)
+    fig = new_figure(0.7 + 1.45 * lines)
+    axes = fig.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    last = int(frame["cycle"].max())
+    top = float(max(frame["lr"].max(), frame["max_lr"].max()))
+    for ax, name in zip(axes.flat, names, strict=False):
+        rows = frame[frame["schedule"] == name].sort_values(["cycle", "share"])
+        look = looks[name]
+        envelope = rows.groupby("cycle")["max_lr"].first()
+        ax.stairs(
+            envelope,
+            np.append(envelope.index, envelope.index[-1] + 1),
+            color="0.35",
+            linewidth=1.0,
+            linestyle=(0, (2.0, 1.2)),
+            baseline=None,
+            zorder=3,
+        )
+        # A gap between cycles: the LR starts anew, no line leads from one cycle's end to the next one's start.
+        for _, cycle in rows.groupby("cycle"):
+            ax.plot(cycle["cycle"] + cycle["share"], cycle["lr"], color=look.color, linewidth=1.2, zorder=2)
+        ax.set_title(wrapped(f"{pretty(name)}\n{rows['role'].iloc[0]}", WIDTH / columns - 0.3), loc="left")
+        ax.set_xlim(0, last + 1)
+        ax.set_ylim(0, 1.08 * top if top > 0 else 1.0)
+        starts = _thinned(list(range(last + 1)), 7)
+        ax.xaxis.set_major_locator(FixedLocator(starts))
+        ax.grid(True, axis="x")
+        ax.tick_params(axis="x", labelbottom=True)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    _label_bottoms(axes, len(names), "pruning cycle")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("learning rate")
+    handles = [
+        Line2D([], [], color="0.35", linestyle=(0, (2.0, 1.2)), label="max_lr of the cycle"),
+        Line2D([], [], color="0.6", linewidth=1.2, label="learning rate (colour: schedule)"),
+    ]
+    fig.legend(handles=handles, loc="outside upper left", ncols=2)
+    notes = ["From the configuration; cycle 0 is dense; ticks stand where cycles start, at each the weights are reset"]
+    footer(fig, scale, notes)
+    return fig
+
+
+# --- Figure 4
+
+
+def accuracy(tables: Tables, scale: str) -> Figure:
+    """Test accuracy against sparsity by schedule, and below it the paired difference to the best benchmark.
+
+    One pair of panels per task and criterion. The best benchmark of a sparsity is the one with the highest mean
+    validation accuracy there. Markers are side by side for clarity: their sparsity is that of the tick.
+    """
+    frame = tables["s_cyc_accuracy"]
+    every = _looks(tables)
+    present = set(frame["schedule"])
+    looks = {name: look for name, look in every.items() if name in present}
+    facets = list(frame.groupby(["task", "criterion"], sort=False))
+    columns = min(3, len(facets))
+    blocks = math.ceil(len(facets) / columns)
+    fig = new_figure(1.3 + 4.1 * blocks)
+    axes = fig.subplots(2 * blocks, columns, squeeze=False)
+    inches = WIDTH / columns - 0.55
+    for place, ((task, criterion), cell) in enumerate(facets):
+        top, bottom = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
+        _accuracy_panels(top, bottom, frame[frame["task"] == task], cell, looks, inches)
+        title = f"{task}\n{_criterion(criterion)}, {seeds_text(cell['n'])}"
+        top.set_title(wrapped(title, inches + 0.3), loc="left")
+        if place % columns == 0:
+            top.set_ylabel("test accuracy (%)")
+            bottom.set_ylabel("difference to the best\nbenchmark (points)")
+    for place in range(len(facets), blocks * columns):
+        for ax in axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]:
+            ax.set_axis_off()
+    handles = [Line2D([], [], label=look.label, **look.line()) for look in looks.values()]  # type: ignore[arg-type]
+    if (frame["diverged"] > 0).any():
+        handles.append(_cross("seeds diverged, counted as chance"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), columnspacing=1.2)
+    notes = [
+        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed",
+        "Best benchmark: chosen on validation accuracy at each sparsity, and at 0 there",
+        "Triangles at an edge: a point or bar goes on beyond the axis. Markers are moved sideways a little",
+    ]
+    footer(fig, scale, notes)
+    return fig
+
+
+def _cross(label: str) -> Line2D:
+    return Line2D([], [], color="black", marker="x", markersize=6, markeredgewidth=1.3, linestyle="", label=label)
+
+
+def _accuracy_panels(
+    top: Axes, bottom: Axes, task: pd.DataFrame, cell: pd.DataFrame, looks: Mapping[str, Look], inches: float
+) -> None:
+    here = [name for name in looks if name in set(cell["schedule"])]
+    low, high = limits(task["test_accuracy"], task["ci_low"], task["ci_high"], reach=0.25, least=0.02)
+    top.set_ylim(100 * max(low, 0.0), min(100 * high, 101.0))
+    # Benchmarks far below would flatten the differences that the claim is about: they may leave the axis, marked.
+    of_claim = task[(task["role"] != "benchmark") & task["difference"].notna()]
+    of_claim = of_claim if len(of_claim) else task
+    low, high = limits(
+        np.append(of_claim["difference"], 0.0), of_claim["difference_low"], of_claim["difference_high"], 0.6, 0.01
+    )
+    bottom.set_ylim(100 * low, 100 * high)
+    bottom.axhline(0, color="0.3", linewidth=0.9, zorder=1)
+    if "chance" in cell:
+        top.axhline(100 * cell["chance"].iloc[0], color="0.4", linewidth=0.8, dashes=(1, 2), label="chance", zorder=1)
+    spots = np.unique(sparsity_position(cell["sparsity"]))
+    gaps = np.diff(spots)
+    gaps = gaps[gaps > 0.02]
+    step = 0.75 * float(gaps.min() if gaps.size else 0.5) / max(len(here), 4)
+    for nth, name in enumerate(here):
+        rows = cell[cell["schedule"] == name].sort_values("cycle")
+        x = sparsity_position(rows["sparsity"]) + (nth - (len(here) - 1) / 2) * step
+        value = {
+            column: 100 * rows[column].to_numpy(dtype=np.float64)
+            for column in ("test_accuracy", "ci_low", "ci_high", "difference", "difference_low", "difference_high")
+        }
+        # A share of 1 bounds accuracy: the t interval does not know.
+        ci_low, ci_high = np.clip(value["ci_low"], 0, 100), np.clip(value["ci_high"], 0, 100)
+        draw_points(top, x, value["test_accuracy"], ci_low, ci_high, looks[name], bars=0.6)
+        quiet = replace(looks[name], width=0.6 * looks[name].width)
+        draw_points(bottom, x, value["difference"], value["difference_low"], value["difference_high"], quiet, bars=0.9)
+        lost = (rows["diverged"] > 0).to_numpy()
+        for at, y, few, n in zip(
+            x[lost], value["test_accuracy"][lost], rows["diverged"][lost], rows["n"][lost], strict=True
+        ):
+            top.plot([at], [y], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6)
+            top.annotate(
+                f"{int(few)}/{int(n)}",
+                (at, y),
+                (0, 4),
+                textcoords="offset points",
+                fontsize=SMALL,
+                ha="center",
+                va="bottom",
+            )
+    for ax in (top, bottom):
+        sparsity_axis(ax, list(cell["sparsity"]), inches, label=ax is bottom)
+
+
+# --- Figure 5
+
+
+def oracle(tables: Tables, scale: str) -> Figure:
+    """Validation accuracy by cycle and max_lr, with what the oracle chose and what the S-shaped policy sets.
+
+    Colour is the shortfall to the cycle's best max_lr, so that cycles of different accuracy compare; outlined cells are
+    near-best. Beside it the oracle's test accuracy minus the schedule's, paired by seed.
+    """
+    grid, summary = tables["s_cyc_oracle_grid"], tables["s_cyc_oracle"]
+    looks = _looks(tables)
+    cells = list(summary.groupby(["task", "criterion"], sort=False))
+    fig = new_figure(0.9 + 2.9 * len(cells))
+    axes = fig.subplots(len(cells), 2, squeeze=False, width_ratios=(1.9, 1.0))
+    diverged = bool((grid["diverged"] > 0).any())
+    for (left, right), ((task, criterion), rows) in zip(axes, cells, strict=True):
+        part = grid[(grid["task"] == task) & (grid["criterion"] == criterion)]
+        rows = rows.sort_values("cycle")
+        schedule = str(rows["schedule"].iloc[0])
+        look = looks[schedule]
+        _oracle_map(fig, left, part, rows, looks["oracle"], look)
+        share = f"{pretty(schedule)} inside in {int(rows['inside'].sum())} of {len(rows)} cycles"
+        left.set_title(wrapped(f"{task}, {_criterion(criterion)}, {seeds_text(part['n'])}\n{share}", 4.2), loc="left")
+        _oracle_gap(right, rows)
+        right.set_title(wrapped(f"oracle minus {pretty(schedule)},\n{seeds_text(rows['n'])}", 2.0), loc="left")
+    handles: list[Any] = [
+        Line2D([], [], label="oracle's choice (geometric mean)", **looks["oracle"].line()),  # type: ignore[arg-type]
+        Line2D([], [], label=f"max_lr of {pretty(schedule)}", **look.line()),  # type: ignore[arg-type]
+        Patch(facecolor="white", edgecolor="black", linewidth=1.4, label="near-best max_lr"),
+    ]
+    if diverged:
+        handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0, hatch="xxx", label="seeds diverged"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.2)
+    notes = [
+        "Left: mean validation accuracy (%) of each max_lr tried; right: test accuracy, "
+        f"paired by seed, {interval_text(summary['n'])}",
+    ]
+    if diverged:
+        notes.append("A diverged seed counts as chance; d/n: d of n seeds")
+    footer(fig, scale, notes)
+    return fig
+
+
+def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, chosen: Look, policy: Look) -> None:
+    cycles = sorted(part["cycle"].unique())
+    rates = np.array(sorted(part["max_lr"].unique()))
+    score = part.pivot(index="max_lr", columns="cycle", values="validation_accuracy").reindex(rates, columns=cycles)
+    shortfall = 100 * (score - score.max())
+    edges = _log_edges(rates)
+    deepest = max(2.0, min(10.0, -float(np.nanmin(shortfall.to_numpy(dtype=np.float64), initial=0.0))))
+    palette = mpl.colormaps["cividis"].with_extremes(bad="0.85")
+    norm = Normalize(-deepest, 0)
+    mesh = ax.pcolormesh(
+        np.arange(len(cycles) + 1) - 0.5,
+        edges,
+        np.ma.masked_invalid(shortfall),
+        cmap=palette,
+        norm=norm,
+        edgecolors="white",
+        linewidth=0.5,
+    )
+    ax.set_yscale("log")
+    bottom = min(edges[0], 0.95 * float(rows["schedule_max_lr"].min()))
+    ax.set_ylim(bottom, max(edges[-1], 1.05 * float(rows["schedule_max_lr"].max())))
+    ax.set_xlim(-0.5, len(cycles) - 0.5)
+    ax.grid(False)
+    told = len(cycles) <= 9 and len(rates) <= 9
+    for cell in part.itertuples():
+        i, j = cycles.index(cell.cycle), int(np.searchsorted(rates, cell.max_lr))
+        low, high = edges[j], edges[j + 1]
+        if cell.near_best:
+            ax.add_patch(
+                Rectangle(
+                    (i - 0.47, low * 1.02),
+                    0.94,
+                    high / 1.02 - low * 1.02,
+                    fill=False,
+                    edgecolor="black",
+                    linewidth=1.4,
+                    zorder=3,
+                )
+            )
+        if cell.diverged > 0:
+            ax.add_patch(
+                Rectangle(
+                    (i - 0.5, low), 1, high - low, fill=False, edgecolor="black", linewidth=0, hatch="xxx", zorder=2
+                )
+            )
+        if told and math.isfinite(cell.validation_accuracy):
+            dark = norm(shortfall.loc[cell.max_lr, cell.cycle]) < 0.55
+            text = f"{100 * cell.validation_accuracy:.1f}"
+            text += f"\n{int(cell.diverged)}/{int(cell.n)}" if cell.diverged > 0 else ""
+            ax.text(
+                i - 0.42,
+                high / (high / low) ** 0.08,
+                text,
+                ha="left",
+                va="top",
+                fontsize=SMALL,
+                zorder=6,
+                color="white" if dark else "black",
+                path_effects=[Stroke(linewidth=1.2, foreground="0.15" if dark else "0.95"), Normal()],
+            )
+    halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]
+    at = [cycles.index(cycle) for cycle in rows["cycle"]]
+    for look, column in ((policy, "schedule_max_lr"), (chosen, "oracle_max_lr")):
+        style: dict[str, Any] = look.line() | {"linewidth": 1.4, "markersize": 6 if look is policy else 8}
+        ax.plot(at, rows[column], **style, path_effects=halo, clip_on=False)
+    ax.lines[0].set_zorder(4)
+    ax.lines[1].set_zorder(5)
+    ticks = _thinned(list(range(len(cycles))), 9)
+    sparsity = part.groupby("cycle")["sparsity"].mean()
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: percent(float(sparsity[cycles[round(x)]]))))
+    shown = _thinned(list(rates), 9)
+    ax.yaxis.set_major_locator(FixedLocator(shown))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("sparsity (% of weights pruned)")
+    ax.set_ylabel("max_lr (log scale)")
+    bar = fig.colorbar(mesh, ax=ax, extend="min" if np.nanmin(shortfall) < -deepest else "neither", pad=0.02)
+    bar.set_label("below the cycle's best (points)", fontsize=SMALL + 0.5)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _log_edges(rates: Floats) -> Floats:
+    """Edges of cells around `rates` on a log axis: midway between neighbours."""
+    logs = np.log(rates)
+    if logs.size == 1:
+        return np.exp(np.array([logs[0] - 0.35, logs[0] + 0.35]))
+    middle = (logs[1:] + logs[:-1]) / 2
+    return np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
+
+
+def _oracle_gap(ax: Axes, rows: pd.DataFrame) -> None:
+    gap, low, high = (
+        100 * rows[name].to_numpy(dtype=np.float64) for name in ("difference", "difference_low", "difference_high")
+    )
+    ax.set_ylim(limits(np.append(gap, 0.0), low, high, reach=4.0, least=1.0))
+    ax.yaxis.set_major_locator(MaxNLocator(6))
+    ax.axhline(0, color="0.3", linewidth=0.9, zorder=1)
+    look = Look(label="", color="black", marker="o", dash=":", width=0.8, size=4.5, order=3.0)
+    draw_points(ax, sparsity_position(rows["sparsity"]), gap, low, high, look, bars=1.1)
+    if not np.isfinite(gap).any():
+        ax.text(0.5, 0.5, "no paired seeds", transform=ax.transAxes, ha="center", color="0.3")
+    sparsity_axis(ax, list(rows["sparsity"]), 1.6)
+    ax.set_ylabel("test accuracy (points)\n> 0: the oracle is better", fontsize=SMALL + 0.5)
+    sns.despine(ax=ax)

@@ -1,0 +1,282 @@
+"""The look that every figure shares: sizes, colours, axes of sparsity, the label of the scale, and the files."""
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from prunebench.files import write_bytes
+
+WIDTH = 7.2
+"""Inches: a journal's double column."""
+
+SMALL = 7.0
+"""Points: the smallest text at print size."""
+
+Floats = npt.NDArray[np.float64]
+
+RC: dict[Any, Any] = {
+    "font.size": 8.0,
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.fontsize": SMALL + 0.5,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+    # Names come from configurations: a $ in one is a dollar.
+    "text.parse_math": False,
+    # Text stays text: searchable, and readable for those who cannot see the figure.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "prunebench",
+    "savefig.dpi": 300,
+}
+
+
+@contextmanager
+def shared_style() -> Iterator[None]:
+    """matplotlib's own defaults with `RC`, whatever the user's matplotlibrc says: the same bytes everywhere."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the lines of one schedule (or network) are drawn."""
+
+    label: str
+    color: str
+    marker: str = "o"
+    dash: str | tuple[int, tuple[float, ...]] = "-"
+    width: float = 1.0
+    size: float = 3.5
+    order: float = 2.0
+
+    def line(self) -> dict[str, Any]:
+        """Keywords of Axes.plot."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linestyle": self.dash,
+            "linewidth": self.width,
+            "markersize": self.size,
+            "markeredgewidth": 0.4,
+            "markeredgecolor": "white",
+            "zorder": self.order,
+        }
+
+
+# Okabe & Ito's colour-blind-safe colours: the method's vermillion and the oracle's black belong to no other role.
+_COLORS = {
+    "benchmark": ("#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#999999", "#8C8C4A"),
+    "method": ("#D55E00", "#8C3F00"),
+    "control": ("#0072B2", "#6A3D9A", "#4D4D4D", "#00585C"),
+    "oracle": ("#000000",),
+}
+_MARKERS = {
+    "benchmark": ("s", "^", "D", "v", "<", ">", "p"),
+    "method": ("o", "h"),
+    "control": ("P", "X", "d", "H"),
+    "oracle": ("*",),
+}
+_DASHES = {"control": (0, (4.0, 1.5)), "oracle": (0, (1.0, 1.0))}
+
+
+def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
+    """A look per schedule, by role and by the order within it; `roles` maps schedule to role."""
+    seen: dict[str, int] = {}
+    looks = {}
+    for name, role in roles.items():
+        role = role if role in _COLORS else "control"
+        nth = seen.setdefault(role, 0)
+        seen[role] += 1
+        colors, markers = _COLORS[role], _MARKERS[role]
+        looks[name] = Look(
+            label=f"{pretty(name)} ({role})" if role != "oracle" else "oracle",
+            color=colors[nth % len(colors)],
+            marker=markers[(nth + nth // len(colors)) % len(markers)],
+            dash=_DASHES.get(role, "-"),
+            width={"method": 2.0, "oracle": 1.3, "control": 1.2}.get(role, 0.9),
+            size={"method": 5.0, "oracle": 6.0, "control": 4.5}.get(role, 3.5),
+            order={"method": 4.0, "oracle": 3.5, "control": 3.0}.get(role, 2.0),
+        )
+    return looks
+
+
+_SPELT = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
+_SPELT |= {name: name.upper() for name in ("gelu", "elu", "selu", "silu", "lamp")}
+
+
+def pretty(name: str) -> str:
+    """A name of the configuration as a reader spells it."""
+    return _SPELT.get(name, name.replace("_", " "))
+
+
+def wrapped(text: str, inches: float, points: float = 8.0) -> str:
+    """`text` in lines that fit `inches` at a font size of `points`; its own line ends stay."""
+    columns = max(8, int(inches * 72 / (0.57 * points)))
+    return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, columns) or [""])
+
+
+def percent(sparsity: float) -> str:
+    """Sparsity in %, with as many decimals as its density needs to be told within 2.5 %."""
+    density = 100 * (1 - sparsity)
+    digits = 0
+    while density > 1e-6 and digits < 6 and abs(round(density, digits) - density) > 0.025 * density:
+        digits += 1
+    return f"{100 * sparsity:.{digits}f}"
+
+
+def plain(value: float) -> str:
+    """A number as a plain label: 0.05, 100, 1e-4."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(abs(value)))
+    factor = value / 10**exponent
+    return f"{factor:.3g}e{exponent}".replace("-", "\u2212")
+
+
+def sparsity_position(sparsity: object) -> Floats:
+    """Where sparsities lie on an axis of log density: cycles that prune the same share are evenly spaced."""
+    return -np.log(np.clip(1 - np.asarray(sparsity, dtype=np.float64), 1e-9, None))
+
+
+def sparsity_axis(ax: Axes, sparsities: Sequence[float], inches: float, label: bool = True) -> None:
+    """Ticks at `sparsities`, labelled in %; labels are left out evenly where `inches` has no room for all."""
+    values = sorted({round(s, 4) if s < 0.99 else round(s, 7) for s in sparsities if math.isfinite(s)})
+    positions = sparsity_position(values)
+    ax.xaxis.set_major_locator(FixedLocator(list(positions)))
+    # Tasks of a figure differ in the last digits of their sparsities: ticks closer than a label are one tick.
+    texts: list[str] = []
+    room = (positions[-1] - positions[0] or 1.0) * 0.36 / inches
+    last = -math.inf
+    for position, value in zip(positions, values, strict=True):
+        shown = position - last >= room
+        texts.append(percent(value) if shown else "")
+        last = position if shown else last
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: texts[i] if i is not None and i < len(texts) else ""))
+    ax.xaxis.set_minor_locator(NullLocator())
+    if label:
+        ax.set_xlabel("sparsity (% of weights pruned)")
+
+
+def limits(mean: object, low: object, high: object, reach: float, least: float) -> tuple[float, float]:
+    """Limits that show every mean, and intervals up to `reach` times the means' span (at least `least`) beyond them."""
+    means = np.asarray(mean, dtype=np.float64)
+    means = means[np.isfinite(means)]
+    if means.size == 0:
+        return (0.0, 1.0)
+    span = max(float(np.ptp(means)), least)
+    lows, highs = (np.asarray(ends, dtype=np.float64) for ends in (low, high))
+    bottom = max(min(np.nanmin(np.append(lows, means)), means.min()), means.min() - reach * span)
+    top = min(max(np.nanmax(np.append(highs, means)), means.max()), means.max() + reach * span)
+    pad = max(0.06 * (top - bottom), 0.1 * least)
+    return (float(bottom - pad), float(top + pad))
+
+
+def draw_points(ax: Axes, x: Floats, mean: Floats, low: Floats, high: Floats, look: Look, *, bars: float = 0.8) -> None:
+    """A line through `mean` with its intervals; the axes' limits are set before.
+
+    What lies beyond the limits is marked with a small triangle at the edge.
+    """
+    style = look.line()
+    ax.plot(x, mean, **style)
+    bottom, top = ax.get_ylim()
+    for at, middle, down, up in zip(x, mean, low, high, strict=True):
+        if math.isfinite(down) and math.isfinite(up) and up > down:
+            ends = [max(down, bottom), min(up, top)]
+            ax.plot([at, at], ends, color=look.color, linewidth=bars, alpha=0.75, zorder=look.order - 0.5)
+        cut_low = middle < bottom or (math.isfinite(down) and down < bottom)
+        cut_high = middle > top or (math.isfinite(up) and up > top)
+        for cut, edge, marker in ((cut_low, bottom, "v"), (cut_high, top, "^")):
+            if cut:
+                ax.plot([at], [edge], marker, color=look.color, markersize=3, markeredgewidth=0, clip_on=False)
+
+
+def seeds_text(counts: object) -> str:
+    """`n = 3`, or `n = 2–3` where cells differ."""
+    values = np.asarray(counts, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return "n = 0"
+    least, most = int(values.min()), int(values.max())
+    return f"n = {least}" if least == most else f"n = {least}–{most}"
+
+
+def interval_text(counts: object) -> str:
+    """What the error bars are, for `counts` seeds."""
+    values = np.asarray(counts, dtype=np.float64)
+    if values.size == 0 or np.nanmax(values) < 2:
+        return "n = 1 seed: no interval"
+    return f"bars: 95 % t interval over {seeds_text(values)} seeds"
+
+
+def footer(fig: Figure, scale: str, notes: Sequence[str] = ()) -> None:
+    """Notes and the scale of the runs, at the bottom; the panels (constrained layout) keep clear of it."""
+    width, height = fig.get_size_inches()
+    text = wrapped(". ".join(note.rstrip(".") for note in notes) + "." if notes else "", width - 0.2, SMALL)
+    label = wrapped(scale, width - 0.2, SMALL)
+    lines = label.count("\n") + 1
+    step = SMALL * 1.35 / 72 / height
+    fig.text(0.012, 0.35 * step, label, fontsize=SMALL, weight="bold", va="bottom", linespacing=1.3)
+    if notes:
+        fig.text(0.012, (0.6 + lines) * step, text, fontsize=SMALL, va="bottom", linespacing=1.3, color="0.25")
+        lines += text.count("\n") + 1
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        bottom = (lines + 1.0) * step
+        engine.set(rect=(0.0, bottom, 1.0, 1.0 - bottom))  # type: ignore[call-arg]
+
+
+def new_figure(height: float) -> Figure:
+    """A double-column figure of `height` inches whose panels make room for each other's text."""
+    fig = Figure(figsize=(WIDTH, height), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.05, h_pad=0.05)  # type: ignore[union-attr,call-arg]
+    return fig
+
+
+def not_run(title: str, scale: str) -> Figure:
+    """A figure that says that the preset has nothing to plot."""
+    fig = new_figure(1.6)
+    ax = fig.subplots()
+    ax.set_axis_off()
+    ax.set_title(title)
+    ax.text(0.5, 0.5, "not run in this preset", ha="center", va="center", fontsize=11, color="0.3")
+    footer(fig, scale)
+    return fig
+
+
+def save(fig: Figure, out: Path, name: str) -> None:
+    """Writes `<name>.svg` and `<name>.png`, the same bytes for the same figure: no dates, no versions."""
+    metadata: dict[str, dict[str, str | None]] = {
+        "svg": {"Date": None, "Creator": None, "Title": name},
+        "png": {"Software": None, "Title": name},
+    }
+    for kind, stated in metadata.items():
+        buffer = BytesIO()
+        fig.savefig(buffer, format=kind, metadata=stated)
+        write_bytes(out / f"{name}.{kind}", buffer.getvalue())
