@@ -73,7 +73,7 @@ class SShape:
         # in logarithms: 1 - gamma underflows for a large m, and the power overflows for a large beta
         log_left = (cycle - self.delay) * math.log1p(-self.rate)
         exponent = self.beta * (log_left - math.log(-math.expm1(log_left)))
-        if exponent <= 0:
+        if exponent <= 0:  # noqa: SIM108 (the two branches are the same value, each without overflow)
             rise = 1 / (1 + math.exp(exponent))
         else:
             rise = math.exp(-exponent) / (1 + math.exp(-exponent))

@@ -41,7 +41,7 @@ class ResumeFile:
         self._signal = number
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Tensors and values of the last save, or None. A file that is damaged or another spec's is named and ignored."""
+        """Tensors and values of the last save, or None. A file damaged or of another spec is named and ignored."""
         if not self.path.exists():
             return None
         try:
