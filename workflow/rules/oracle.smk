@@ -12,17 +12,17 @@ rule search_max_lr:
         f"{RESULTS}/logs/search_max_lr/{ORACLE_PATH}/batch-{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/search_max_lr/{ORACLE_PATH}/batch-{{batch}}.tsv"
-    params:
-        spec=oracle_spec,
-        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
-        out=subpath(output[0], parent=True),
+    # the longest path of the DAG runs through the oracle's cycles: start it before the chains
+    priority: 10
     threads: PRESET.resources.threads
     resources:
         mem_mb=PRESET.resources.mem_mb,
         runtime=PRESET.resources.runtime,
         gpu=PRESET.resources.gpu,
-    # the longest path of the DAG runs through the oracle's cycles: start it before the chains
-    priority: 10
+    params:
+        spec=oracle_spec,
+        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
+        out=subpath(output[0], parent=True),
     message:
         "Oracle {wildcards.task} seed {wildcards.seed} cycle {wildcards.cycle} batch {wildcards.batch}"
     shell:
@@ -43,10 +43,10 @@ rule select_max_lr:
         winner=f"{RUNS}/{ORACLE_PATH}/winner.safetensors",
     log:
         f"{RESULTS}/logs/select_max_lr/{ORACLE_PATH}.log",
+    priority: 10
     params:
         batches=expand(f"{RUNS}/{ORACLE_PATH}/batch-{{batch}}", batch=ORACLE_BATCHES, allow_missing=True),
         out=subpath(output.selection, parent=True),
-    priority: 10
     message:
         "Oracle's choice {wildcards.task} seed {wildcards.seed} cycle {wildcards.cycle}"
     shell:

@@ -25,11 +25,11 @@ rule tabulate_runs:
     log:
         f"{RESULTS}/logs/tabulate_runs.log",
     params:
-        runs=RUNS,
+        results=subpath(input.plan, parent=True),
     message:
         "Listing every run"
     shell:
-        "prunebench tabulate-runs --plan {input.plan} --runs {params.runs} --out {output} > {log} 2>&1"
+        "prunebench tabulate-runs --plan {input.plan} --runs {params.results}/runs --out {output} > {log} 2>&1"
 
 
 rule tabulate_s_cyc:
@@ -42,9 +42,9 @@ rule tabulate_s_cyc:
     log:
         f"{RESULTS}/logs/tabulate_s_cyc.log",
     params:
-        runs=RUNS,
+        results=subpath(input.plan, parent=True),
         out=subpath(output[0], parent=True),
     message:
         "Tabulating S-Cyc"
     shell:
-        "prunebench tabulate-s-cyc --plan {input.plan} --runs {params.runs} --out {params.out} > {log} 2>&1"
+        "prunebench tabulate-s-cyc --plan {input.plan} --runs {params.results}/runs --out {params.out} > {log} 2>&1"

@@ -19,14 +19,14 @@ rule train_chain:
         f"{RESULTS}/logs/train_chain/{CHAIN_PATH}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_chain/{CHAIN_PATH}.tsv"
-    params:
-        spec=chain_spec,
-        out=subpath(output[0], parent=True),
     threads: PRESET.resources.threads
     resources:
         mem_mb=PRESET.resources.mem_mb,
         runtime=PRESET.resources.runtime,
         gpu=PRESET.resources.gpu,
+    params:
+        spec=chain_spec,
+        out=subpath(output[0], parent=True),
     message:
         "Chain {wildcards.task} {wildcards.criterion} {wildcards.schedule} seed {wildcards.seed}"
     shell:

@@ -53,7 +53,7 @@ _NAMES = ("task", "criterion", "schedule", "role", "at", "weights", "activation"
 _NEEDED = {
     "s_cyc_accuracy": "task criterion schedule role cycle sparsity n diverged test_accuracy ci_low ci_high "
     "best_benchmark difference difference_low difference_high",
-    "s_cyc_oracle": "task criterion cycle sparsity n oracle_max_lr schedule schedule_max_lr inside difference "
+    "s_cyc_oracle": "task criterion cycle sparsity n oracle_max_lr low high schedule schedule_max_lr inside difference "
     "difference_low difference_high",
     "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity n std std_ratio std_ratio_low "
     "std_ratio_high",
@@ -177,11 +177,11 @@ def gradient_distribution(tables: Tables, scale: str) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("gradient dL/dw (asinh scale)")
     _label_bottoms(axes, len(panels), "gradient dL/dw (asinh scale)")
-    fig.supylabel("sparsity (%): share of weights per bin, one ridge per cycle", fontsize=8)
+    fig.supylabel("sparsity (% of weights pruned)", fontsize=8)
     notes = [
         "dL/dw of surviving weights at the end of each pruning cycle, seeds pooled; bins of equal width on the asinh "
-        "scale; heights of one panel are comparable",
-        "Right of each ridge: share of weights in the central bin, where exact zeros (dead units) lie; its bar is cut",
+        "scale, heights of one panel comparable",
+        "Right of each ridge: share of weights in the central bin, where exact zeros (dead units) lie; bars are cut at the height of the next ridge",
     ]
     if len(shown) < len(cycles):
         notes.append(f"{len(shown)} of {len(cycles)} cycles shown")
@@ -209,7 +209,9 @@ def _reach(frame: pd.DataFrame) -> float:
 def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color: Callable[[float], Any]) -> None:
     edges = np.unique(np.append(panel["left"], panel["right"]))
     central = (panel["left"] < 0) & (panel["right"] > 0)
-    tallest = panel.loc[~central, "weights_share"].max()
+    # The bins next to the central one hold its overflow: were they whole, every other bin would be flat.
+    near = (panel["left"].abs() < 3 * panel.loc[central, "right"].max()) | central
+    tallest = panel.loc[~near, "weights_share"].max()
     tallest = float(tallest) if tallest > 0 else 1.0
     # Bins are evenly spaced on the scale they were made on, so their index is the coordinate: no constant is repeated.
     index = np.arange(edges.size, dtype=np.float64)
@@ -238,17 +240,15 @@ def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color
     ax.yaxis.set_major_formatter(FuncFormatter(lambda _, i: sparsities[i] if i is not None else ""))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    powers = [10.0**k for k in range(-12, 13)]
-    ticks: list[float] = []
-    for power in reversed([p for p in powers if p <= reach]):
-        at = float(np.interp(power, edges, index))
-        nearest = ticks[-1] if ticks else 2 * span[1] - at
-        if at - (edges.size - 1) / 2 > 0.13 * (span[1] - span[0]) and abs(nearest - at) > 0.13 * (span[1] - span[0]):
-            ticks.append(at)
-    values = [float(np.interp(at, index, edges)) for at in ticks]
     zero_at = (edges.size - 1) / 2
-    places = [2 * zero_at - at for at in ticks] + [zero_at] + ticks[::-1]
-    named = [f"\u2212{plain(v)}" for v in values] + ["0"] + [plain(v) for v in values[::-1]]
+    apart = 0.13 * (span[1] - span[0])
+    ticks: dict[float, float] = {}
+    for power in (10.0**k for k in range(12, -13, -1)):
+        at = float(np.interp(power, edges, index))
+        if power <= reach and at - zero_at > apart and min((abs(at - x) for x in ticks.values()), default=at) > apart:
+            ticks[power] = at
+    places = [2 * zero_at - at for at in ticks.values()] + [zero_at, *ticks.values()]
+    named = [f"\u2212{plain(power)}" for power in ticks] + ["0"] + [plain(power) for power in ticks]
     ax.xaxis.set_major_locator(FixedLocator(places))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: named[i] if i is not None else ""))
     ax.axvline(zero_at, color="0.6", linewidth=0.6, zorder=1)
@@ -308,8 +308,11 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
         for ax, lines, head in zip(row, parts, heads, strict=True):
             _spread_panel(ax, lines, bounds)
             extra = f", {_criterion(criteria[0])}" if ax is row[2] and criteria else ""
-            ax.set_title(wrapped(head if ax is not row[2] else f"{head}{extra}", WIDTH / 3 - 0.2), loc="left")
-        row[0].set_ylabel(wrapped(f"{family}\nstd of dL/dw / dense", 2.2))
+            count = f", {seeds_text(pd.concat([group['n'] for _, group in lines]))}" if lines else ""
+            ax.set_title(wrapped(f"{head}{extra}{count}", WIDTH / 3 - 0.3), loc="left")
+        row[0].set_ylabel(f"{wrapped(family, 2.2)}\nstd of dL/dw / dense\n\u2190 narrower \u00b7 wider \u2192")
+        for text, level, side in (("dense", 1.0, "bottom"), (f"{NARROWED:g}: A1", NARROWED, "top")):
+            row[2].text(1.02, level, text, transform=row[2].get_yaxis_transform(), va=side, fontsize=SMALL, color="0.3")
     notes = [
         f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['n'])}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
@@ -399,12 +402,7 @@ def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tupl
             ax.plot(x[lost], np.full(int(lost.sum()), bounds[0]), "x", color=look.color, clip_on=False, markersize=5)
             ax.annotate("x: std = 0", (0.02, 0.02), xycoords="axes fraction", fontsize=SMALL)
     sparsity_axis(ax, list(rows["sparsity"]), WIDTH / 3 - 0.4)
-    right = ax.get_xlim()[1]
-    halo = [Stroke(linewidth=1.5, foreground="white"), Normal()]
-    ax.text(right, 1, "dense", ha="right", va="bottom", fontsize=SMALL, color="0.3", path_effects=halo)
-    below = f"{NARROWED:g} \u2193 narrower"
-    ax.text(right, NARROWED * 0.97, below, ha="right", va="top", fontsize=SMALL, color="0.3", path_effects=halo)
-    handles = [Line2D([], [], label=look.label, **look.line()) for look, _ in lines]  # type: ignore[arg-type]
+    handles = [Line2D([], [], label=look.label, **look.line()) for look, _ in lines]
     ax.legend(
         handles=handles,
         loc="upper center",
@@ -414,8 +412,6 @@ def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tupl
         columnspacing=0.8,
         borderpad=0.0,
         fontsize=SMALL,
-        title=seeds_text(rows["n"]),
-        title_fontsize=SMALL,
     )
 
 
@@ -426,7 +422,7 @@ def lr_schedules(tables: Tables, scale: str) -> Figure:
     """Learning rate over the chain of pruning cycles, one panel per schedule, with the envelope max_lr(cycle)."""
     frame = tables["s_cyc_lr_schedules"]
     looks = _looks(tables)
-    names = list(frame["schedule"].unique())
+    names = [name for name in looks if name in set(frame["schedule"])]
     columns = min(4, len(names))
     lines = math.ceil(len(names) / columns)
     fig = new_figure(0.7 + 1.45 * lines)
@@ -466,7 +462,7 @@ def lr_schedules(tables: Tables, scale: str) -> Figure:
         Line2D([], [], color="0.6", linewidth=1.2, label="learning rate (colour: schedule)"),
     ]
     fig.legend(handles=handles, loc="outside upper left", ncols=2)
-    notes = ["From the configuration; cycle 0 is dense; ticks stand where cycles start, at each the weights are reset"]
+    notes = ["From the configuration. Cycle 0 is dense; vertical lines: starts of pruning cycles"]
     footer(fig, scale, notes)
     return fig
 
@@ -501,13 +497,13 @@ def accuracy(tables: Tables, scale: str) -> Figure:
     for place in range(len(facets), blocks * columns):
         for ax in axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]:
             ax.set_axis_off()
-    handles = [Line2D([], [], label=look.label, **look.line()) for look in looks.values()]  # type: ignore[arg-type]
+    handles = [Line2D([], [], label=look.label, **look.line()) for look in looks.values()]
     if (frame["diverged"] > 0).any():
         handles.append(_cross("seeds diverged, counted as chance"))
     fig.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), columnspacing=1.2)
     notes = [
         f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed",
-        "Best benchmark: chosen on validation accuracy at each sparsity, and at 0 there",
+        "Best benchmark: chosen on validation accuracy at each sparsity, where it lies at 0",
         "Triangles at an edge: a point or bar goes on beyond the axis. Markers are moved sideways a little",
     ]
     footer(fig, scale, notes)
@@ -574,8 +570,8 @@ def _accuracy_panels(
 def oracle(tables: Tables, scale: str) -> Figure:
     """Validation accuracy by cycle and max_lr, with what the oracle chose and what the S-shaped policy sets.
 
-    Colour is the shortfall to the cycle's best max_lr, so that cycles of different accuracy compare; outlined cells are
-    near-best. Beside it the oracle's test accuracy minus the schedule's, paired by seed.
+    Colour is the shortfall to the cycle's best max_lr, so that cycles of different accuracy compare; a bar
+    spans the near-best values of max_lr. Beside it the oracle's test accuracy minus the schedule's, paired by seed.
     """
     grid, summary = tables["s_cyc_oracle_grid"], tables["s_cyc_oracle"]
     looks = _looks(tables)
@@ -589,26 +585,35 @@ def oracle(tables: Tables, scale: str) -> Figure:
         schedule = str(rows["schedule"].iloc[0])
         look = looks[schedule]
         _oracle_map(fig, left, part, rows, looks["oracle"], look)
-        share = f"{pretty(schedule)} inside in {int(rows['inside'].sum())} of {len(rows)} cycles"
+        share = f"{pretty(schedule)} near-best in {int(rows['inside'].sum())} of {len(rows)} cycles"
         left.set_title(wrapped(f"{task}, {_criterion(criterion)}, {seeds_text(part['n'])}\n{share}", 4.2), loc="left")
         _oracle_gap(right, rows)
         right.set_title(wrapped(f"oracle minus {pretty(schedule)},\n{seeds_text(rows['n'])}", 2.0), loc="left")
     handles: list[Any] = [
-        Line2D([], [], label="oracle's choice (geometric mean)", **looks["oracle"].line()),  # type: ignore[arg-type]
-        Line2D([], [], label=f"max_lr of {pretty(schedule)}", **look.line()),  # type: ignore[arg-type]
-        Patch(facecolor="white", edgecolor="black", linewidth=1.4, label="near-best max_lr"),
+        Line2D([], [], label="oracle's choice (geometric mean)", **looks["oracle"].line()),
+        Line2D([], [], label=f"max_lr of {pretty(schedule)}", **look.line()),
+        Line2D([], [], label="near-best interval", **_INTERVAL),
     ]
     if diverged:
         handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0, hatch="xxx", label="seeds diverged"))
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.2)
     notes = [
-        "Left: mean validation accuracy (%) of each max_lr tried; right: test accuracy, "
+        "Left: mean validation accuracy (%) of each max_lr tried; near-best interval: from the lowest to the highest near-best max_lr that was tried; right: test accuracy, "
         f"paired by seed, {interval_text(summary['n'])}",
     ]
     if diverged:
         notes.append("A diverged seed counts as chance; d/n: d of n seeds")
     footer(fig, scale, notes)
     return fig
+
+
+_INTERVAL: dict[str, Any] = {
+    "color": "black",
+    "linewidth": 1.6,
+    "marker": "_",
+    "markersize": 7,
+    "markeredgewidth": 1.6,
+}
 
 
 def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, chosen: Look, policy: Look) -> None:
@@ -638,18 +643,6 @@ def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, c
     for cell in part.itertuples():
         i, j = cycles.index(cell.cycle), int(np.searchsorted(rates, cell.max_lr))
         low, high = edges[j], edges[j + 1]
-        if cell.near_best:
-            ax.add_patch(
-                Rectangle(
-                    (i - 0.47, low * 1.02),
-                    0.94,
-                    high / 1.02 - low * 1.02,
-                    fill=False,
-                    edgecolor="black",
-                    linewidth=1.4,
-                    zorder=3,
-                )
-            )
         if cell.diverged > 0:
             ax.add_patch(
                 Rectangle(
@@ -669,15 +662,15 @@ def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, c
                 fontsize=SMALL,
                 zorder=6,
                 color="white" if dark else "black",
-                path_effects=[Stroke(linewidth=1.2, foreground="0.15" if dark else "0.95"), Normal()],
+                bbox={"facecolor": palette(norm(shortfall.loc[cell.max_lr, cell.cycle])), "pad": 0.6, "linewidth": 0},
             )
     halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]
     at = [cycles.index(cycle) for cycle in rows["cycle"]]
-    for look, column in ((policy, "schedule_max_lr"), (chosen, "oracle_max_lr")):
-        style: dict[str, Any] = look.line() | {"linewidth": 1.4, "markersize": 6 if look is policy else 8}
-        ax.plot(at, rows[column], **style, path_effects=halo, clip_on=False)
-    ax.lines[0].set_zorder(4)
-    ax.lines[1].set_zorder(5)
+    for i, low, high in zip(at, rows["low"], rows["high"], strict=True):
+        ax.plot([i + 0.36, i + 0.36], [low, high], path_effects=halo, zorder=3, **_INTERVAL)
+    for order, (look, column) in enumerate(((policy, "schedule_max_lr"), (chosen, "oracle_max_lr"))):
+        style = look.line() | {"linewidth": 1.4, "markersize": 6 if look is policy else 8, "zorder": 4 + order}
+        ax.plot(at, rows[column], path_effects=halo, clip_on=False, **style)
     ticks = _thinned(list(range(len(cycles))), 9)
     sparsity = part.groupby("cycle")["sparsity"].mean()
     ax.xaxis.set_major_locator(FixedLocator(ticks))

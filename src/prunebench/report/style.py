@@ -110,8 +110,9 @@ def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
     """A look per schedule, by role and by the order within it; `roles` maps schedule to role."""
     seen: dict[str, int] = {}
     looks = {}
-    for name, role in roles.items():
-        role = role if role in _COLORS else "control"
+    order = list(_COLORS)
+    known = {name: role if role in _COLORS else "control" for name, role in roles.items()}
+    for name, role in sorted(known.items(), key=lambda entry: order.index(entry[1])):
         nth = seen.setdefault(role, 0)
         seen[role] += 1
         colors, markers = _COLORS[role], _MARKERS[role]
@@ -136,17 +137,17 @@ def pretty(name: str) -> str:
     return _SPELT.get(name, name.replace("_", " "))
 
 
-def wrapped(text: str, inches: float, points: float = 8.0) -> str:
-    """`text` in lines that fit `inches` at a font size of `points`; its own line ends stay."""
-    columns = max(8, int(inches * 72 / (0.57 * points)))
+def wrapped(text: str, inches: float, points: float = 8.0, letter: float = 0.57) -> str:
+    """`text` in lines that fit `inches`: `letter` is a letter's mean width in font sizes. Its own line ends stay."""
+    columns = max(8, int(inches * 72 / (letter * points)))
     return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, columns) or [""])
 
 
 def percent(sparsity: float) -> str:
-    """Sparsity in %, with as many decimals as its density needs to be told within 2.5 %."""
+    """Sparsity in %, with as many decimals as its density needs to be told within 3.5 %."""
     density = 100 * (1 - sparsity)
     digits = 0
-    while density > 1e-6 and digits < 6 and abs(round(density, digits) - density) > 0.025 * density:
+    while density > 1e-6 and digits < 6 and abs(round(density, digits) - density) > 0.035 * density:
         digits += 1
     return f"{100 * sparsity:.{digits}f}"
 
@@ -155,9 +156,8 @@ def plain(value: float) -> str:
     """A number as a plain label: 0.05, 100, 1e-4."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:g}"
-    exponent = math.floor(math.log10(abs(value)))
-    factor = value / 10**exponent
-    return f"{factor:.3g}e{exponent}".replace("-", "\u2212")
+    factor, exponent = f"{value:.2e}".split("e")
+    return f"{float(factor):g}e{int(exponent)}".replace("-", "\u2212")
 
 
 def sparsity_position(sparsity: object) -> Floats:
@@ -167,7 +167,7 @@ def sparsity_position(sparsity: object) -> Floats:
 
 def sparsity_axis(ax: Axes, sparsities: Sequence[float], inches: float, label: bool = True) -> None:
     """Ticks at `sparsities`, labelled in %; labels are left out evenly where `inches` has no room for all."""
-    values = sorted({round(s, 4) if s < 0.99 else round(s, 7) for s in sparsities if math.isfinite(s)})
+    values = sorted({s for s in sparsities if math.isfinite(s)})
     positions = sparsity_position(values)
     ax.xaxis.set_major_locator(FixedLocator(list(positions)))
     # Tasks of a figure differ in the last digits of their sparsities: ticks closer than a label are one tick.
@@ -232,13 +232,14 @@ def interval_text(counts: object) -> str:
     values = np.asarray(counts, dtype=np.float64)
     if values.size == 0 or np.nanmax(values) < 2:
         return "n = 1 seed: no interval"
-    return f"bars: 95 % t interval over {seeds_text(values)} seeds"
+    alone = ", none where n = 1" if np.nanmin(values) < 2 else ""
+    return f"bars: 95 % t interval over {seeds_text(values)} seeds{alone}"
 
 
 def footer(fig: Figure, scale: str, notes: Sequence[str] = ()) -> None:
     """Notes and the scale of the runs, at the bottom; the panels (constrained layout) keep clear of it."""
     width, height = fig.get_size_inches()
-    text = wrapped(". ".join(note.rstrip(".") for note in notes) + "." if notes else "", width - 0.2, SMALL)
+    text = wrapped(". ".join(note.rstrip(".") for note in notes) + "." if notes else "", width - 0.2, SMALL, 0.52)
     label = wrapped(scale, width - 0.2, SMALL)
     lines = label.count("\n") + 1
     step = SMALL * 1.35 / 72 / height
