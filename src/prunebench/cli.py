@@ -5,6 +5,7 @@ need when they are called: torch takes a second.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,8 +74,11 @@ def train_chain(spec: Spec, data: Data, out: Out, threads: Threads = 1, save_eve
     """Train, prune and measure one chain of pruning cycles under one LR schedule."""
     from prunebench.config import ChainSpec, parse
     from prunebench.training.chain import run_chain
+    from prunebench.training.progress import reporting
 
-    run_chain(_job(parse(ChainSpec, _json(spec), "--spec"), data, out, threads, save_every), out)
+    parsed = parse(ChainSpec, _json(spec), "--spec")
+    with reporting((parsed.pruning.cycles + 1) * parsed.training.epochs) as report:
+        run_chain(_job(parsed, data, out, threads, save_every, report), out)
 
 
 @app.command()
@@ -89,11 +93,13 @@ def search_max_lr(
     """Train one portion of the oracle's grid in one pruning cycle."""
     from prunebench.config import OracleSpec, parse
     from prunebench.training.oracle import search
+    from prunebench.training.progress import reporting
 
     parsed = parse(OracleSpec, _json(spec), "--spec")
     if (start is None) != (parsed.cycle == 0):
         raise InputError(f"--start belongs to every cycle but the dense one; this is cycle {parsed.cycle}")
-    search(_job(parsed, data, out, threads, save_every), start, out)
+    with reporting(len(parsed.max_lr) * parsed.training.epochs) as report:
+        search(_job(parsed, data, out, threads, save_every, report), start, out)
 
 
 @app.command()
@@ -145,7 +151,9 @@ def document_config(
     write_text(readme, markdown())
 
 
-def _job(spec: "RunSpec", data: Path, out: Path, threads: int, save_every: float) -> "Job":
+def _job(
+    spec: "RunSpec", data: Path, out: Path, threads: int, save_every: float, report: Callable[[str], None]
+) -> "Job":
     import torch
 
     from prunebench.data.batches import load_prepared
@@ -159,7 +167,7 @@ def _job(spec: "RunSpec", data: Path, out: Path, threads: int, save_every: float
     device = pick_device()
     resume = ResumeFile(resume_path(out), spec.digest(), save_every)
     resume.stop_on_signals()
-    return Job(spec, load_prepared(data, device), device, resume, lambda line: print(line, flush=True))
+    return Job(spec, load_prepared(data, device), device, resume, report)
 
 
 def _json(text: str) -> object:

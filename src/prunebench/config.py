@@ -186,7 +186,7 @@ class Gradients(Strict):
 
     images: int = Field(ge=1)
     """Training images of the fixed batch, the same for every cycle and schedule."""
-    at: list[Annotated[float, Field(gt=0, le=1)]] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
+    at: list[Annotated[float, Field(ge=0, le=1)]] = [0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
     """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be
     compared at the same training loss."""
 

@@ -1,7 +1,7 @@
 """The S-Cyc study's figures, from its tables alone: nothing is trained, no configuration is read."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from prunebench.report.style import (
     draw_points,
     footer,
     interval_text,
+    legend_above,
     limits,
     new_figure,
     not_run,
@@ -171,17 +172,17 @@ def gradient_distribution(tables: Tables, scale: str) -> Figure:
         _ridges(ax, panel, shown, reach, lambda s: palette(norm(float(sparsity_position(s)))))
         name = f"{task}, {pretty(activations[task])}" if task in activations else str(task)
         title = f"{name}\n{_criterion(criterion)}" + (f", {pretty(schedule)}" if several else "")
-        ax.set_title(wrapped(title, WIDTH / columns - 0.45), loc="left")
+        ax.set_title(wrapped(title, WIDTH / columns - 0.6), loc="left")
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    for ax in axes[-1]:
-        ax.set_xlabel("gradient dL/dw (asinh scale)")
     _label_bottoms(axes, len(panels), "gradient dL/dw (asinh scale)")
-    fig.supylabel("sparsity (% of weights pruned)", fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("sparsity (%)")
     notes = [
         "dL/dw of surviving weights at the end of each pruning cycle, seeds pooled; bins of equal width on the asinh "
         "scale, heights of one panel comparable",
-        "Right of each ridge: share of weights in the central bin, where exact zeros (dead units) lie; bars are cut at the height of the next ridge",
+        "Right of each ridge: share of weights in the central bin, where exact zeros (dead units) lie; bars are cut at "
+        "the height of the next ridge",
     ]
     if len(shown) < len(cycles):
         notes.append(f"{len(shown)} of {len(cycles)} cycles shown")
@@ -232,9 +233,9 @@ def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color
             told = f"{100 * zero:.0f} %"
         else:
             told = "no data"
-        halo = [Stroke(linewidth=1.5, foreground="white"), Normal()]
-        ax.text(span[1], base + 0.3, told, ha="right", va="center", fontsize=SMALL, zorder=40, path_effects=halo)
-    ax.set_xlim(span)
+        ax.text(1.0, base + 0.3, told, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=SMALL)
+    # Room for the shares that are printed at the right.
+    ax.set_xlim(span[0], span[1] + 0.17 * (span[1] - span[0]))
     ax.set_ylim(-len(shown) + 0.9, 1.1)
     ax.yaxis.set_major_locator(FixedLocator([-float(row) for row in range(len(shown))]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda _, i: sparsities[i] if i is not None else ""))
@@ -274,7 +275,7 @@ _ACTIVATION_COLORS = {
     "selu": "#CC6677",
     "tanh": "#332288",
 }
-_WEIGHTS = {"surviving": "surviving", "all": "all (pruned too)", "all_zeroed": "all, pruned as 0"}
+_WEIGHTS = {"surviving": "surviving", "all": "all weights", "all_zeroed": "all, pruned as 0"}
 
 
 def gradient_spread(tables: Tables, scale: str) -> Figure:
@@ -286,40 +287,74 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
     frame = tables["s_cyc_gradients"]
     families = _families(list(frame["task"].unique()))
     names = list(dict.fromkeys(families.values()))
-    fig = new_figure(0.9 + 2.35 * len(names) + 0.6)
-    axes = fig.subplots(len(names), 3, squeeze=False, sharey="row")
+    whole = frame[frame["weights"].isin(list(_WEIGHTS))].assign(family=frame["task"].map(families))
+    looks = {name: _network_looks(whole[whole["family"] == name]) for name in names}
+    heights = []
+    for name in names:
+        deep = math.ceil(len(looks[name]) / _key_columns(looks[name].values()))
+        heights += [2.0, 0.16 * max(deep, len(_WEIGHTS)) + 0.06]
+    fig = new_figure(1.0 + sum(heights) + 0.6 * len(names))
+    grid = fig.add_gridspec(2 * len(names), 3, height_ratios=heights)
     heads = (
         "surviving weights,\nend of the cycle",
         "surviving weights,\nat matched training loss",
-        "ReLU: which weights count,\nend of the cycle",
+        "ReLU, which weights count,\nend of the cycle",
     )
-    for row, family in zip(axes, names, strict=True):
-        whole = frame[(frame["task"].map(families) == family) & frame["weights"].isin(list(_WEIGHTS))]
-        surviving = whole[whole["weights"] == "surviving"]
-        relu = whole[(whole["activation"] == "relu") & (whole["at"] == "end")]
+    for place, family in enumerate(names):
+        left = fig.add_subplot(grid[2 * place, 0])
+        row = [left, *(fig.add_subplot(grid[2 * place, column], sharey=left) for column in (1, 2))]
+        rows = whole[whole["family"] == family]
+        surviving = rows[rows["weights"] == "surviving"]
+        relu = rows[(rows["activation"] == "relu") & (rows["at"] == "end")]
         criteria = sorted(relu["criterion"].unique(), key=_is_control)
         relu = relu[relu["criterion"].isin(criteria[:1])]
         parts = (
-            _by_network(surviving[surviving["at"] == "end"]),
-            _by_network(surviving[surviving["at"] == "matched_loss"]),
+            _by_network(surviving[surviving["at"] == "end"], looks[family]),
+            _by_network(surviving[surviving["at"] == "matched_loss"], looks[family]),
             _by_weights(relu),
         )
         bounds = _log_limits(surviving, relu)
         for ax, lines, head in zip(row, parts, heads, strict=True):
-            _spread_panel(ax, lines, bounds)
-            extra = f", {_criterion(criteria[0])}" if ax is row[2] and criteria else ""
+            _spread_panel(ax, lines, bounds, relu=ax is row[2])
+            ax.tick_params(axis="y", labelleft=ax is left)
+            extra = f"\n{_criterion(criteria[0])}" if ax is row[2] and criteria else ""
             count = f", {seeds_text(pd.concat([group['n'] for _, group in lines]))}" if lines else ""
             ax.set_title(wrapped(f"{head}{extra}{count}", WIDTH / 3 - 0.3), loc="left")
+        # A legend of its own place: the panels keep their widths whatever the names.
+        for space, shown, columns in (
+            (grid[2 * place + 1, :2], list(looks[family].values()), _key_columns(looks[family].values())),
+            (grid[2 * place + 1, 2], [look for look, _ in parts[2]], 1),
+        ):
+            legend = fig.add_subplot(space)
+            legend.set_axis_off()
+            handles = [Line2D([], [], label=look.label, **look.line()) for look in shown]
+            if handles:
+                legend.legend(
+                    handles=handles,
+                    loc="upper left",
+                    ncols=columns,
+                    fontsize=SMALL,
+                    handlelength=2.2,
+                    columnspacing=0.8,
+                    borderaxespad=0.0,
+                    borderpad=0.0,
+                ).set_in_layout(False)
         row[0].set_ylabel(f"{wrapped(family, 2.2)}\nstd of dL/dw / dense\n\u2190 narrower \u00b7 wider \u2192")
         for text, level, side in (("dense", 1.0, "bottom"), (f"{NARROWED:g}: A1", NARROWED, "top")):
             row[2].text(1.02, level, text, transform=row[2].get_yaxis_transform(), va=side, fontsize=SMALL, color="0.3")
     notes = [
         f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['n'])}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
-        "Ends of bars beyond an axis: triangles",
+        "Triangles: bars go on beyond the axis. No point: that loss was not measured in that cycle",
     ]
     footer(fig, scale, notes)
     return fig
+
+
+def _key_columns(looks: Iterable[Look]) -> int:
+    """Columns of a legend under two panels, for labels of these lengths."""
+    longest = max(len(look.label) for look in looks)
+    return max(1, min(4, int(4.3 / (0.5 + longest * 0.55 * SMALL / 72))))
 
 
 def _families(tasks: list[str]) -> dict[str, str]:
@@ -329,16 +364,19 @@ def _families(tasks: list[str]) -> dict[str, str]:
     }
 
 
-def _by_network(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
-    lines = []
-    several = rows["schedule"].nunique() > 1
+def _network_looks(rows: pd.DataFrame) -> dict[tuple[str, str, str], Look]:
+    """A look per (task, criterion, schedule) of a family: colour by activation, random pruning dashed."""
     groups = list(rows.groupby(["task", "criterion", "schedule"], sort=False))
-    for nth, ((_, criterion, schedule), group) in enumerate(groups):
+    several = rows["schedule"].nunique() > 1
+    methods = {criterion for (_, criterion, _), _ in groups if not _is_control(criterion)}
+    looks = {}
+    for nth, (key, group) in enumerate(groups):
+        _, criterion, schedule = key
         activation = str(group["activation"].iloc[0])
-        label = pretty(activation) + (", random" if _is_control(criterion) else "")
-        if len({c for (_, c, _), _ in groups if not _is_control(c)}) > 1 and not _is_control(criterion):
+        label = pretty(activation)
+        if _is_control(criterion) or len(methods) > 1:
             label += f", {pretty(criterion)}"
-        look = Look(
+        looks[key] = Look(
             label=label + (f", {pretty(schedule)}" if several else ""),
             color=_ACTIVATION_COLORS.get(activation, "#777777"),
             marker="osD^vP"[nth % 6],
@@ -347,8 +385,11 @@ def _by_network(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
             size=4.5 if activation == "relu" else 3.8,
             order=4.0 if activation == "relu" else 3.0,
         )
-        lines.append((look, group))
-    return lines
+    return looks
+
+
+def _by_network(rows: pd.DataFrame, looks: Mapping[tuple[str, str, str], Look]) -> list[tuple[Look, pd.DataFrame]]:
+    return [(looks[key], group) for key, group in rows.groupby(["task", "criterion", "schedule"], sort=False)]
 
 
 def _by_weights(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
@@ -368,22 +409,33 @@ def _by_weights(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
 def _log_limits(*parts: pd.DataFrame) -> tuple[float, float]:
     rows = pd.concat(parts)
     rows = rows[rows["std_ratio"] > 0]
-    logs = [np.log(rows[name].to_numpy(dtype=np.float64)) for name in ("std_ratio", "std_ratio_low", "std_ratio_high")]
+    columns = ("std_ratio", "std_ratio_low", "std_ratio_high")
+    logs = [np.log(rows[name].where(rows[name] > 0).to_numpy(dtype=np.float64)) for name in columns]
     fixed = np.log([0.7, 1.25])
     bottom, top = limits(np.append(logs[0], fixed), logs[1], logs[2], reach=0.25, least=0.5)
     return math.exp(bottom), math.exp(top)
 
 
-def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tuple[float, float]) -> None:
+def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tuple[float, float], relu: bool) -> None:
     ax.set_yscale("log")
     ax.set_ylim(bounds)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if bounds[1] / bounds[0] > 50 else (1.0, 2.0, 5.0)))
+    decades = math.log10(bounds[1] / bounds[0])
+    ticks = (1.0,) if decades > 1.7 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(range(1, 10))
+    ax.yaxis.set_major_locator(LogLocator(subs=ticks))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.axhline(1, color="0.3", linewidth=0.9, zorder=1)
     ax.axhline(NARROWED, color="0.3", linewidth=0.9, dashes=(1, 1.5), zorder=1)
     if not lines:
-        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", color="0.3")
+        ax.text(
+            0.5,
+            0.5,
+            "no ReLU network" if relu else "not measured",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            color="0.3",
+        )
         ax.xaxis.set_major_locator(NullLocator())
         return
     rows = pd.concat([group for _, group in lines])
@@ -402,17 +454,6 @@ def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tupl
             ax.plot(x[lost], np.full(int(lost.sum()), bounds[0]), "x", color=look.color, clip_on=False, markersize=5)
             ax.annotate("x: std = 0", (0.02, 0.02), xycoords="axes fraction", fontsize=SMALL)
     sparsity_axis(ax, list(rows["sparsity"]), WIDTH / 3 - 0.4)
-    handles = [Line2D([], [], label=look.label, **look.line()) for look, _ in lines]
-    ax.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.24),
-        ncols=2,
-        handlelength=2.0,
-        columnspacing=0.8,
-        borderpad=0.0,
-        fontsize=SMALL,
-    )
 
 
 # --- Figure 3
@@ -448,8 +489,7 @@ def lr_schedules(tables: Tables, scale: str) -> Figure:
         ax.set_title(wrapped(f"{pretty(name)}\n{rows['role'].iloc[0]}", WIDTH / columns - 0.3), loc="left")
         ax.set_xlim(0, last + 1)
         ax.set_ylim(0, 1.08 * top if top > 0 else 1.0)
-        starts = _thinned(list(range(last + 1)), 7)
-        ax.xaxis.set_major_locator(FixedLocator(starts))
+        ax.xaxis.set_major_locator(FixedLocator(range(0, last + 1, math.ceil((last + 1) / 7))))
         ax.grid(True, axis="x")
         ax.tick_params(axis="x", labelbottom=True)
     for ax in axes.flat[len(names) :]:
@@ -500,9 +540,9 @@ def accuracy(tables: Tables, scale: str) -> Figure:
     handles = [Line2D([], [], label=look.label, **look.line()) for look in looks.values()]
     if (frame["diverged"] > 0).any():
         handles.append(_cross("seeds diverged, counted as chance"))
-    fig.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), columnspacing=1.2)
+    legend_above(fig, handles)
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed",
+        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed, without bars for benchmarks",
         "Best benchmark: chosen on validation accuracy at each sparsity, where it lies at 0",
         "Triangles at an edge: a point or bar goes on beyond the axis. Markers are moved sideways a little",
     ]
@@ -533,7 +573,8 @@ def _accuracy_panels(
     spots = np.unique(sparsity_position(cell["sparsity"]))
     gaps = np.diff(spots)
     gaps = gaps[gaps > 0.02]
-    step = 0.75 * float(gaps.min() if gaps.size else 0.5) / max(len(here), 4)
+    gap = float(gaps.min() if gaps.size else 0.5)
+    step = 0.75 * gap / max(len(here), 4)
     for nth, name in enumerate(here):
         rows = cell[cell["schedule"] == name].sort_values("cycle")
         x = sparsity_position(rows["sparsity"]) + (nth - (len(here) - 1) / 2) * step
@@ -545,12 +586,15 @@ def _accuracy_panels(
         ci_low, ci_high = np.clip(value["ci_low"], 0, 100), np.clip(value["ci_high"], 0, 100)
         draw_points(top, x, value["test_accuracy"], ci_low, ci_high, looks[name], bars=0.6)
         quiet = replace(looks[name], width=0.6 * looks[name].width)
-        draw_points(bottom, x, value["difference"], value["difference_low"], value["difference_high"], quiet, bars=0.9)
+        benchmark = (rows["role"] == "benchmark").to_numpy()
+        gap_low, gap_high = (np.where(benchmark, np.nan, value[f"difference_{end}"]) for end in ("low", "high"))
+        draw_points(bottom, x, value["difference"], gap_low, gap_high, quiet, bars=0.9)
         lost = (rows["diverged"] > 0).to_numpy()
         for at, y, few, n in zip(
             x[lost], value["test_accuracy"][lost], rows["diverged"][lost], rows["n"][lost], strict=True
         ):
-            top.plot([at], [y], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6)
+            y = float(np.clip(y, *top.get_ylim()))
+            top.plot([at], [y], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6, clip_on=False)
             top.annotate(
                 f"{int(few)}/{int(n)}",
                 (at, y),
@@ -561,6 +605,7 @@ def _accuracy_panels(
                 va="bottom",
             )
     for ax in (top, bottom):
+        ax.set_xlim(spots[0] - 0.65 * gap, spots[-1] + 0.65 * gap)
         sparsity_axis(ax, list(cell["sparsity"]), inches, label=ax is bottom)
 
 
@@ -576,7 +621,7 @@ def oracle(tables: Tables, scale: str) -> Figure:
     grid, summary = tables["s_cyc_oracle_grid"], tables["s_cyc_oracle"]
     looks = _looks(tables)
     cells = list(summary.groupby(["task", "criterion"], sort=False))
-    fig = new_figure(0.9 + 2.9 * len(cells))
+    fig = new_figure(1.3 + 2.9 * len(cells))
     axes = fig.subplots(len(cells), 2, squeeze=False, width_ratios=(1.9, 1.0))
     diverged = bool((grid["diverged"] > 0).any())
     for (left, right), ((task, criterion), rows) in zip(axes, cells, strict=True):
@@ -590,15 +635,17 @@ def oracle(tables: Tables, scale: str) -> Figure:
         _oracle_gap(right, rows)
         right.set_title(wrapped(f"oracle minus {pretty(schedule)},\n{seeds_text(rows['n'])}", 2.0), loc="left")
     handles: list[Any] = [
-        Line2D([], [], label="oracle's choice (geometric mean)", **looks["oracle"].line()),
+        Line2D([], [], label="oracle's choice", **looks["oracle"].line()),
         Line2D([], [], label=f"max_lr of {pretty(schedule)}", **look.line()),
-        Line2D([], [], label="near-best interval", **_INTERVAL),
+        Line2D([], [], label="near-best interval", linestyle="", marker="|", color="black", markersize=9, mew=1.6),
     ]
     if diverged:
         handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0, hatch="xxx", label="seeds diverged"))
-    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.2)
+    legend_above(fig, handles)
     notes = [
-        "Left: mean validation accuracy (%) of each max_lr tried; near-best interval: from the lowest to the highest near-best max_lr that was tried; right: test accuracy, "
+        "Left: mean validation accuracy (%) of each max_lr tried; near-best interval: from the lowest to the highest "
+        "near-best max_lr that was tried; hollow circle: outside it; oracle's choice: geometric mean of the seeds' "
+        "choices; right: test accuracy, "
         f"paired by seed, {interval_text(summary['n'])}",
     ]
     if diverged:
@@ -666,24 +713,33 @@ def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, c
             )
     halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]
     at = [cycles.index(cycle) for cycle in rows["cycle"]]
+    interval = _INTERVAL | {"markersize": min(7.0, 50 / len(cycles))}
     for i, low, high in zip(at, rows["low"], rows["high"], strict=True):
-        ax.plot([i + 0.36, i + 0.36], [low, high], path_effects=halo, zorder=3, **_INTERVAL)
+        ax.plot([i + 0.36, i + 0.36], [low, high], path_effects=halo, zorder=3, **interval)
     for order, (look, column) in enumerate(((policy, "schedule_max_lr"), (chosen, "oracle_max_lr"))):
         style = look.line() | {"linewidth": 1.4, "markersize": 6 if look is policy else 8, "zorder": 4 + order}
+        style["markersize"] *= min(1.0, max(0.6, 12 / len(cycles)))
         ax.plot(at, rows[column], path_effects=halo, clip_on=False, **style)
-    ticks = _thinned(list(range(len(cycles))), 9)
-    sparsity = part.groupby("cycle")["sparsity"].mean()
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: percent(float(sparsity[cycles[round(x)]]))))
+        if look is policy:
+            out = ~rows["inside"].to_numpy(dtype=bool)
+            style |= {
+                "linestyle": "",
+                "markerfacecolor": "white",
+                "markeredgecolor": look.color,
+                "markeredgewidth": 1.3,
+            }
+            if out.any():
+                ax.plot(np.array(at)[out], rows.loc[out, column], clip_on=False, **style)
+    sparsity = part.groupby("cycle")["sparsity"].mean().loc[cycles]
+    sparsity_axis(ax, list(sparsity), 3.4, places=list(range(len(cycles))))
     shown = _thinned(list(rates), 9)
     ax.yaxis.set_major_locator(FixedLocator(shown))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("sparsity (% of weights pruned)")
     ax.set_ylabel("max_lr (log scale)")
     bar = fig.colorbar(mesh, ax=ax, extend="min" if np.nanmin(shortfall) < -deepest else "neither", pad=0.02)
-    bar.set_label("below the cycle's best (points)", fontsize=SMALL + 0.5)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label("below the cycle's\nbest (points)", fontsize=SMALL + 0.5)
+    bar.outline.set_visible(False)
 
 
 def _log_edges(rates: Floats) -> Floats:

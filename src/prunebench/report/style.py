@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -165,20 +166,31 @@ def sparsity_position(sparsity: object) -> Floats:
     return -np.log(np.clip(1 - np.asarray(sparsity, dtype=np.float64), 1e-9, None))
 
 
-def sparsity_axis(ax: Axes, sparsities: Sequence[float], inches: float, label: bool = True) -> None:
-    """Ticks at `sparsities`, labelled in %; labels are left out evenly where `inches` has no room for all."""
-    values = sorted({s for s in sparsities if math.isfinite(s)})
-    positions = sparsity_position(values)
+def sparsity_axis(
+    ax: Axes, sparsities: Sequence[float], inches: float, label: bool = True, places: Sequence[float] | None = None
+) -> None:
+    """Ticks at `sparsities`, labelled in %, as many of them as `inches` have room for, with the first and the last.
+
+    Ticks lie at `places`, one per sparsity in rising order; default: their positions on the log-density axis.
+    """
+    values = sorted({s for s in sparsities if math.isfinite(s)}) if places is None else list(sparsities)
+    positions = sparsity_position(values) if places is None else np.asarray(places, dtype=np.float64)
+    texts = [percent(value) for value in values]
+    low, high = ax.get_xlim()
+    halves = [(len(text) * 0.6 * SMALL / 72 + 0.08) / 2 * (high - low) / inches for text in texts]
+    shown = [0] if values else []
+    for i in range(1, len(values)):
+        if positions[i] - positions[shown[-1]] >= halves[i] + halves[shown[-1]]:
+            shown.append(i)
+    last = len(values) - 1
+    if len(shown) > 1 and shown[-1] != last:
+        while len(shown) > 1 and positions[last] - positions[shown[-1]] < halves[last] + halves[shown[-1]]:
+            shown.pop()
+        # Sparsities that differ in their last digits alone, as those of two tasks do, are one tick.
+        shown = [*shown, last]
+    labels = {i: texts[i] for i in shown}
     ax.xaxis.set_major_locator(FixedLocator(list(positions)))
-    # Tasks of a figure differ in the last digits of their sparsities: ticks closer than a label are one tick.
-    texts: list[str] = []
-    room = (positions[-1] - positions[0] or 1.0) * 0.36 / inches
-    last = -math.inf
-    for position, value in zip(positions, values, strict=True):
-        shown = position - last >= room
-        texts.append(percent(value) if shown else "")
-        last = position if shown else last
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: texts[i] if i is not None and i < len(texts) else ""))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: labels.get(i, "")))
     ax.xaxis.set_minor_locator(NullLocator())
     if label:
         ax.set_xlabel("sparsity (% of weights pruned)")
@@ -204,17 +216,19 @@ def draw_points(ax: Axes, x: Floats, mean: Floats, low: Floats, high: Floats, lo
     What lies beyond the limits is marked with a small triangle at the edge.
     """
     style = look.line()
+    # Many cycles: smaller markers, or the line of markers hides every other.
+    style["markersize"] = look.size * min(1.0, max(0.45, 11 / max(len(x), 1)))
     ax.plot(x, mean, **style)
     bottom, top = ax.get_ylim()
-    for at, middle, down, up in zip(x, mean, low, high, strict=True):
-        if math.isfinite(down) and math.isfinite(up) and up > down:
-            ends = [max(down, bottom), min(up, top)]
-            ax.plot([at, at], ends, color=look.color, linewidth=bars, alpha=0.75, zorder=look.order - 0.5)
-        cut_low = middle < bottom or (math.isfinite(down) and down < bottom)
-        cut_high = middle > top or (math.isfinite(up) and up > top)
-        for cut, edge, marker in ((cut_low, bottom, "v"), (cut_high, top, "^")):
-            if cut:
-                ax.plot([at], [edge], marker, color=look.color, markersize=3, markeredgewidth=0, clip_on=False)
+    wide = np.isfinite(low) & np.isfinite(high) & (high > low)
+    ends = np.maximum(low[wide], bottom), np.minimum(high[wide], top)
+    ax.vlines(x[wide], *ends, color=look.color, linewidth=bars, alpha=0.75, zorder=look.order - 0.5)
+    # Comparisons with NaN are false: a gap has no triangle.
+    for cut, edge, marker in (((mean < bottom) | (low < bottom), bottom, "v"), ((mean > top) | (high > top), top, "^")):
+        style = {"color": look.color, "markersize": 3.0, "markeredgewidth": 0.0, "linestyle": "", "clip_on": False}
+        # An empty line has an empty box, which collapses the layout.
+        if cut.any():
+            ax.plot(x[cut], np.full(int(cut.sum()), edge), marker=marker, **style)
 
 
 def seeds_text(counts: object) -> str:
@@ -260,6 +274,20 @@ def new_figure(height: float) -> Figure:
     return fig
 
 
+def legend_above(fig: Figure, handles: Sequence[Artist]) -> None:
+    """One legend for the whole figure, over its panels, in as many columns as its longest label leaves room for."""
+    for handle in handles:
+        handle.set_label(wrapped(str(handle.get_label()), 3.0, SMALL))
+    longest = max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
+    columns = int((WIDTH - 0.05) / (0.45 + longest * 0.5 * (SMALL + 0.5) / 72))
+    fig.legend(
+        handles=list(handles),
+        loc="outside upper center",
+        ncols=max(1, min(columns, 4, len(handles))),
+        columnspacing=1.2,
+    )
+
+
 def not_run(title: str, scale: str) -> Figure:
     """A figure that says that the preset has nothing to plot."""
     fig = new_figure(1.6)
@@ -277,6 +305,9 @@ def save(fig: Figure, out: Path, name: str) -> None:
         "svg": {"Date": None, "Creator": None, "Title": name},
         "png": {"Software": None, "Title": name},
     }
+    # Laid out once: both files show the same, and layout is what takes time.
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
     for kind, stated in metadata.items():
         buffer = BytesIO()
         fig.savefig(buffer, format=kind, metadata=stated)

@@ -228,10 +228,11 @@ def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
     ends = gradients[gradients["share"] == 1.0].assign(at="end")
     both = pd.concat([ends, _at_matched_loss(gradients)], ignore_index=True)
     keys = ["task", "criterion", "schedule", "at", "weights", "cycle"]
-    base = both[both["cycle"] == 0].set_index(["task", "criterion", "schedule", "at", "weights", "seed"])
+    chain = [*keys[:-1], "seed"]
+    dense = both.loc[both["cycle"] == 0, [*chain, "std", "iqr_over_1349"]]
+    both = both.merge(dense, on=chain, how="left", suffixes=("", "_dense"))
     rows = []
     for key, group in both.groupby(keys, sort=False):
-        at_zero = base.loc[key[:-1]].reindex(group["seed"])
         spread = summarise(group["std"].tolist())
         row = dict(zip(keys, key, strict=True)) | {
             "activation": preset.tasks[str(key[0])].network.activation,
@@ -244,13 +245,13 @@ def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
             "iqr_over_1349": group["iqr_over_1349"].mean(),
             **{name: group[name].mean() for name in ("q05", "q25", "q50", "q75", "q95")},
         }
-        rows.append(row | _ratio(group, at_zero, "std") | _ratio(group, at_zero, "iqr_over_1349"))
+        rows.append(row | _ratio(group, "std") | _ratio(group, "iqr_over_1349"))
     return pd.DataFrame(rows).assign(scale=preset.scale)
 
 
-def _ratio(group: pd.DataFrame, at_zero: pd.DataFrame, column: str) -> dict[str, float]:
+def _ratio(group: pd.DataFrame, column: str) -> dict[str, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(group[column].to_numpy() / at_zero[column].to_numpy())
+        logs = np.log(group[column].to_numpy() / group[f"{column}_dense"].to_numpy())
     score = summarise(logs[np.isfinite(logs)].tolist())
     name = column.split("_")[0]
     return {

@@ -39,7 +39,7 @@ def run_chain(job: Job, out: Path) -> None:
     state = new_state(job)
     if saved := job.resume.load():
         state.load_(*saved)
-        job.report(f"going on at {state.position}")
+        print(f"going on at {state.position}", flush=True)
     schedule = spec.schedule.schedule()
     for cycle in range(state.position["cycle"], spec.pruning.cycles + 1):
         if state.position["cycle"] < cycle:
@@ -60,14 +60,16 @@ def _train_and_measure(job: Job, state: State, max_lr: float, spec: ChainSpec) -
 
     total = spec.training.epochs * job.steps_per_epoch
     measure = spec.gradients
-    shares = {max(1, round(share * total)): share for share in measure.at} if measure else {}
+    shares = {round(share * total): share for share in measure.at} if measure else {}
 
-    def after_update(done: int) -> None:
+    def before_update(done: int) -> None:
         if measure and done in shares:
             measure_gradients(job, state, measure.images, shares[done])
 
     profile = spec.schedule.schedule().profile
-    converged = train_cycle_(job, state, profile, max_lr, save, after_update)
+    converged = train_cycle_(job, state, profile, max_lr, save, before_update)
+    if measure and converged:
+        measure_gradients(job, state, measure.images, 1.0)
     state.write("cycles", [cycle_row(job, state, max_lr, converged)])
     state.write("cost", [cost_row(job, state)])
     return converged

@@ -197,11 +197,11 @@ def train_cycle_(
     profile: Profile,
     max_lr: float,
     save: Callable[[], None],
-    after_update: Callable[[int], None] = lambda done: None,
+    before_update: Callable[[int], None] = lambda done: None,
 ) -> bool:
     """Trains the cycle that `state.position` stands in to its end; False where the loss became NaN or infinite.
 
-    `save` is called when the resume file is due; a resumed state goes on at its very step. `after_update` is called
+    `save` is called when the resume file is due; a resumed state goes on at its very step. `before_update` is called
     with the number of updates that the cycle's schedule has behind it.
     """
     recipe, spe = job.spec.training, job.steps_per_epoch
@@ -211,7 +211,7 @@ def train_cycle_(
         if needs_previous and epoch == recipe.epochs - 1 and state.position["step"] == 0:
             state.previous_weights = {n: p.detach().clone() for n, p in _prunable(job, state.model).items()}
         lr_at = [_lr(job, profile, max_lr, cycle, epoch * spe + step, recipe.epochs * spe) for step in range(spe)]
-        _train_epoch_(job, state, cycle * recipe.epochs + epoch, lr_at, save, after_update)
+        _train_epoch_(job, state, cycle * recipe.epochs + epoch, lr_at, save, before_update)
         train_loss = float(state.loss_sum) / spe
         state.position |= {"epoch": epoch + 1, "step": 0}
         state.loss_sum.zero_()
@@ -228,7 +228,7 @@ def _train_epoch_(
     order: int,
     lr_at: list[float],
     save: Callable[[], None],
-    after_update: Callable[[int], None],
+    before_update: Callable[[int], None],
 ) -> None:
     """The rest of one epoch, from `state.position['step']` on. No step waits for the device."""
     recipe, model = job.spec.training, state.model.train()
@@ -249,6 +249,8 @@ def _train_epoch_(
     for images, labels in islice(batches, state.position["step"], None):
         if job.resume.due():
             save()
+        # After the save: a resumed job measures this very update again, and no row is written twice.
+        before_update(state.position["epoch"] * len(lr_at) + state.position["step"])
         with autocast(precision, job.device):
             loss = F.cross_entropy(model(images), labels)
         gradients = list(torch.autograd.grad(loss, parameters))
@@ -264,7 +266,6 @@ def _train_epoch_(
             torch._foreach_mul_(weights, masks)
         state.loss_sum += loss.detach()
         state.position["step"] += 1
-        after_update(state.position["epoch"] * len(lr_at) + state.position["step"])
 
 
 def _keep_rewind_state(job: Job, state: State) -> None:

@@ -86,5 +86,7 @@ def _train_candidate(
 
     converged = viable and train_cycle_(job, state, spec.profile_of(), max_lr, save)
     row = cycle_row(job, state, max_lr, converged) | cost_row(job, state)
-    job.report(f"cycle {spec.cycle} max_lr {max_lr:g}: {row['status']}, accuracy {row['validation_accuracy']:.4f}")
+    print(
+        f"cycle {spec.cycle} max_lr {max_lr:g}: {row['status']}, accuracy {row['validation_accuracy']:.4f}", flush=True
+    )
     return row
