@@ -56,7 +56,7 @@ def tables(
             for schedule, role in ({**roles, "oracle": "oracle"}).items():
                 lost = diverged if schedule == "constant_at_top" and cycle == cycles else 0
                 cell = {"task": tasks[0], "criterion": criterion, "schedule": schedule, "role": role}
-                score = 0.9 - 0.03 * cycle + 0.01 * rng.normal() - 0.3 * lost
+                score = 0.1 if lost else 0.9 - 0.03 * cycle + 0.01 * rng.normal()
                 more = {"diverged": lost, "std": spread, "best": False, "validation_accuracy": score}
                 gap = interval("difference", 0.01 * rng.normal()) | {"best_benchmark": "cyclical"}
                 made["s_cyc_accuracy"].append(cell | at(cycle) | more | interval("test_accuracy", score) | gap | scale)
@@ -145,8 +145,9 @@ def test_nothing_else_is_written(drawn: tuple[Path, Path]) -> None:
 def test_same_tables_same_bytes(drawn: tuple[Path, Path], tmp_path: Path) -> None:
     """In another process, where hash seeds and import order differ."""
     made, out = drawn
-    code = f"from pathlib import Path; from prunebench.report.s_cyc_figures import draw; draw(Path({str(made)!r}), Path({str(tmp_path)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONHASHSEED": "7", "PATH": ""})
+    code = "import sys, pathlib, prunebench.report.s_cyc_figures as f; f.draw(*map(pathlib.Path, sys.argv[1:]))"
+    run = [sys.executable, "-c", code, str(made), str(tmp_path)]
+    subprocess.run(run, check=True, env={"PYTHONHASHSEED": "7", "PATH": ""})
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -167,6 +168,13 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
         assert "n = 1" in text
         assert "no interval" in text
         assert "95 %" not in text
+
+
+def test_chance_is_drawn_where_the_table_has_it(tmp_path: Path) -> None:
+    made = tables(tmp_path / "tables", cycles=1, tasks=("toy-mlp",), criteria=("random",), diverged=1)
+    pd.read_csv(made / "s_cyc_accuracy.csv").assign(chance=0.1).to_csv(made / "s_cyc_accuracy.csv", index=False)
+    draw(made, tmp_path)
+    assert "test accuracy (%) chance" in text_of(tmp_path / "s_cyc_accuracy.svg")
 
 
 def test_tables_without_rows_are_called_not_run(tmp_path: Path) -> None:

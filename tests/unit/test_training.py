@@ -6,14 +6,14 @@ Every chain here trains a network of a few hundred to a few thousand weights on 
 import csv
 import dataclasses
 import json
-import os
+import math
+import signal
 
 import pytest
 import torch
 
 from prunebench.config import ChainSpec
-from prunebench.data.batches import Split
-from prunebench.files import write_bytes
+from prunebench.data.prepare import prepare
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.training import chain, job
 from prunebench.training.chain import COLUMNS, run_chain
@@ -32,7 +32,15 @@ CYCLES = 2
 
 
 def make_spec(
-    *, network=MLP, training=(), pruning=(), profile=None, policy=None, gradients=None, criterion="global_magnitude", **more
+    *,
+    network=MLP,
+    training=(),
+    pruning=(),
+    profile=None,
+    policy=None,
+    gradients=None,
+    criterion="global_magnitude",
+    **more,
 ):
     return ChainSpec.model_validate(
         {
@@ -97,16 +105,16 @@ def run(digits, monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def watch(monkeypatch):
-    """Calls before(state), after(state) around each cycle's training and each(state) after every update."""
+    """Calls before(state), after(state) around each cycle's training and each(state) before every update."""
 
     def hook(before=lambda state: None, after=lambda state: None, each=lambda state: None):
-        def train_cycle_(of, state, profile, max_lr, save, after_update):
-            def updated(done):
+        def train_cycle_(of, state, profile, max_lr, save, before_update):
+            def about_to_update(done):
                 each(state)
-                after_update(done)
+                before_update(done)
 
             before(state)
-            converged = job.train_cycle_(of, state, profile, max_lr, save, updated)
+            converged = job.train_cycle_(of, state, profile, max_lr, save, about_to_update)
             after(state)
             return converged
 
@@ -133,6 +141,32 @@ class KilledAt(ResumeFile):
     def save(self, tensors, values):
         super().save(tensors, values)
         raise Killed
+
+
+@pytest.fixture
+def command_line(monkeypatch):
+    """Runs a verb in this process; with `killed_after`, up to that many saves. Puts back what it changes."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def go(verb, *arguments, killed_after=math.inf, **more):
+        saves = 0
+        save = ResumeFile.save
+
+        def counted(self, tensors, values):
+            nonlocal saves
+            save(self, tensors, values)
+            saves += 1
+            if saves > killed_after:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ResumeFile, "save", counted)
+            verb(*arguments, threads=1, save_every=0, **more)
+
+    yield go
+    torch.set_flush_denormal(False)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def weights(state):
@@ -225,7 +259,7 @@ def undisturbed():
 
 @pytest.mark.parametrize("at", [0, 1, 3, 5, 6, 7, 10])
 @pytest.mark.parametrize("case", RESUMED)
-def test_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, undisturbed, case, at):
+def test_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, capsys, undisturbed, case, at):
     """Updates 0, 3, 6 and so on are borders of epochs, 6 (9 where there are three epochs) of cycles."""
     spec = make_spec(**RESUMED[case])
     if case not in undisturbed:
@@ -235,9 +269,8 @@ def test_killed_and_resumed_ends_with_the_same_bytes(run, tmp_path, undisturbed,
     with pytest.raises(Killed):
         run(spec, out=tmp_path, resume=KilledAt(path, spec.digest(), at))
     assert not (tmp_path / "cycles.csv").exists()
-    lines = []
-    _, state = run(spec, out=tmp_path, report=lines.append)
-    assert lines[0].startswith("going on at")
+    _, state = run(spec, out=tmp_path)
+    assert "going on at" in capsys.readouterr().out
     tables, final = undisturbed[case]
     assert results(tmp_path) == tables
     assert same(weights(state), final)
@@ -284,28 +317,23 @@ def truncated(content):
 def without_values(content):
     """A sound safetensors file of the right spec that lacks what the job needs."""
     import safetensors.torch
-    from safetensors import safe_open
 
-    path = os.path.join(os.environ["PYTEST_SCRATCH"], "sound.safetensors")
-    write_bytes(path, content)
-    with safe_open(path, framework="pt") as file:
-        spec = file.metadata()["spec"]
-    return safetensors.torch.save({"loss_sum": torch.zeros(())}, {"spec": spec})
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return safetensors.torch.save({"loss_sum": torch.zeros(())}, {"spec": header["__metadata__"]["spec"]})
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    "damage",
     [
-        (truncated, "cannot be read"),
-        (lambda content: b"", "cannot be read"),
-        (lambda content: b"\xff" * 200, "cannot be read"),
-        (lambda content: b"not a resume file", "cannot be read"),
-        (without_values, "cannot be read"),
+        truncated,
+        lambda content: b"",
+        lambda content: b"\xff" * 200,
+        lambda content: b"not a resume file",
+        without_values,
     ],
     ids=["truncated", "empty", "huge header", "text", "no values"],
 )
-def test_a_damaged_resume_file_is_named_and_ignored(run, tmp_path, capsys, monkeypatch, damage, says):
-    monkeypatch.setenv("PYTEST_SCRATCH", str(tmp_path))
+def test_a_damaged_resume_file_is_named_and_ignored(run, tmp_path, capsys, damage):
     spec = make_spec()
     straight, _ = run(spec)
     out, path = tmp_path / "run", resume_path(tmp_path / "run")
@@ -316,7 +344,7 @@ def test_a_damaged_resume_file_is_named_and_ignored(run, tmp_path, capsys, monke
     run(spec, out=out)
     said = capsys.readouterr().out
     assert str(path) in said
-    assert says in said
+    assert "cannot be read" in said
     assert "starting from the beginning" in said
     assert results(out) == results(straight)
     assert not path.exists()
@@ -333,18 +361,33 @@ def test_a_resume_file_of_another_spec_is_named_and_ignored(run, tmp_path, capsy
     assert results(tmp_path) == results(straight)
 
 
-def test_a_resume_file_of_other_data_is_ignored(run, tmp_path, digits):
+@pytest.mark.xfail(strict=True, reason="bug 1: the resume file carries the spec's digest, not the data's")
+def test_a_resume_file_of_other_data_is_ignored(command_line, digits_file, tmp_path):
     """A preset's data set was changed while a killed job waited: the spec names the data set, not its content."""
-    spec = make_spec()
-    half = dataclasses.replace(
-        digits, train=Split(digits.train.images[:128], digits.train.labels[:128]), checksum="another"
-    )
-    straight, _ = run(spec, data=half)
-    first = make_job(spec, digits, tmp_path)
+    from prunebench.cli import train_chain
+
+    spec, smaller, out = make_spec().to_json(), tmp_path / "smaller.safetensors", tmp_path / "run"
+    counts = {"train": 128, "validation": 64, "test": 64}
+    manifest = smaller.with_suffix(".json")
+    prepare("digits", None, tmp_path, size=None, split_seed=0, out=smaller, manifest=manifest, **counts)
+    command_line(train_chain, spec, smaller, tmp_path / "straight")
     with pytest.raises(Killed):
-        run(spec, out=tmp_path, resume=KilledAt(resume_path(tmp_path), first.spec.digest(), 8))
-    run(spec, data=half, out=tmp_path)
-    assert results(tmp_path) == results(straight)
+        command_line(train_chain, spec, digits_file, out, killed_after=8)
+    command_line(train_chain, spec, smaller, out)
+    assert results(out) == results(tmp_path / "straight")
+
+
+def test_the_command_line_resumes_its_own_file(command_line, digits_file, tmp_path, capsys):
+    from prunebench.cli import train_chain
+
+    spec, out = make_spec().to_json(), tmp_path / "run"
+    command_line(train_chain, spec, digits_file, tmp_path / "straight")
+    with pytest.raises(Killed):
+        command_line(train_chain, spec, digits_file, out, killed_after=8)
+    capsys.readouterr()
+    command_line(train_chain, spec, digits_file, out)
+    assert "going on at {'cycle': 1, 'epoch': 0, 'step': 2}" in capsys.readouterr().out
+    assert results(out) == results(tmp_path / "straight")
 
 
 def test_told_to_stop_saves_and_exits_with_the_signals_number(run, tmp_path):
@@ -377,7 +420,7 @@ def test_counts_are_exact_and_pruned_weights_stay_zero_after_every_update(run, w
             assert not state.model.get_parameter(name)[~mask].any(), name
         seen.append({name: mask.clone() for name, mask in state.masks.items()})
 
-    watch(before=masked_weights_are_zero, each=masked_weights_are_zero)
+    watch(before=masked_weights_are_zero, each=masked_weights_are_zero, after=masked_weights_are_zero)
     out, state = run(make_spec(network=RESNET, criterion=criterion, pruning={"after": after, "rewind_epoch": 1}))
     per_cycle = [seen[0]]
     for masks in seen:
@@ -484,16 +527,12 @@ def test_rewind_weights_goes_back_to_epoch_k_to_the_bit(run, watch, epoch):
     at_k, checked = [], []
 
     def before(state):
-        if state.position["cycle"] == 0:
-            if epoch == 0:
-                at_k.append(weights(state))
-        else:
+        if state.position["cycle"]:
             checked.append(masked_equal(state, weights(state), at_k[0]))
             assert state.position["epoch"] == epoch
 
     def each(state):
-        position = state.position
-        if (position["cycle"], position["epoch"] + 1, position["step"]) == (0, epoch, STEPS):
+        if state.position == {"cycle": 0, "epoch": epoch, "step": 0}:
             at_k.append(weights(state))
 
     watch(before=before, each=each)
@@ -594,7 +633,7 @@ def test_a_diverged_chain_resumes_to_the_same_bytes(run, tmp_path):
 @pytest.mark.parametrize("criterion", ["global_gradient", "lamp"])
 def test_the_test_split_selects_nothing(run, digits, criterion):
     order = torch.arange(len(digits.test)).roll(7)
-    permuted = dataclasses.replace(digits, test=Split(digits.test.images, digits.test.labels[order]))
+    permuted = dataclasses.replace(digits, test=dataclasses.replace(digits.test, labels=digits.test.labels[order]))
     spec = make_spec(network=RESNET, criterion=criterion, gradients={"images": 64, "at": [1.0]})
     (out, state), (other, twin) = run(spec), run(spec, data=permuted)
     mine, its = results(out), results(other)
@@ -621,7 +660,10 @@ def test_accuracies_and_losses_are_those_of_the_final_network(run, digits):
         assert float(row[f"{name}_accuracy"]) == hits / len(split)
         assert float(row[f"{name}_loss"]) == pytest.approx(sum(losses) / len(losses), rel=1e-4)
     last = table(out, "epochs")[-1]
-    assert (last["validation_loss"], last["validation_accuracy"]) == (row["validation_loss"], row["validation_accuracy"])
+    assert (last["validation_loss"], last["validation_accuracy"]) == (
+        row["validation_loss"],
+        row["validation_accuracy"],
+    )
 
 
 def test_gradient_criteria_see_the_stated_images_plain(run, digits, monkeypatch):
@@ -722,13 +764,12 @@ def test_provenance_says_what_a_result_depends_on(run, digits, threads):
 
 
 def test_cost_counts_dense_and_sparse_flops(run):
-    """Against the sizes written down: an MLP of 64 inputs, 13 hidden units and 10 classes."""
-    out, _ = run(make_spec())
-    dense = 2 * (64 * 13 + 13 * 10)
-    for cycle, row in enumerate(table(out, "cost")):
-        images = EPOCHS * STEPS * 64
+    """Against the sizes written down: an MLP of 64 inputs, 13 hidden units, 10 classes, each layer halved."""
+    out, _ = run(make_spec(criterion="layer_magnitude"))
+    images = EPOCHS * STEPS * 64
+    for row, alive in zip(table(out, "cost"), [832 + 130, 416 + 65, 208 + 33], strict=True):
         assert int(row["images"]) == images
-        assert float(row["flops"]) == 3 * images * dense
-        assert float(row["flops_sparse"]) == pytest.approx(3 * images * dense * 0.5**cycle, rel=2e-3)
+        assert float(row["flops"]) == 3 * images * 2 * (832 + 130)
+        assert float(row["flops_sparse"]) == pytest.approx(3 * images * 2 * alive, rel=1e-12)
         assert float(row["seconds"]) > 0
         assert float(row["peak_memory_mb"]) > 0

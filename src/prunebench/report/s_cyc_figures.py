@@ -144,8 +144,8 @@ def _criterion(name: str) -> str:
 def gradient_distribution(tables: Tables, scale: str) -> Figure:
     """Histograms of dL/dw over surviving weights at the end of each cycle, one panel per network and criterion.
 
-    The x axis is asinh-spaced as the bins are; heights are shares of weights per bin. The central bin, where the
-    gradients of dead units pile up at exactly 0, is cut at the height of the others and its share printed.
+    The x axis is asinh-spaced as the bins are; heights are shares of weights per bin, cut where they would
+    reach into the next ridge. The share of the central bin, where gradients of dead units are exactly 0, is printed.
     """
     frame = tables["s_cyc_gradient_histograms"]
     frame = frame[np.isfinite(frame["left"]) & np.isfinite(frame["right"])]
@@ -172,7 +172,7 @@ def gradient_distribution(tables: Tables, scale: str) -> Figure:
         _ridges(ax, panel, shown, reach, lambda s: palette(norm(float(sparsity_position(s)))))
         name = f"{task}, {pretty(activations[task])}" if task in activations else str(task)
         title = f"{name}\n{_criterion(criterion)}" + (f", {pretty(schedule)}" if several else "")
-        ax.set_title(wrapped(title, WIDTH / columns - 0.6), loc="left")
+        ax.set_title(wrapped(title, WIDTH / columns - 0.5), loc="left")
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     _label_bottoms(axes, len(panels), "gradient dL/dw (asinh scale)")
@@ -198,11 +198,11 @@ def _thinned(values: list[Any], most: int) -> list[Any]:
 
 
 def _reach(frame: pd.DataFrame) -> float:
-    """The |gradient| within which each histogram has 99.8 % of its weights: the x axis ends there."""
+    """The |gradient| within which each histogram has 99.5 % of its weights: the x axis ends there."""
     farthest = np.maximum(frame["left"].abs(), frame["right"].abs())
     ordered = frame.assign(edge=farthest).sort_values("edge", kind="stable")
     keys = ["task", "criterion", "schedule", "cycle"]
-    inside = ordered.groupby(keys)["weights_share"].cumsum() <= 0.998
+    inside = ordered.groupby(keys)["weights_share"].cumsum() <= 0.995
     shown = ordered.loc[inside & (ordered["weights_share"] > 0), "edge"]
     return float(shown.max()) if len(shown) else float(farthest.max())
 
@@ -210,9 +210,9 @@ def _reach(frame: pd.DataFrame) -> float:
 def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color: Callable[[float], Any]) -> None:
     edges = np.unique(np.append(panel["left"], panel["right"]))
     central = (panel["left"] < 0) & (panel["right"] > 0)
-    # The bins next to the central one hold its overflow: were they whole, every other bin would be flat.
-    near = (panel["left"].abs() < 3 * panel.loc[central, "right"].max()) | central
-    tallest = panel.loc[~near, "weights_share"].max()
+    # Bins around 0 are many times as high as the rest: drawn whole, they would leave every other bin flat.
+    positive = panel.loc[~central & (panel["weights_share"] > 0), "weights_share"]
+    tallest = positive.quantile(0.96)
     tallest = float(tallest) if tallest > 0 else 1.0
     # Bins are evenly spaced on the scale they were made on, so their index is the coordinate: no constant is repeated.
     index = np.arange(edges.size, dtype=np.float64)
@@ -242,7 +242,7 @@ def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     zero_at = (edges.size - 1) / 2
-    apart = 0.13 * (span[1] - span[0])
+    apart = 0.2 * (span[1] - span[0])
     ticks: dict[float, float] = {}
     for power in (10.0**k for k in range(12, -13, -1)):
         at = float(np.interp(power, edges, index))
@@ -345,7 +345,8 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
     notes = [
         f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['n'])}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
-        "Triangles: bars go on beyond the axis. No point: that loss was not measured in that cycle",
+        "Triangles: bars go on beyond the axis. Hollow: one seed, no bar. No point: "
+        "that loss was not measured in that cycle or in the dense network",
     ]
     footer(fig, scale, notes)
     return fig
@@ -420,7 +421,7 @@ def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tupl
     ax.set_yscale("log")
     ax.set_ylim(bounds)
     decades = math.log10(bounds[1] / bounds[0])
-    ticks = (1.0,) if decades > 1.7 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(range(1, 10))
+    ticks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(range(1, 10))
     ax.yaxis.set_major_locator(LogLocator(subs=ticks))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     ax.yaxis.set_minor_locator(NullLocator())
@@ -448,7 +449,8 @@ def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tupl
         ratio, low, high = (
             ordered[name].to_numpy(dtype=np.float64) for name in ("std_ratio", "std_ratio_low", "std_ratio_high")
         )
-        draw_points(ax, x, np.where(ratio > 0, ratio, np.nan), low, high, look)
+        shown = np.where(ratio > 0, ratio, np.nan)
+        draw_points(ax, x, shown, low, high, look, hollow=np.isfinite(shown) & ~np.isfinite(low))
         lost = (ordered["std"] == 0).to_numpy()
         if lost.any():
             ax.plot(x[lost], np.full(int(lost.sum()), bounds[0]), "x", color=look.color, clip_on=False, markersize=5)
@@ -569,7 +571,10 @@ def _accuracy_panels(
     bottom.set_ylim(100 * low, 100 * high)
     bottom.axhline(0, color="0.3", linewidth=0.9, zorder=1)
     if "chance" in cell:
-        top.axhline(100 * cell["chance"].iloc[0], color="0.4", linewidth=0.8, dashes=(1, 2), label="chance", zorder=1)
+        chance = 100 * float(cell["chance"].iloc[0])
+        if top.get_ylim()[0] < chance < top.get_ylim()[1]:
+            top.axhline(chance, color="0.4", linewidth=0.8, dashes=(1, 2), zorder=1)
+            top.text(0.01, chance, "chance", transform=top.get_yaxis_transform(), va="bottom", fontsize=SMALL)
     spots = np.unique(sparsity_position(cell["sparsity"]))
     gaps = np.diff(spots)
     gaps = gaps[gaps > 0.02]
@@ -701,25 +706,27 @@ def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, c
             text = f"{100 * cell.validation_accuracy:.1f}"
             text += f"\n{int(cell.diverged)}/{int(cell.n)}" if cell.diverged > 0 else ""
             ax.text(
-                i - 0.42,
+                i - 0.46,
                 high / (high / low) ** 0.08,
                 text,
                 ha="left",
                 va="top",
                 fontsize=SMALL,
-                zorder=6,
+                zorder=2.5,
                 color="white" if dark else "black",
                 bbox={"facecolor": palette(norm(shortfall.loc[cell.max_lr, cell.cycle])), "pad": 0.6, "linewidth": 0},
             )
     halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]
-    at = [cycles.index(cycle) for cycle in rows["cycle"]]
+    at = np.array([cycles.index(cycle) for cycle in rows["cycle"]])
+    # Beside the printed accuracies, which stand at the left of their cells.
+    lines_at = at + (0.13 if told else 0.0)
     interval = _INTERVAL | {"markersize": min(7.0, 50 / len(cycles))}
     for i, low, high in zip(at, rows["low"], rows["high"], strict=True):
         ax.plot([i + 0.36, i + 0.36], [low, high], path_effects=halo, zorder=3, **interval)
     for order, (look, column) in enumerate(((policy, "schedule_max_lr"), (chosen, "oracle_max_lr"))):
         style = look.line() | {"linewidth": 1.4, "markersize": 6 if look is policy else 8, "zorder": 4 + order}
         style["markersize"] *= min(1.0, max(0.6, 12 / len(cycles)))
-        ax.plot(at, rows[column], path_effects=halo, clip_on=False, **style)
+        ax.plot(lines_at, rows[column], path_effects=halo, clip_on=False, **style)
         if look is policy:
             out = ~rows["inside"].to_numpy(dtype=bool)
             style |= {
@@ -729,7 +736,7 @@ def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, c
                 "markeredgewidth": 1.3,
             }
             if out.any():
-                ax.plot(np.array(at)[out], rows.loc[out, column], clip_on=False, **style)
+                ax.plot(lines_at[out], rows.loc[out, column], clip_on=False, **style)
     sparsity = part.groupby("cycle")["sparsity"].mean().loc[cycles]
     sparsity_axis(ax, list(sparsity), 3.4, places=list(range(len(cycles))))
     shown = _thinned(list(rates), 9)

@@ -210,15 +210,28 @@ def limits(mean: object, low: object, high: object, reach: float, least: float) 
     return (float(bottom - pad), float(top + pad))
 
 
-def draw_points(ax: Axes, x: Floats, mean: Floats, low: Floats, high: Floats, look: Look, *, bars: float = 0.8) -> None:
+def draw_points(
+    ax: Axes,
+    x: Floats,
+    mean: Floats,
+    low: Floats,
+    high: Floats,
+    look: Look,
+    *,
+    bars: float = 0.8,
+    hollow: npt.NDArray[np.bool_] | None = None,
+) -> None:
     """A line through `mean` with its intervals; the axes' limits are set before.
 
-    What lies beyond the limits is marked with a small triangle at the edge.
+    What lies beyond the limits is marked with a small triangle at the edge; points of `hollow` are not filled.
     """
     style = look.line()
     # Many cycles: smaller markers, or the line of markers hides every other.
     style["markersize"] = look.size * min(1.0, max(0.45, 11 / max(len(x), 1)))
     ax.plot(x, mean, **style)
+    if hollow is not None and hollow.any():
+        empty = {"markerfacecolor": "white", "markeredgecolor": look.color, "markeredgewidth": 1.0, "linestyle": ""}
+        ax.plot(x[hollow], mean[hollow], **style | empty)
     bottom, top = ax.get_ylim()
     wide = np.isfinite(low) & np.isfinite(high) & (high > low)
     ends = np.maximum(low[wide], bottom), np.minimum(high[wide], top)

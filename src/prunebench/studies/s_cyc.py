@@ -38,7 +38,9 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     if measured:
         gradients = read_chains(measured, runs, "gradients")
         made["s_cyc_gradients"] = gradient_spread(preset, gradients)
-        made["s_cyc_gradient_histograms"] = gradient_histograms(read_chains(measured, runs, "gradient_histograms"))
+        made["s_cyc_gradient_histograms"] = gradient_histograms(
+            preset, read_chains(measured, runs, "gradient_histograms")
+        )
     return made
 
 
@@ -255,6 +257,7 @@ def _ratio(group: pd.DataFrame, column: str) -> dict[str, float]:
     score = summarise(logs[np.isfinite(logs)].tolist())
     name = column.split("_")[0]
     return {
+        f"{name}_ratio_n": score.n,
         f"{name}_ratio": math.exp(score.mean),
         f"{name}_ratio_low": math.exp(score.low),
         f"{name}_ratio_high": math.exp(score.high),
@@ -289,13 +292,14 @@ def _matched_rows(chain: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def gradient_histograms(histograms: pd.DataFrame) -> pd.DataFrame:
+def gradient_histograms(preset: Preset, histograms: pd.DataFrame) -> pd.DataFrame:
     """Histograms of dL/dw over surviving weights at the end of each cycle: share of weights per bin, seeds pooled."""
     keys = ["task", "criterion", "schedule", "cycle", "left", "right"]
     ends = histograms[histograms["share"] == 1.0]
-    pooled = ends.groupby(keys, sort=False).agg({"sparsity": "mean", "count": "sum"}).reset_index()
+    sums = {"sparsity": ("sparsity", "mean"), "n": ("seed", "nunique"), "count": ("count", "sum")}
+    pooled = ends.groupby(keys, sort=False).agg(**sums).reset_index()
     total = pooled.groupby(keys[:4])["count"].transform("sum")
-    return pooled.assign(weights_share=pooled["count"] / total)
+    return pooled.assign(weights_share=pooled["count"] / total, scale=preset.scale)
 
 
 def lr_schedules(preset: Preset, points: int = 120) -> pd.DataFrame:
@@ -308,4 +312,4 @@ def lr_schedules(preset: Preset, points: int = 120) -> pd.DataFrame:
         for step in range(points)
         for lr in [entry.schedule().lr(cycle, step, points)]
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(scale=preset.scale)

@@ -1,0 +1,210 @@
+"""Training jobs with bad files, bad places and bad numbers: one line, exit code 2, nothing half-written."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHAIN = {
+    "study": "s_cyc",
+    "task": "digits",
+    "dataset": "digits",
+    "network": {"kind": "mlp", "width": 0.25},
+    "training": {"epochs": 1, "batch_size": 32, "precision": "fp32"},
+    "augmentation": {},
+    "pruning": {"rate": 0.5, "cycles": 2},
+    "criterion": "global_magnitude",
+    "seed": 0,
+    "schedule_name": "cyclical",
+    "schedule": {"profile": {"kind": "cyclical"}, "policy": {"kind": "fixed", "max_lr": 0.1}, "role": "benchmark"},
+    "gradients": None,
+}
+SEARCH = {key: value for key, value in CHAIN.items() if key not in ("schedule_name", "schedule", "gradients")} | {
+    "profile": {"kind": "cyclical"},
+    "cycle": 0,
+    "batch": 0,
+    "max_lr": [0.05, 1e30],
+}
+
+
+def prunebench(*words, code=None):
+    """The command, or the code that is run instead with its words."""
+    start = ["-m", "prunebench"] if code is None else ["-c", code]
+    return subprocess.run([sys.executable, *start, *map(str, words)], capture_output=True, text=True, timeout=120)
+
+
+def train(spec, data, out, **how):
+    return prunebench("train-chain", "--spec", json.dumps(spec), "--data", data, "--out", out, **how)
+
+
+def search(spec, data, out, start=None, **how):
+    words = ["--start", start] if start else []
+    return prunebench("search-max-lr", "--spec", json.dumps(spec), "--data", data, "--out", out, *words, **how)
+
+
+def assert_refused(done, *words, progress=False):
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("prunebench: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert str(word) in done.stderr
+    assert progress or done.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "digits.safetensors"
+    spec = json.dumps({"source": "digits", "train": 128, "validation": 32, "test": 32})
+    assert prunebench("prepare-data", "--spec", spec, "--out", path).returncode == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def cycle_0(data, tmp_path_factory):
+    """The oracle's dense cycle: a search and its selection."""
+    out = tmp_path_factory.mktemp("cycle") / "cycle-0"
+    done = search(SEARCH, data, out / "batch-0")
+    assert done.returncode == 0, done.stderr
+    assert prunebench("select-max-lr", out / "batch-0", "--out", out).returncode == 0
+    return out
+
+
+def test_a_corrupt_data_file_is_named_and_nothing_is_written(data, tmp_path):
+    broken = tmp_path / data.name
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    broken.write_bytes(content)
+    broken.with_suffix(".json").write_bytes(data.with_suffix(".json").read_bytes())
+    assert_refused(train(CHAIN, broken, tmp_path / "out"), broken, "corrupt")
+    broken.write_bytes(content[:1000])
+    assert_refused(train(CHAIN, broken, tmp_path / "out"), broken)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_max_lr_that_diverges_is_a_result(data, tmp_path):
+    spec = json.loads(json.dumps(CHAIN))
+    spec["schedule"]["policy"]["max_lr"] = 1e30
+    done = train(spec, data, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    with open(tmp_path / "cycles.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["cycle"], row["status"], row["test_accuracy"]) for row in rows] == [
+        (str(cycle), "diverged", "0.1") for cycle in range(3)
+    ]
+    assert [float(row["density"]) for row in rows] == [1, 0.5, 0.25]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("epochs.csv", "cycles.csv", "gradients.csv", "gradient_histograms.csv", "cost.csv"),
+        *("spec.json", "provenance.json"),
+    }
+
+
+def test_a_candidate_that_diverges_is_recorded_and_loses(cycle_0):
+    with open(cycle_0 / "selection.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(float(row["max_lr"]), row["status"], row["selected"]) for row in rows] == [
+        (0.05, "trained", "1"),
+        (1e30, "diverged", "0"),
+    ]
+
+
+@pytest.mark.parametrize("keep", [0, 5, 1000, -10])
+def test_a_truncated_winner_is_named(data, cycle_0, tmp_path, keep):
+    winner = tmp_path / "winner.safetensors"
+    winner.write_bytes((cycle_0 / "winner.safetensors").read_bytes()[:keep])
+    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out", winner), winner)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_this_oracle_s_winner_is_named(data, cycle_0, tmp_path):
+    wider = SEARCH | {"cycle": 1, "network": {"kind": "mlp", "width": 0.5}}
+    winner = cycle_0 / "winner.safetensors"
+    assert_refused(search(wider, data, tmp_path / "out", winner), winner)
+    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out", data), data)
+    missing = tmp_path / "none.safetensors"
+    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out", missing), missing)
+    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out"), "--start", "cycle 1")
+    assert_refused(search(SEARCH, data, tmp_path / "out", winner), "--start", "cycle 0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_folder_that_cannot_be_made_is_named(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_refused(train(CHAIN, data, tmp_path / "file/out"), f"cannot write {tmp_path}/file/out", progress=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the case above stands in for it")
+def test_an_unwritable_out_folder_is_named(data, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o500)
+    assert_refused(train(CHAIN, data, tmp_path / "out"), f"cannot write {tmp_path}/out/", progress=True)
+    assert not list((tmp_path / "out").iterdir())
+
+
+FULL = """
+import os, sys
+from pathlib import Path
+from prunebench import files
+from prunebench.cli import main
+
+real, name = os.fsync, sys.argv.pop(1)
+
+def fsync(descriptor):
+    if name in os.readlink(f"/proc/self/fd/{descriptor}"):
+        raise OSError(28, os.strerror(28))
+    real(descriptor)
+
+files.os.fsync = fsync
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("epochs.csv", []), ("gradients.csv", ["cycles.csv", "epochs.csv"]), (".resume", [])]
+)
+def test_a_full_disk_is_one_line_and_leaves_whole_files_alone(data, tmp_path, name, there):
+    """The write of one file is refused as a full disk would; the next try, with room, makes the job whole."""
+    out = tmp_path / "out"
+    words = ["train-chain", "--spec", json.dumps(CHAIN), "--data", data, "--out", out, "--save-every", "0"]
+    done = prunebench(name, *words, code=FULL)
+    assert_refused(done, f"cannot write {out}/", "No space left on device", progress=True)
+    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == there
+    assert not list(out.glob(".*.tmp"))
+    done = train(CHAIN, data, out)
+    assert done.returncode == 0, done.stderr
+    assert not list(out.glob(".*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 96 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system takes root and the right to mount")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_really_full_disk_is_one_line_and_nothing_half_written(data, small_disk):
+    out = small_disk / "out"
+    words = ["train-chain", "--spec", json.dumps(CHAIN), "--data", data, "--out", out, "--save-every", "0"]
+    assert_refused(prunebench(*words), f"cannot write {out}", "No space left on device", progress=True)
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+    assert_refused(search(SEARCH, data, out), f"cannot write {out}", "No space left on device", progress=True)
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+
+
+def test_the_tables_of_a_study_name_the_run_that_is_missing(tmp_path):
+    from prunebench.config import load_preset
+
+    preset = load_preset(Path(__file__).parents[2] / "config/smoke.yaml")
+    (tmp_path / "plan.json").write_text(preset.model_dump_json())
+    for verb in ("tabulate-s-cyc", "tabulate-runs"):
+        done = prunebench(verb, "--plan", tmp_path / "plan.json", "--runs", tmp_path, "--out", tmp_path / "out")
+        assert_refused(done, preset.s_cyc_chains()[0].folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]

@@ -1,0 +1,197 @@
+"""The repository: its files are where its documents say, and every command of the README works."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+README = ROOT / "README.md"
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("Snakefile", "environment.yml", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore"),
+        *("config/README.md", "config/smoke.yaml", "config/laptop.yaml", "slurm/config.yaml"),
+        *("workflow/rules/common.smk", "workflow/schemas/config.schema.json", "workflow/profiles/default/config.yaml"),
+        *("src/prunebench/config.py", "src/prunebench/cli.py", "src/prunebench/stats.py"),
+        *("src/prunebench/data", "src/prunebench/models", "src/prunebench/pruning", "src/prunebench/schedules"),
+        *("src/prunebench/training", "src/prunebench/analysis", "src/prunebench/studies", "src/prunebench/report"),
+        *("tests/unit", "tests/workflow", "tests/faults"),
+    ],
+)
+def test_what_the_design_names_is_there(path):
+    assert (ROOT / path).exists()
+
+
+def test_ci_runs_the_tests_through_make():
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    lines = [line.strip() for line in script.read_text().splitlines()]
+    assert "make test" in lines
+    assert lines[0].startswith("#!")
+    assert any(line.startswith("set -e") for line in lines)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def make(*words):
+    return subprocess.run(["make", "-n", *words], capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_every_target_of_the_makefile_can_be_planned_and_is_phony(target):
+    done = make(target)
+    assert done.returncode == 0, done.stderr
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE).group(1).split()
+    assert target in phony
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("reproduce",), "snakemake --cores all --config preset=laptop"),
+        (("reproduce", "PRESET=smoke", "CORES=2"), "snakemake --cores 2 --config preset=smoke"),
+        (("reproduce", "RAW_DATA=/raw"), "--config preset=laptop raw_data=/raw"),
+        (("figures", "PRESET=smoke"), "snakemake --cores all figures --config preset=smoke"),
+        (("smoke",), "preset=smoke"),
+        (("test",), "python -m pytest"),
+    ],
+)
+def test_a_make_target_calls_what_it_stands_for(words, part):
+    done = make(*words)
+    assert done.returncode == 0, done.stderr
+    assert part in " ".join(done.stdout.split())
+
+
+def test_what_the_makefile_calls_exists():
+    for path in re.findall(r"(?:python|bash) ([\w/]+\.(?:py|sh))", MAKEFILE):
+        assert (ROOT / path).exists(), path
+
+
+def commands_of(text):
+    """The commands of a document's ```console blocks (lines after `$ `) and ```bash blocks (every line)."""
+    for kind, block in re.findall(r"^```(console|bash|sh|shell)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = re.sub(r"\\\n(?:> )?\s*", " ", block).splitlines()
+        for line in lines:
+            if kind == "console" and not line.startswith("$ "):
+                continue
+            command = line.removeprefix("$ ").strip()
+            if command and not command.startswith("#"):
+                yield command
+
+
+def plans_with_snakemake(folder, words):
+    """The command as a dry run in a folder of its own; a profile's name means the repository's folder."""
+    if "--profile" in words:
+        place = words.index("--profile") + 1
+        words[place] = str(ROOT / words[place])
+    if "--report" in words or "--unlock" in words:
+        return  # run for real in test_workflow.py
+    insert = words.index("--config") if "--config" in words else len(words)
+    words[insert:insert] = ["--dry-run", "--quiet"]
+    line = [TOOLS / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *words[1:]]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=folder, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def is_made(folder, words):
+    targets = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
+    assert set(targets) <= TARGETS
+    done = make(*[word for word in words[1:] if not word.startswith("-")])
+    assert done.returncode == 0, done.stderr
+
+
+def is_a_verb_with_these_options(folder, words):
+    done = subprocess.run([sys.executable, "-m", "prunebench", words[1], "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for option in re.findall(r"--[a-z-]+", " ".join(words[2:])):
+        assert option in done.stdout
+
+
+def names_the_conda_environment(folder, words):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    if words[1] == "activate":
+        assert words[2] == environment["name"]
+    else:
+        assert words[words.index("-f") + 1] == "environment.yml"
+
+
+def names_files_that_exist(folder, words):
+    for word in words[1:]:
+        if "/" in word and not word.startswith((".venv", "-", "/", "results/", "figures/", "http", "git@")):
+            assert (ROOT / word).exists(), word
+
+
+def is_installed_from_here(folder, words):
+    assert "install" in words
+    for word in words:
+        if word.endswith(".txt"):
+            assert (ROOT / word).exists()
+        if word.startswith(".["):
+            assert word in (".[dev]",)
+
+
+def starts_nothing(folder, words):
+    """Moves, clones, shows: nothing of ours that could fail."""
+
+
+CHECKS = [
+    (r"(\.venv/bin/)?snakemake ", plans_with_snakemake),
+    (r"make( |$)", is_made),
+    (r"(\.venv/bin/)?prunebench [a-z-]+", is_a_verb_with_these_options),
+    (r"(conda|mamba|micromamba) (env create|create|activate) ", names_the_conda_environment),
+    (r"((\.venv/bin/)?python3? -m )?(\.venv/bin/)?pip install ", is_installed_from_here),
+    (r"(\.venv/bin/)?(python3? (-m pytest|benchmarks/|examples/)|pytest)", names_files_that_exist),
+    (
+        r"(git clone|cd|source \.venv/bin/activate|\. \.venv/bin/activate|python3? -m venv \.venv|ls|open|xdg-open)\b",
+        starts_nothing,
+    ),
+    (r"(less|cat|column|head|cp) ", names_files_that_exist),
+]
+
+
+def check_of(command):
+    return next((check for pattern, check in CHECKS if re.match(pattern, command)), None)
+
+
+def readme_commands():
+    if not README.exists():
+        return [pytest.param("", marks=pytest.mark.skip(reason="there is no README.md yet"))]
+    return list(dict.fromkeys(commands_of(README.read_text())))
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_every_command_of_the_readme_works(tmp_path, command):
+    """Dry, where it would train. A command that no line of CHECKS knows is a command that nobody tests."""
+    for part in re.split(r" && |; ", command.partition(" # ")[0]):
+        part = re.sub(r"^([A-Z_]+=\S+ )+", "", part.strip())
+        check = check_of(part)
+        assert check, f"add a check for: {part}"
+        check(tmp_path, shlex.split(part.replace("snakemake --cores all", "snakemake --cores 2")))
+
+
+@pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
+def test_the_readme_has_commands_and_its_links_lead_somewhere():
+    text = README.read_text()
+    assert len(list(commands_of(text))) >= 3
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (ROOT / target).exists(), target
+
+
+def test_commands_are_found_and_unknown_ones_are_told():
+    text = "```console\n$ make \\\n    smoke\noutput\n```\n```bash\n# a\nfoo --bar\n```\n```python\nmake\n```\n"
+    assert list(commands_of(text)) == ["make smoke", "foo --bar"]
+    assert check_of("make smoke") is is_made
+    assert check_of("foo --bar") is None
+    with pytest.raises(AssertionError):
+        is_made(None, ["make", "nope"])

@@ -1,0 +1,434 @@
+"""The DAG: what it plans, what it runs, what it runs again, and what it says about bad input."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prunebench.config import load_preset, parse_preset
+from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
+TOOLS = Path(sys.executable).parent
+ONE_SEED = ("preset=smoke", "seeds=[0]")
+TRAINING = {"prepare_data", "train_chain", "search_max_lr", "select_max_lr"}
+
+
+def command(folder, *words):
+    return [TOOLS / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *words]
+
+
+def snakemake(folder, *words, config=("preset=smoke",), timeout=600):
+    """Snakemake in a folder of its own: its exit code, and stdout and stderr together."""
+    return subprocess.run(
+        command(folder, *words, "--config", *config),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        timeout=timeout,
+    )
+
+
+def plan(folder, *words, config=("preset=smoke",)):
+    """A dry run: ({rule: jobs}, the jobs' messages)."""
+    done = snakemake(folder, "--dry-run", "--cores", "2", *words, config=config)
+    assert done.returncode == 0, done.stdout
+    table = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)\n\n", done.stdout, re.MULTILINE | re.DOTALL)
+    assert table or "Nothing to be done" in done.stdout, done.stdout
+    stats = {}
+    for line in table.group(1).splitlines() if table else ():
+        rule, count = line.split()
+        stats[rule] = int(count)
+    stats.pop("total", None)
+    return stats, re.findall(r"^Job \d+: (.*)$", done.stdout, re.MULTILINE)
+
+
+def chains_of(messages):
+    return {message for message in messages if message.startswith("Chain ")}
+
+
+def message_of(spec):
+    return f"Chain {spec.task} {spec.criterion} {spec.schedule_name} seed {spec.seed}"
+
+
+def smoke_with(**changes):
+    """The smoke preset with one seed and these dotted changes, read without Snakemake."""
+    content = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text()))) | {"seeds": [0]}
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        place = content
+        for parent in parents:
+            place = place[parent]
+        place[key] = value
+    return parse_preset(content, "smoke")
+
+
+def differing(one, other):
+    """Messages of the chains, and folders of the oracle's jobs, whose specs the two presets do not share."""
+    chains = {spec.digest() for spec in one.s_cyc_chains()}
+    jobs = {spec.digest() for spec in one.s_cyc_oracle_jobs()}
+    return (
+        {message_of(spec) for spec in other.s_cyc_chains() if spec.digest() not in chains},
+        {spec.folder for spec in other.s_cyc_oracle_jobs() if spec.digest() not in jobs},
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_dry_run_plans_every_run_of_a_preset_and_nothing_else(tmp_path, name):
+    preset = load_preset(ROOT / f"config/{name}.yaml")
+    began = time.monotonic()
+    stats, messages = plan(tmp_path, config=(f"preset={name}",))
+    assert time.monotonic() - began < 60  # 10 s on an idle machine
+    chains, jobs, oracle = preset.s_cyc_chains(), preset.s_cyc_oracle_jobs(), preset.s_cyc.oracle
+    expected = {
+        "prepare_data": len({spec.dataset for spec in (*chains, *jobs)}),
+        "train_chain": len(chains),
+        "search_max_lr": len(jobs),
+        "select_max_lr": len(preset.seeds) * (preset.s_cyc.pruning.cycles + 1) if oracle else 0,
+        **dict.fromkeys(("write_plan", "tabulate_s_cyc", "tabulate_runs", "draw_s_cyc", "all"), 1),
+    }
+    assert stats == {rule: count for rule, count in expected.items() if count}
+    assert chains_of(messages) == {message_of(spec) for spec in chains}
+    assert {path.name for path in tmp_path.iterdir()} <= {".snakemake"}
+
+
+def test_without_a_preset_the_laptop_is_planned(tmp_path):
+    done = subprocess.run(
+        command(tmp_path, "--dry-run", "--cores", "2"), capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "results/laptop/runs.csv" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "present", "absent"),
+    [
+        ("all", {"train_chain", "tabulate_s_cyc", "tabulate_runs", "draw_s_cyc"}, set()),
+        ("s_cyc", {"train_chain", "tabulate_s_cyc", "draw_s_cyc"}, {"tabulate_runs"}),
+        ("tables", {"train_chain", "tabulate_s_cyc", "tabulate_runs"}, {"draw_s_cyc"}),
+        ("figures", {"train_chain", "tabulate_s_cyc", "draw_s_cyc"}, {"tabulate_runs"}),
+    ],
+)
+def test_each_target_plans_by_its_name(tmp_path, target, present, absent):
+    stats, _ = plan(tmp_path, target)
+    assert stats[target] == 1
+    assert present <= stats.keys()
+    assert not absent & stats.keys()
+
+
+def test_slurm_plans_the_submission_of_every_job(tmp_path):
+    """`--profile slurm` finds ./slurm; a folder that has a copy of it stands for the repository."""
+    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+    done = snakemake(tmp_path, "--dry-run", "--cores", "8", "--profile", "slurm")
+    assert done.returncode == 0, done.stdout
+    preset = load_preset(ROOT / "config/smoke.yaml")
+    assert re.search(rf"^train_chain +{len(preset.s_cyc_chains())}$", done.stdout, re.MULTILINE)
+    resources = preset.resources
+    training = re.findall(r"^rule train_chain|mem_mb=(\d+).*runtime=(\d+)", done.stdout, re.MULTILINE)
+    assert (str(resources.mem_mb), str(resources.runtime)) in training
+    profile = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
+    assert profile["executor"] == "slurm"
+
+
+ACCEPTED_LINTS = {
+    "Specify a conda environment or container for each rule.": "one environment serves all: environment.yml",
+    "Param runs is a prefix of input or output file but hardcoded": "the runs' folder is one level above every input",
+    "No log directive defined": {"write_plan": "writes one small file and calls nothing"},
+}
+
+
+def test_lint_says_only_what_is_accepted_for_a_reason(tmp_path):
+    done = snakemake(tmp_path, "--lint")
+    assert "Lints for" in done.stdout or done.returncode == 0, done.stdout
+    rule = ""
+    for line in done.stdout.splitlines():
+        if heading := re.match(r"Lints for (?:rule )?(\S+)", line):
+            rule = heading.group(1)
+        elif line.startswith("    * "):
+            reason = ACCEPTED_LINTS.get(line.removeprefix("    * ").rstrip(":"))
+            assert reason, f"{rule}: {line}"
+            assert isinstance(reason, str) or rule in reason, f"{rule}: {line}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["snakefmt", "--check", "Snakefile", "workflow"],
+        ["ruff", "check", "--no-cache", "."],
+        ["ruff", "format", "--no-cache", "--check", "."],
+        ["mypy", "--cache-dir", "{tmp}"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_sources_are_formatted_linted_and_typed(tmp_path, words):
+    words = [word.format(tmp=tmp_path) for word in words]
+    done = subprocess.run([TOOLS / words[0], *words[1:]], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (("preset=smok",), "no preset 'smok' in config/: did you mean 'smoke'? allowed: "),
+        (("preset=5",), "no preset '5' in config/: "),
+        (("preset=../config/smoke",), "'preset'"),
+        (("preset=smoke", "seeds=[0,0]"), "seeds holds a value twice: [0, 0]"),
+        (("preset=smoke", "seeds=[x]"), "'seeds.0'"),
+        (("preset=smoke", "sedes=[0]"), "unknown key 'sedes': did you mean 'seeds'?"),
+        (("preset=smoke", "s_cyc={pruning: {rate: 1.2}}"), "'s_cyc.pruning.rate': input should be less than 1"),
+        (("preset=smoke", "schedules={s_cyc: {policy: {betta: 3}}}"), "did you mean 'beta'?"),
+        (("preset=smoke", "schedules={constant: {policy: {max_lr: -1}}}"), "max_lr is -1"),
+        (("preset=smoke", "tasks={digits-mlp: {network: {kind: mpl}}}"), "did you mean 'mlp'?"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_a_bad_value_fails_before_anything_runs_and_says_why_in_one_line(tmp_path, config, line):
+    done = snakemake(tmp_path, "--dry-run", "--cores", "2", config=config)
+    assert done.returncode == 1
+    assert len([text for text in done.stdout.splitlines() if line in text]) == 1, done.stdout
+    assert "site-packages" not in done.stdout  # no traceback through other people's code
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_job_s_own_line_reaches_the_terminal_and_odd_paths_reach_the_job(tmp_path):
+    folder = "/no such/folder; touch injected #'"
+    done = snakemake(
+        tmp_path,
+        *("results/laptop/data/fashion-16.safetensors", "--cores", "1"),
+        config=("preset=laptop", f'raw_data="{folder}"'),
+    )
+    assert done.returncode == 1
+    assert "prunebench: " in done.stdout
+    assert folder in done.stdout
+    assert not (tmp_path / "injected").exists()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The smoke preset with one seed, from nothing to the last figure. Tests that change it do so in a copy."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = snakemake(folder, "--cores", "2", config=ONE_SEED)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return folder
+
+
+@pytest.fixture
+def copy(smoke, tmp_path):
+    """A copy of the finished smoke run, with its times, which is how Snakemake knows what is new."""
+    return shutil.copytree(smoke, tmp_path / "copy", symlinks=True, copy_function=shutil.copy2)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_smoke_makes_every_table_figure_and_run(smoke):
+    preset = smoke_with()
+    tables = smoke / "results/smoke/tables"
+    for name in (*TABLES, *DATA):
+        rows = rows_of(tables / f"{name}.csv")
+        assert rows, name
+        assert {row["scale"] for row in rows} == {preset.scale}
+    for name in TABLES:
+        text = (tables / f"{name}.tex").read_text()
+        assert text.count("\\\\") > 1
+        assert preset.scale.split(":")[0] in text
+    for name in FIGURES:
+        svg, png = (smoke / f"figures/smoke/{name}.{form}" for form in ("svg", "png"))
+        assert "<svg" in svg.read_text()[:1000]
+        assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert min(svg.stat().st_size, png.stat().st_size) > 5000
+    specs = [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()]
+    runs = rows_of(smoke / "results/smoke/runs.csv")
+    assert {row["folder"]: row["spec_sha256"] for row in runs} == {spec.folder: spec.digest() for spec in specs}
+    assert len(runs) == len(specs)
+    accuracies = {float(row["test_accuracy"]) for row in runs}
+    assert len(accuracies) > 5
+    assert all(0 <= accuracy <= 1 for accuracy in accuracies)
+    assert json.loads((smoke / "results/smoke/plan.json").read_text()) == preset.model_dump(mode="json")
+    assert not list(smoke.rglob(".resume*"))
+    assert not list(smoke.rglob("*.tmp"))
+
+
+def test_smoke_learns(smoke):
+    dense = [
+        row
+        for row in rows_of(
+            smoke / "results/smoke/runs/s_cyc/digits-resnet8/global_magnitude/cyclical/seed-0/cycles.csv"
+        )
+        if row["cycle"] == "0"
+    ]
+    assert float(dense[0]["test_accuracy"]) > 0.6  # chance is 0.1
+
+
+def test_nothing_touched_nothing_runs(smoke):
+    assert plan(smoke, config=ONE_SEED) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("override", "change"),
+    [
+        ("schedules={s_cyc: {policy: {beta: 3}}}", {"schedules__s_cyc__policy__beta": 3}),
+        # `cyclical` and `linear_ramp` share this mapping as an alias in the file: they must not change with it
+        ("schedules={linear_ramp: {profile: {periods: 2}}}", {"schedules__linear_ramp__profile__periods": 2}),
+        ("tasks={digits-mlp: {training: {momentum: 0.8}}}", {"tasks__digits-mlp__training__momentum": 0.8}),
+        ("s_cyc={gradient_measure: {images: 64}}", {"s_cyc__gradient_measure__images": 64}),
+    ],
+)
+def test_a_changed_value_runs_again_what_it_changes_and_nothing_else(smoke, override, change):
+    expected, oracle = differing(smoke_with(), smoke_with(**change))
+    assert expected
+    assert not oracle
+    stats, messages = plan(smoke, config=(*ONE_SEED, override))
+    assert chains_of(messages) == expected
+    assert "search_max_lr" not in stats
+    assert "prepare_data" not in stats
+    assert stats["tabulate_s_cyc"] == stats["draw_s_cyc"] == 1
+
+
+def test_a_new_grid_searches_again_but_trains_no_chain(smoke):
+    stats, messages = plan(smoke, config=(*ONE_SEED, "s_cyc={oracle: {max_lr: [0.05, 0.1, 0.3]}}"))
+    assert stats["search_max_lr"] == smoke_with().s_cyc.pruning.cycles + 1
+    assert not chains_of(messages)
+
+
+def test_a_study_s_threshold_trains_nothing(smoke):
+    stats, _ = plan(smoke, config=(*ONE_SEED, "s_cyc={oracle: {tolerance: 0.02}}"))
+    assert stats["tabulate_s_cyc"] == 1
+    assert not TRAINING & stats.keys()
+
+
+def test_no_oracle_plans_none(smoke, tmp_path):
+    stats, messages = plan(tmp_path, config=(*ONE_SEED, "s_cyc={oracle: null}"))
+    assert "search_max_lr" not in stats
+    assert len(chains_of(messages)) == len(smoke_with().s_cyc_chains())
+
+
+def test_another_seed_trains_that_seed_alone(smoke):
+    stats, messages = plan(smoke, config=("preset=smoke", "seeds=[0,1]"))
+    chains = smoke_with().s_cyc_chains()
+    assert chains_of(messages) == {message_of(spec)[:-1] + "1" for spec in chains}
+    assert stats["search_max_lr"] == len(smoke_with().s_cyc_oracle_jobs())
+    assert all("seed 1" in message for message in messages if message.startswith("Oracle"))
+
+
+def test_figures_are_redrawn_from_the_tables_without_training(copy):
+    before = {path.name: path.read_bytes() for path in (copy / "figures/smoke").iterdir()}
+    shutil.rmtree(copy / "figures")
+    shutil.rmtree(copy / "results/smoke/data")  # as if only the tables had been handed on
+    assert plan(copy, "figures", "--rerun-triggers", "params", config=ONE_SEED)[0] == {"draw_s_cyc": 1, "figures": 1}
+    done = snakemake(copy, "figures", "--cores", "1", "--rerun-triggers", "params", config=ONE_SEED)
+    assert done.returncode == 0, done.stdout
+    after = {path.name: path.read_bytes() for path in (copy / "figures/smoke").iterdir()}
+    assert after.keys() == before.keys()
+    assert {name for name in after if name.endswith(".png") and after[name] != before[name]} == set()
+
+
+def test_a_deleted_run_is_trained_again_to_the_same_bytes(copy):
+    run = copy / "results/smoke/runs/s_cyc/digits-mlp/random/cyclical/seed-0"
+    before = {name: (run / name).read_bytes() for name in ("epochs.csv", "cycles.csv", "gradients.csv", "spec.json")}
+    shutil.rmtree(run)
+    stats, messages = plan(copy, config=ONE_SEED)
+    assert stats["train_chain"] == 1
+    done = snakemake(
+        copy, "--cores", "1", "results/smoke/runs/s_cyc/digits-mlp/random/cyclical/seed-0/cycles.csv", config=ONE_SEED
+    )
+    assert done.returncode == 0, done.stdout
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_the_report_holds_the_run_offline(smoke):
+    done = snakemake(smoke, "--report", "report.zip", config=ONE_SEED)
+    assert done.returncode == 0, done.stdout
+    assert (smoke / "report.zip").stat().st_size > 10_000
+    (smoke / "report.zip").unlink()
+
+
+def processes_in(folder):
+    """Ids of the processes that work in this folder: Snakemake and its jobs, whatever group they are in."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")) == folder:
+                found.append(int(entry.name))
+    return found
+
+
+def without_timings(path):
+    """A table's text without its columns of seconds and memory."""
+    if path.suffix != ".csv":
+        return path.read_text()
+    rows = rows_of(path)
+    kept = [name for name in rows[0] if not re.search("seconds|memory", name)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, kept, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def test_killed_in_the_middle_it_ends_with_the_same_tables(smoke, tmp_path):
+    """SIGKILL to Snakemake and all its jobs at once, as a power cut would; then what a user does: unlock, run again."""
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(
+            [*command(folder, "--cores", "2"), "--config", *ONE_SEED],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+        )
+    finished = "results/smoke/runs/**/provenance.json"
+    logs = "results/smoke/logs/train_chain/**/*.log"
+    end = time.monotonic() + 240
+
+    def in_the_middle():
+        done = len(list(folder.glob(finished)))
+        return done >= 5 and any(path.stat().st_size for path in folder.glob(logs))
+
+    while not in_the_middle():
+        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    while left := processes_in(folder):
+        for number in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in folder.glob(finished)}
+    assert 5 <= len(before) < len(smoke_with().s_cyc_chains())
+
+    locked = snakemake(folder, "--cores", "2", config=ONE_SEED)
+    assert locked.returncode == 1
+    assert "--unlock" in locked.stdout
+    assert snakemake(folder, "--unlock", "--cores", "2", config=ONE_SEED).returncode == 0
+    done = snakemake(folder, "--cores", "2", "--rerun-incomplete", config=ONE_SEED)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+    kept = [path for path, when in before.items() if path.stat().st_mtime_ns == when]
+    assert len(kept) >= len(before) - 2  # at most the two jobs that were running are run again
+    tables = "results/smoke/tables"
+    names = {path.name for path in (smoke / tables).iterdir()}
+    assert {path.name for path in (folder / tables).iterdir()} == names
+    for name in names - {"s_cyc_cost.tex"}:  # seconds in every line
+        assert without_timings(folder / tables / name) == without_timings(smoke / tables / name), name
+    assert not list(folder.rglob(".resume.safetensors"))
