@@ -1,13 +1,18 @@
 """Training jobs with bad files, bad places and bad numbers: one line, exit code 2, nothing half-written."""
 
 import csv
+import errno
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from prunebench import files
 
 CHAIN = {
     "study": "s_cyc",
@@ -31,10 +36,31 @@ SEARCH = {key: value for key, value in CHAIN.items() if key not in ("schedule_na
 }
 
 
-def prunebench(*words, code=None):
-    """The command, or the code that is run instead with its words."""
-    start = ["-m", "prunebench"] if code is None else ["-c", code]
-    return subprocess.run([sys.executable, *start, *map(str, words)], capture_output=True, text=True, timeout=120)
+# A fork server that has imported torch once: each command is a process of its own, started in milliseconds.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["prunebench.cli", "prunebench.training.chain", "prunebench.training.oracle"])
+
+
+def child(words, output, sabotage):
+    """The console command in a fresh process, its output in files."""
+    for number, name in enumerate(("stdout", "stderr"), start=1):
+        os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT), number)
+    if sabotage:
+        sabotage()
+    from prunebench.cli import main
+
+    sys.argv = ["prunebench", *words]
+    main()
+
+
+def prunebench(*words, sabotage=None):
+    """The command with these words: its exit code and output. `sabotage` is called in its process first."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = SERVER.Process(target=child, args=([str(word) for word in words], Path(folder), sabotage))
+        process.start()
+        process.join(120)
+        stdout, stderr = ((Path(folder) / name).read_text() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(words, process.exitcode, stdout, stderr)
 
 
 def train(spec, data, out, **how):
@@ -144,22 +170,21 @@ def test_an_unwritable_out_folder_is_named(data, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
-FULL = """
-import os, sys
-from pathlib import Path
-from prunebench import files
-from prunebench.cli import main
+class DiskFullAt:
+    """Called in the command's process: the disk is full for one file."""
 
-real, name = os.fsync, sys.argv.pop(1)
+    def __init__(self, name):
+        self.name = name
 
-def fsync(descriptor):
-    if name in os.readlink(f"/proc/self/fd/{descriptor}"):
-        raise OSError(28, os.strerror(28))
-    real(descriptor)
+    def __call__(self):
+        real = os.fsync
 
-files.os.fsync = fsync
-main()
-"""
+        def fsync(descriptor):
+            if self.name in os.readlink(f"/proc/self/fd/{descriptor}"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(descriptor)
+
+        files.os.fsync = fsync
 
 
 @pytest.mark.parametrize(
@@ -169,7 +194,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_files_alone(data, tmp_path, na
     """The write of one file is refused as a full disk would; the next try, with room, makes the job whole."""
     out = tmp_path / "out"
     words = ["train-chain", "--spec", json.dumps(CHAIN), "--data", data, "--out", out, "--save-every", "0"]
-    done = prunebench(name, *words, code=FULL)
+    done = prunebench(*words, sabotage=DiskFullAt(name))
     assert_refused(done, f"cannot write {out}/", "No space left on device", progress=True)
     assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == there
     assert not list(out.glob(".*.tmp"))

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from prunebench import config_docs
-from prunebench.config import ChainSpec, Dataset, OracleSpec, load_preset, parse, parse_preset
+from prunebench.config import ChainSpec, Dataset, Gradients, OracleSpec, load_preset, parse, parse_preset
 from prunebench.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +144,7 @@ def test_the_measure_of_gradients_changes_only_measured_runs():
         (("scale",), "another label"),
         (("resources",), {"mem_mb": 3000, "runtime": 5}),
         (("raw_data",), "/some/where"),
-        (("s_cyc", "gradient_measure", "at"), [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1]),  # as by default
+        (("s_cyc", "gradient_measure", "at"), Gradients(images=1).at),  # as by default
     ],
 )
 def test_what_no_run_depends_on_changes_no_spec(path, value):

@@ -80,7 +80,7 @@ def tables(
                 for moment in ("end", "matched_loss"):
                     for weights in WEIGHTS:
                         ratio = interval("std_ratio", sigma / 1e-3)
-                        measured = {"at": moment, "weights": weights, "std": sigma} | ratio
+                        measured = {"at": moment, "weights": weights, "std": sigma, "std_ratio_n": seeds} | ratio
                         kind = {"activation": "tanh" if "tanh" in task else "relu"}
                         made["s_cyc_gradients"].append(line | kind | at(cycle) | measured | scale)
                 values = np.where(rng.random(5000) < 0.1, 0.0, rng.normal(0, sigma, 5000))

@@ -22,7 +22,7 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
     [
         *("Snakefile", "environment.yml", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore"),
         *("config/README.md", "config/smoke.yaml", "config/laptop.yaml", "slurm/config.yaml"),
-        *("workflow/rules/common.smk", "workflow/schemas/config.schema.json", "workflow/profiles/default/config.yaml"),
+        *("workflow/rules/common.smk", "workflow/schemas/config.schema.json"),
         *("src/prunebench/config.py", "src/prunebench/cli.py", "src/prunebench/stats.py"),
         *("src/prunebench/data", "src/prunebench/models", "src/prunebench/pruning", "src/prunebench/schedules"),
         *("src/prunebench/training", "src/prunebench/analysis", "src/prunebench/studies", "src/prunebench/report"),
@@ -78,15 +78,11 @@ def test_what_the_makefile_calls_exists():
 
 
 def commands_of(text):
-    """The commands of a document's ```console blocks (lines after `$ `) and ```bash blocks (every line)."""
-    for kind, block in re.findall(r"^```(console|bash|sh|shell)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        lines = re.sub(r"\\\n(?:> )?\s*", " ", block).splitlines()
-        for line in lines:
-            if kind == "console" and not line.startswith("$ "):
-                continue
-            command = line.removeprefix("$ ").strip()
-            if command and not command.startswith("#"):
-                yield command
+    """The commands in a document's blocks for the shell; where lines begin with `$ `, the others are output."""
+    for block in re.findall(r"^```(?:console|bash|sh|shell)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = re.sub(r"\\\n(?:> )?\s*", "", block).splitlines()
+        prompted = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        yield from (line.strip() for line in prompted or lines if line.strip() and line.strip()[0] != "#")
 
 
 def plans_with_snakemake(folder, words):

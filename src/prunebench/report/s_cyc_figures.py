@@ -56,7 +56,7 @@ _NEEDED = {
     "best_benchmark difference difference_low difference_high",
     "s_cyc_oracle": "task criterion cycle sparsity n oracle_max_lr low high schedule schedule_max_lr inside difference "
     "difference_low difference_high",
-    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity n std std_ratio std_ratio_low "
+    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity std_ratio_n std std_ratio std_ratio_low "
     "std_ratio_high",
     "s_cyc_oracle_grid": "task criterion cycle sparsity max_lr n diverged validation_accuracy near_best",
     "s_cyc_gradient_histograms": "task criterion schedule cycle left right sparsity weights_share",
@@ -318,7 +318,7 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
             _spread_panel(ax, lines, bounds, relu=ax is row[2])
             ax.tick_params(axis="y", labelleft=ax is left)
             extra = f"\n{_criterion(criteria[0])}" if ax is row[2] and criteria else ""
-            count = f", {seeds_text(pd.concat([group['n'] for _, group in lines]))}" if lines else ""
+            count = f", {seeds_text(pd.concat([group['std_ratio_n'] for _, group in lines]))}" if lines else ""
             ax.set_title(wrapped(f"{head}{extra}{count}", WIDTH / 3 - 0.3), loc="left")
         # A legend of its own place: the panels keep their widths whatever the names.
         for space, shown, columns in (
@@ -343,7 +343,7 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
         for text, level, side in (("dense", 1.0, "bottom"), (f"{NARROWED:g}: A1", NARROWED, "top")):
             row[2].text(1.02, level, text, transform=row[2].get_yaxis_transform(), va=side, fontsize=SMALL, color="0.3")
     notes = [
-        f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['n'])}, on the log",
+        f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['std_ratio_n'])}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
         "Triangles: bars go on beyond the axis. Hollow: one seed, no bar. No point: "
         "that loss was not measured in that cycle or in the dense network",
