@@ -261,8 +261,9 @@ def test_killed_while_it_writes_its_results_no_file_is_half_written(undisturbed,
 
 
 def killed_after_a_save(job):
+    """The resume file of a job that was killed with a whole epoch behind it."""
     process = job.begin(save_every=0)
-    assert wait_for((job.out / RESUME).exists, process)
+    assert wait_for(lambda: "epoch 0" in job.text, process)
     process.kill()
     process.join()
     return (job.out / RESUME).read_bytes()

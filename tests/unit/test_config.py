@@ -289,7 +289,7 @@ ODD = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(list(places(SMOKE))), ODD, st.booleans()), min_size=1, max_size=3))
 def test_a_mutated_preset_resolves_or_is_refused_in_one_line(mutations):
     content = copy.deepcopy(SMOKE)

@@ -281,13 +281,26 @@ class KilledAt(ResumeFile):
         raise Killed
 
 
+@pytest.fixture(scope="module")
+def undisturbed(digits, tmp_path_factory):
+    """Two cycles' folders of a case, searched once."""
+    found = {}
+
+    def go(case):
+        if case not in found:
+            found[case] = run_oracle(digits, tmp_path_factory.mktemp("undisturbed"), [GRID], **CASES[case])
+        return found[case]
+
+    return go
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("at", [0, 1, 3, 6, 8, 11])
-def test_killed_and_resumed_finds_the_same(digits, tmp_path, case, at):
+def test_killed_and_resumed_finds_the_same(digits, tmp_path, undisturbed, case, at):
     """Six updates per candidate, three where it is rewound: 3 and 6 are the first ones of a candidate."""
-    first, _ = run_oracle(digits, tmp_path / "first", [GRID], **CASES[case])
+    first, second = undisturbed(case)
     start, spec = first / "winner.safetensors", make_spec(1, GRID, **CASES[case])
-    straight = tmp_path / "first" / "cycle-1" / "batch-0"
+    straight = second / "batch-0"
     out = tmp_path / "killed"
     with pytest.raises(Killed):
         run_search(spec, digits, start, out, KilledAt(resume_path(out), spec.digest(), at))

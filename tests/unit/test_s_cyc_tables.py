@@ -452,6 +452,7 @@ def test_ratios_at_the_end_are_geometric_means_with_intervals_on_the_log(made, w
         stds = [spread_at(cycle, seed, LOSSES[cycle][2]) for seed in range(3)]
         assert row["std"] == pytest.approx(sum(stds) / 3)
         assert (row["n"], row["weights_counted"], row["activation"]) == (3, 64 >> cycle, "tanh")
+        assert (row["std_ratio_n"], row["iqr_ratio_n"]) == (3, 3)
         assert row["loss"] == pytest.approx(LOSSES[cycle][2])
 
 
@@ -504,6 +505,7 @@ def test_a_diverged_chain_leaves_the_others_ratio(preset, tmp_path, cycle_2):
         row = only(rows, at=at, weights="surviving", cycle=2)
         logs = [2 * (-0.5 + 0.1 * seed) + slopes for seed in (0, 2)]
         assert row["std_ratio"] == pytest.approx(math.exp(sum(logs) / 2))
+        assert row["std_ratio_n"] == 2
     # its sound cycles meet at the lowest loss that both reach, and count
     row = only(rows, at="matched_loss", weights="surviving", cycle=1)
     assert row["n"] == 3
@@ -738,8 +740,7 @@ def test_gradient_table_shows_every_measured_schedule(preset, tmp_path):
     assert "7.77" in (tmp_path / "tables" / "s_cyc_gradients.tex").read_text()
 
 
-@pytest.mark.xfail(strict=True, reason="bug 9: two of the tables do not carry the scale")
-@pytest.mark.parametrize("name", ["s_cyc_gradient_histograms", "s_cyc_lr_schedules"])
+@pytest.mark.parametrize("name", [*TABLES, *DATA])
 def test_every_table_carries_its_scale(made, preset, name):
     assert set(made[name]["scale"]) == {preset.scale}
 

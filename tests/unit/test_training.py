@@ -603,6 +603,10 @@ def test_divergence_is_a_recorded_result(run, network, criterion, first):
     out, _ = run(spec)
     assert_diverged_from(table(out, "cycles"), first)
     assert [float(row["max_lr"]) for row in table(out, "cycles")] == policy["values"]
+    # a lost network has no gradients at the end of its cycle
+    ended = [str(cycle) for cycle in range(first)]
+    assert list(dict.fromkeys(r["cycle"] for r in table(out, "gradients") if r["share"] == "1.0")) == ended
+    assert list(dict.fromkeys(row["cycle"] for row in table(out, "gradient_histograms"))) == ended
     assert json.loads((out / "provenance.json").read_text())["precision"] == "fp32"
     assert not resume_path(out).exists()
 

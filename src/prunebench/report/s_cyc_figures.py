@@ -56,8 +56,8 @@ _NEEDED = {
     "best_benchmark difference difference_low difference_high",
     "s_cyc_oracle": "task criterion cycle sparsity n oracle_max_lr low high schedule schedule_max_lr inside difference "
     "difference_low difference_high",
-    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity std_ratio_n std std_ratio std_ratio_low "
-    "std_ratio_high",
+    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity std_ratio_n std std_ratio "
+    "std_ratio_low std_ratio_high",
     "s_cyc_oracle_grid": "task criterion cycle sparsity max_lr n diverged validation_accuracy near_best",
     "s_cyc_gradient_histograms": "task criterion schedule cycle left right sparsity weights_share",
     "s_cyc_lr_schedules": "schedule role cycle share lr max_lr",
@@ -343,7 +343,8 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
         for text, level, side in (("dense", 1.0, "bottom"), (f"{NARROWED:g}: A1", NARROWED, "top")):
             row[2].text(1.02, level, text, transform=row[2].get_yaxis_transform(), va=side, fontsize=SMALL, color="0.3")
     notes = [
-        f"Geometric mean of the seeds' ratios to their own dense network; {interval_text(frame['std_ratio_n'])}, on the log",
+        "Geometric mean of the seeds' ratios to their own dense network; "
+        f"{interval_text(frame['std_ratio_n'])}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
         "Triangles: bars go on beyond the axis. Hollow: one seed, no bar. No point: "
         "that loss was not measured in that cycle or in the dense network",
