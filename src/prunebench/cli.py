@@ -99,7 +99,7 @@ def search_max_lr(
     if (start is None) != (parsed.cycle == 0):
         raise InputError(f"--start belongs to every cycle but the dense one; this is cycle {parsed.cycle}")
     with reporting(len(parsed.max_lr) * parsed.training.epochs) as report:
-        search(_job(parsed, data, out, threads, save_every, report), start, out)
+        search(_job(parsed, data, out, threads, save_every, report, start), start, out)
 
 
 @app.command()
@@ -152,22 +152,34 @@ def document_config(
 
 
 def _job(
-    spec: "RunSpec", data: Path, out: Path, threads: int, save_every: float, report: Callable[[str], None]
+    spec: "RunSpec",
+    data: Path,
+    out: Path,
+    threads: int,
+    save_every: float,
+    report: Callable[[str], None],
+    start: Path | None = None,
 ) -> "Job":
+    import hashlib
+
     import torch
 
     from prunebench.data.batches import load_prepared
-    from prunebench.training.checkpoint import ResumeFile
+    from prunebench.training.checkpoint import ResumeFile, resume_digest
     from prunebench.training.device import pick_device
     from prunebench.training.job import Job, resume_path
+    from prunebench.training.provenance import source_digest
 
     torch.set_num_threads(threads)
     # Weights of a pruned, decayed network become denormal numbers, which x86 multiplies many times slower.
     torch.set_flush_denormal(True)
     device = pick_device()
-    resume = ResumeFile(resume_path(out), spec.digest(), save_every)
+    prepared = load_prepared(data, device)
+    start_sha256 = hashlib.sha256(start.read_bytes()).hexdigest() if start and start.is_file() else ""
+    digest = resume_digest(spec.digest(), source_digest(), prepared.checksum, start_sha256)
+    resume = ResumeFile(resume_path(out), digest, save_every)
     resume.stop_on_signals()
-    return Job(spec, load_prepared(data, device), device, resume, report)
+    return Job(spec, prepared, device, resume, report)
 
 
 def _json(text: str) -> object:

@@ -291,8 +291,10 @@ class Preset(Strict):
                     f"more than the {data.train} training images of '{task.dataset}'"
                 )
         for name, config in self.schedules.items():
+            if name == "oracle":
+                raise InputError("schedules.oracle: 'oracle' is the grid search's own name; choose another")
             try:
-                config.schedule()
+                config.schedule().policy.at(self.s_cyc.pruning.cycles)
             except InputError as error:
                 raise InputError(f"schedules.{name}: {error}") from None
         for part in ("accuracy", "gradients"):
@@ -300,6 +302,12 @@ class Preset(Strict):
                 for key, known in (("tasks", self.tasks), ("schedules", self.schedules)):
                     for value in getattr(grid, key):
                         _known(f"s_cyc.{part}[{i}].{key}", value, known)
+        for spec in self.s_cyc_chains():
+            if spec.images_measured() > self.datasets[spec.dataset].train:
+                raise InputError(
+                    f"s_cyc takes gradients on {spec.images_measured()} images (gradient_measure.images, "
+                    f"pruning.score_images), more than the training images of '{spec.dataset}'"
+                )
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds holds a value twice: {self.seeds}")
         if self.s_cyc.pruning.rewind_epoch >= min(t.training.epochs for t in self.tasks.values()):
@@ -398,6 +406,11 @@ class ChainSpec(RunSpec):
     def folder(self) -> str:
         """The run's folder below results/<preset>/runs."""
         return f"{self.study}/{self.task}/{self.criterion}/{self.schedule_name}/seed-{self.seed}"
+
+    def images_measured(self) -> int:
+        """Training images that gradients are taken on at most, by the criterion or by the measurement."""
+        scored = self.pruning.score_images if get_criterion(self.criterion).needs_gradients else 0
+        return max(scored, self.gradients.images if self.gradients else 0)
 
 
 class OracleSpec(RunSpec):

@@ -241,7 +241,6 @@ def test_a_cycle_in_which_all_diverge_does_not_stop_the_next(digits, tmp_path, a
         assert [float(row["max_lr"]) for row in rows if row["selected"] == "1"] == [1e28]
 
 
-@pytest.mark.xfail(strict=True, reason="bug 2: candidates that never train count -k epochs of updates")
 @pytest.mark.parametrize("after", ["rewind_lr", "rewind_weights"])
 def test_candidates_that_never_train_cost_nothing(digits, tmp_path, after):
     pruning = {"after": after, "rewind_epoch": 1}
@@ -250,7 +249,6 @@ def test_candidates_that_never_train_cost_nothing(digits, tmp_path, after):
     assert [float(row[name]) for name in ("steps", "images", "flops", "flops_sparse")] == [0, 0, 0, 0]
 
 
-@pytest.mark.xfail(strict=True, reason="bug 3: candidates that never train stand at the sparsity of an earlier cycle")
 def test_candidates_that_never_train_stand_at_their_cycles_sparsity(digits, tmp_path):
     for cycle, folder in enumerate(run_oracle(digits, tmp_path, [[1e30]], cycles=3)):
         [row] = read(folder / "selection.csv")
@@ -337,7 +335,6 @@ def command_line(monkeypatch):
         signal.signal(number, handler)
 
 
-@pytest.mark.xfail(strict=True, reason="bug 1: the resume file carries the spec's digest, not the starting network's")
 def test_a_resume_file_of_another_start_is_ignored(command_line, digits, digits_file, tmp_path):
     """An earlier cycle was searched again (its grid is another cycle's spec) while a killed job waited."""
     from prunebench.cli import search_max_lr

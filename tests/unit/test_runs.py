@@ -117,7 +117,6 @@ def test_an_oracle_jobs_line_is_its_best_candidate_and_all_their_cost(preset, ru
     assert table.loc["s_cyc/net/random/oracle/seed-3/cycle-1/batch-1", "steps"] == 10
 
 
-@pytest.mark.xfail(strict=True, reason="bug 10: an oracle's job counts as diverged where any of its candidates does")
 def test_an_oracle_jobs_line_is_the_candidate_that_selection_would_pick(preset, runs):
     """The grid may reach into divergence, and chance can beat a trained candidate: the winner is a trained one."""
     spec = preset.s_cyc_oracle_jobs()[0]
@@ -137,7 +136,6 @@ def test_a_missing_table_is_named(preset, runs, name):
     assert not (runs / "runs.csv").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="bug 11: a missing or damaged provenance.json is a traceback, not a line")
 @pytest.mark.parametrize("content", [None, "{"])
 def test_missing_provenance_is_named(preset, runs, content):
     path = runs / preset.s_cyc_chains()[1].folder / "provenance.json"
@@ -146,7 +144,6 @@ def test_missing_provenance_is_named(preset, runs, content):
         write_runs(preset, runs, runs / "runs.csv")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="bug 12: provenance with a key more stops the list")
 def test_runs_of_another_version_are_listed_too(preset, runs):
     """Results outlive the code: a later version may record more."""
     path = runs / preset.s_cyc_chains()[1].folder / "provenance.json"

@@ -388,7 +388,6 @@ def test_the_tolerance_is_the_presets(tmp_path):
     assert sorted(grid[(grid["cycle"] == 0) & grid["near_best"]]["max_lr"]) == [0.1, 0.2, 0.4]
 
 
-@pytest.mark.xfail(strict=True, reason="bug 13: rounding decides at exactly the tolerance")
 def test_a_max_lr_exactly_at_the_tolerance_is_near_best(tmp_path):
     """Not a far-fetched case: accuracies are multiples of 1 / images, and so may the tolerance be."""
     preset = make_preset(gradients=False)
@@ -542,7 +541,6 @@ def test_a_dense_cycle_below_the_target_at_once_has_no_matched_ratio(preset, tmp
     assert matched["std_ratio"].isna().all()
 
 
-@pytest.mark.xfail(strict=True, reason="bug 5: a spread that cannot be interpolated is taken from the later point")
 @pytest.mark.parametrize("lost", ["std", "iqr_over_1349"])
 def test_what_cannot_be_interpolated_is_left_out(preset, tmp_path, lost):
     """A spread of 0 has no log: the matched value is unknown, not that of a lower loss."""
@@ -560,7 +558,6 @@ def test_what_cannot_be_interpolated_is_left_out(preset, tmp_path, lost):
     assert math.isnan(row[f"{lost.split('_')[0]}_ratio"])
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="bug 6: math.exp overflows on a very wide interval")
 def test_a_very_wide_interval_is_no_crash(preset):
     rows = [
         {"task": "net_a", "criterion": "random", "schedule": "cyclical", "seed": seed, "cycle": cycle, "share": 1.0}
@@ -699,7 +696,6 @@ def test_tables_that_a_preset_does_not_make_are_there_and_empty(tmp_path):
     assert "no rows" in (tmp_path / "tables" / "s_cyc_oracle.tex").read_text()
 
 
-@pytest.mark.xfail(strict=True, reason="bug 7: columns are keyed by the printed sparsity, so one cycle gets two")
 def test_one_column_per_cycle_though_sparsities_differ_in_rounding(preset, tmp_path):
     """Exact counts differ between networks and scopes, and a diverged chain records the planned sparsity."""
 
@@ -714,7 +710,6 @@ def test_one_column_per_cycle_though_sparsities_differ_in_rounding(preset, tmp_p
     assert not any("n/a" in line for line in lines)
 
 
-@pytest.mark.xfail(strict=True, reason="bug 7: two cycles that print the same sparsity share a column; one is lost")
 def test_cycles_that_print_the_same_sparsity_keep_their_own_columns(preset, tmp_path):
     def change(spec):
         rows = cycle_rows(spec.schedule_name, spec.seed)
@@ -729,7 +724,6 @@ def test_cycles_that_print_the_same_sparsity_keep_their_own_columns(preset, tmp_
     assert all(number in text for number in (r"82.3 $\pm$ 3.2", r"81.3 $\pm$ 3.2", r"80.3 $\pm$ 3.2"))
 
 
-@pytest.mark.xfail(strict=True, reason="bug 8: the gradient table leaves the schedule out, and all but one with it")
 def test_gradient_table_shows_every_measured_schedule(preset, tmp_path):
     made = tables(preset, write_runs(tmp_path, preset))
     frame = made["s_cyc_gradients"]

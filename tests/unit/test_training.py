@@ -361,7 +361,6 @@ def test_a_resume_file_of_another_spec_is_named_and_ignored(run, tmp_path, capsy
     assert results(tmp_path) == results(straight)
 
 
-@pytest.mark.xfail(strict=True, reason="bug 1: the resume file carries the spec's digest, not the data's")
 def test_a_resume_file_of_other_data_is_ignored(command_line, digits_file, tmp_path):
     """A preset's data set was changed while a killed job waited: the spec names the data set, not its content."""
     from prunebench.cli import train_chain

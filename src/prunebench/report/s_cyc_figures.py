@@ -650,8 +650,8 @@ def oracle(tables: Tables, scale: str) -> Figure:
     legend_above(fig, handles)
     notes = [
         "Left: mean validation accuracy (%) of each max_lr tried; near-best interval: from the lowest to the highest "
-        "near-best max_lr that was tried; hollow circle: outside it; oracle's choice: geometric mean of the seeds' "
-        "choices; right: test accuracy, "
+        "near-best max_lr that was tried; hollow circle: the nearest max_lr that was tried is not near-best; "
+        "oracle's choice: geometric mean of the seeds' choices; right: test accuracy, "
         f"paired by seed, {interval_text(summary['n'])}",
     ]
     if diverged:

@@ -34,7 +34,6 @@ def _accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy in % by schedule and sparsity, mean ± std, the best of each column in bold."""
     cells = frame.assign(
         cell=[_bold(_spread(r.test_accuracy, r.std, 100, 1), r.best) for r in frame.itertuples()],
-        column=[f"{100 * s:.1f} %" for s in frame["sparsity"]],
         n=frame["n"].astype(str),
     )
     return _pivot(cells, ["task", "criterion", "schedule", "n"])
@@ -79,9 +78,8 @@ def _gradients(frame: pd.DataFrame) -> pd.DataFrame:
     shown = frame[frame["weights"] == "surviving"]
     cells = shown.assign(
         cell=[_interval(r.std_ratio, r.std_ratio_low, r.std_ratio_high, 2) for r in shown.itertuples()],
-        column=[f"{100 * s:.1f} %" for s in shown["sparsity"]],
     )
-    return _pivot(cells, ["task", "criterion", "at"])
+    return _pivot(cells, ["task", "criterion", "schedule", "at"])
 
 
 VIEWS = {
@@ -93,10 +91,16 @@ VIEWS = {
 
 
 def _pivot(cells: pd.DataFrame, index: list[str]) -> pd.DataFrame:
-    """One line per index, one column per sparsity, in the order they come in."""
-    columns = list(dict.fromkeys(cells.sort_values("sparsity", kind="stable")["column"]))
-    wide = cells.pivot_table(index=index, columns="column", values="cell", aggfunc="first", sort=False)
-    wide = wide.reindex(columns=columns).fillna("n/a").reset_index()
+    """One line per index in the order they come in, one column per pruning cycle, named by its mean sparsity.
+
+    By cycle, because sparsities of one cycle differ in rounding (exact counts, networks, scopes) and those of the last
+    cycles may print alike.
+    """
+    wide = cells.pivot_table(index=index, columns="cycle", values="cell", aggfunc="first", sort=False)
+    sparsity = cells.groupby("cycle")["sparsity"].mean()  # sorted by cycle
+    wide = wide.reindex(columns=sparsity.index).fillna("n/a")
+    digits = next((d for d in range(1, 6) if len({f"{100 * s:.{d}f}" for s in sparsity}) == len(sparsity)), 6)
+    wide = wide.set_axis([f"{100 * s:.{digits}f} %" for s in sparsity], axis=1).reset_index()
     for name in index:
         wide[name] = wide[name].map(_escape)
     return wide

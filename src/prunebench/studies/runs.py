@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from prunebench.config import ChainSpec, OracleSpec, Preset, RunSpec
 from prunebench.errors import InputError
 from prunebench.files import write_csv
+from prunebench.training.selection import rank
 
 AXES = ["study", "task", "criterion", "schedule", "seed"]
 
@@ -51,7 +53,7 @@ def write_runs(preset: Preset, runs: Path, out: Path) -> None:
             schedule, last = spec.schedule_name, cycles.iloc[-1]
         else:
             cycles = cost = read_table(folder / "candidates.csv")
-            schedule, last = "oracle", cycles.loc[cycles["validation_accuracy"].idxmax()]
+            schedule, last = "oracle", max((row for _, row in cycles.iterrows()), key=rank)
         rows.append(
             {
                 "study": spec.study,
@@ -61,7 +63,7 @@ def write_runs(preset: Preset, runs: Path, out: Path) -> None:
                 "seed": spec.seed,
                 "cycle": last["cycle"],
                 "sparsity": last["sparsity"],
-                "status": "diverged" if (cycles["status"] == "diverged").any() else "trained",
+                "status": last["status"],
                 "validation_accuracy": last["validation_accuracy"],
                 "test_accuracy": last["test_accuracy"],
                 "steps": cost["steps"].sum(),
@@ -71,8 +73,17 @@ def write_runs(preset: Preset, runs: Path, out: Path) -> None:
                 "seconds": cost["seconds"].sum(),
                 "peak_memory_mb": cost["peak_memory_mb"].max(),
                 "spec_sha256": spec.digest(),
-                **json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+                **_provenance(folder / "provenance.json"),
                 "folder": spec.folder,
             }
         )
-    write_csv(out, rows, list(rows[0]))
+    # Provenance of another version may know other keys: the union, in the order in which they come.
+    write_csv(out, rows, list(dict.fromkeys(key for row in rows for key in row)))
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    return found

@@ -173,7 +173,8 @@ def oracle_grid(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
                     "test_accuracy": test.mean,
                     "test_std": test.std,
                     "selected": int(group["selected"].sum()),
-                    "near_best": score.mean >= best.mean - max(oracle.tolerance, error),
+                    # 1e-9: a mean exactly at the tolerance is within it, whichever way its last bit was rounded
+                    "near_best": score.mean >= best.mean - max(oracle.tolerance, error) - 1e-9,
                 }
             )
     return pd.DataFrame(rows).assign(scale=preset.scale)
@@ -182,8 +183,9 @@ def oracle_grid(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
 def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
     """The oracle against the schedule it is compared with, cycle by cycle.
 
-    `oracle_max_lr` is the geometric mean of the seeds' choices; `low` and `high` bound the near-best max_lr;
-    `difference` is the oracle's test accuracy minus the schedule's, paired by seed, with its 95 % t interval.
+    `oracle_max_lr` is the geometric mean of the seeds' choices; `low` and `high` bound the near-best max_lr of the
+    grid; `inside`: the max_lr of the grid that is nearest to the schedule's (in log) is near-best; `difference` is the
+    oracle's test accuracy minus the schedule's, paired by seed, with its 95 % t interval.
     """
     oracle = preset.s_cyc.oracle
     assert oracle is not None
@@ -209,7 +211,7 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
                 "high": near.max(),
                 "schedule": oracle.schedule,
                 "schedule_max_lr": max_lr,
-                "inside": bool(near.min() <= max_lr <= near.max()),
+                "inside": bool(at_cycle.loc[_nearest(at_cycle["max_lr"], max_lr), "near_best"]),
                 "oracle_test_accuracy": test["oracle"].mean(),
                 "schedule_test_accuracy": compared.mean(),
                 "difference": gap.mean,
@@ -218,6 +220,11 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
             }
         )
     return pd.DataFrame(rows).assign(scale=preset.scale)
+
+
+def _nearest(grid: pd.Series, max_lr: float) -> Any:
+    """Index of the grid's value that is nearest to `max_lr` in log: a schedule's max_lr seldom lies on the grid."""
+    return (np.log(grid) - math.log(max_lr)).abs().idxmin()
 
 
 def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
@@ -258,10 +265,15 @@ def _ratio(group: pd.DataFrame, column: str) -> dict[str, float]:
     name = column.split("_")[0]
     return {
         f"{name}_ratio_n": score.n,
-        f"{name}_ratio": math.exp(score.mean),
-        f"{name}_ratio_low": math.exp(score.low),
-        f"{name}_ratio_high": math.exp(score.high),
+        f"{name}_ratio": _exp(score.mean),
+        f"{name}_ratio_low": _exp(score.low),
+        f"{name}_ratio_high": _exp(score.high),
     }
+
+
+def _exp(log: float) -> float:
+    """e**log; infinite, not an error, where that is too large for a float."""
+    return math.inf if log > 700 else math.exp(log)
 
 
 def _at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
@@ -285,6 +297,7 @@ def _matched_rows(chain: pd.DataFrame) -> Iterator[dict[str, Any]]:
         weight = (before["loss"] - target) / (before["loss"] - after["loss"])
         row = after.to_dict() | {"at": "matched_loss", "loss": target}
         for column in ("std", "iqr_over_1349"):
+            row[column] = math.nan
             if before[column] > 0 and after[column] > 0:
                 row[column] = math.exp((1 - weight) * math.log(before[column]) + weight * math.log(after[column]))
         for column in ("mean", "q01", "q05", "q25", "q50", "q75", "q95", "q99", "min", "max"):

@@ -4,6 +4,7 @@ Snakemake deletes a job's declared outputs before it reruns the job, so this fil
 temporary name and renamed, carries the digest of the run's spec, and is deleted when the job is done.
 """
 
+import hashlib
 import json
 import signal
 import time
@@ -17,6 +18,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prunebench.files import write_bytes
+
+
+def resume_digest(*digests: str) -> str:
+    """SHA-256 over all that a resumed job must share with the killed one: the digests of spec, code and input files."""
+    return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
 class ResumeFile:
@@ -48,7 +54,7 @@ class ResumeFile:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("spec") != self._digest:
-                    print(f"{self.path} belongs to another spec: starting from the beginning", flush=True)
+                    print(f"{self.path} belongs to another spec, data or code: starting from the beginning", flush=True)
                     return None
                 return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["values"])  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:

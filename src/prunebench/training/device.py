@@ -2,6 +2,7 @@
 
 import platform
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -32,9 +33,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def cpu_flags() -> set[str]:
+@cache
+def cpu_flags() -> frozenset[str]:
     """The CPU's feature flags as Linux names them; empty on other systems."""
-    return set(_cpuinfo("flags").split())
+    return frozenset(_cpuinfo("flags").split())
 
 
 def device_name(device: torch.device) -> str:

@@ -175,11 +175,11 @@ def prune_(job: Job, state: State, cycle: int) -> None:
     after_prune_(state.model, state.masks, pruning.after, saved_state=state.rewind or None, fresh_state=fresh)
     for buffer in state.momentum:
         buffer.zero_()
-    state.position = {"cycle": cycle, "epoch": _first_epoch(job, cycle), "step": 0}
+    state.position = {"cycle": cycle, "epoch": first_epoch(job, cycle), "step": 0}
     state.loss_sum.zero_()
 
 
-def _first_epoch(job: Job, cycle: int) -> int:
+def first_epoch(job: Job, cycle: int) -> int:
     """The epoch that a cycle's training starts at: rewinding goes back to epoch k of the schedule."""
     rewinds = cycle > 0 and job.spec.pruning.after in (AfterPrune.REWIND_WEIGHTS, AfterPrune.REWIND_LR)
     return job.spec.pruning.rewind_epoch if rewinds else 0
@@ -320,7 +320,7 @@ def cycle_row(job: Job, state: State, max_lr: float, converged: bool) -> Row:
 def cost_row(job: Job, state: State) -> Row:
     """What the cycle cost: updates, images, FLOPs of its training, wall time with evaluations, peak memory."""
     cycle = state.position["cycle"]
-    steps = (state.position["epoch"] - _first_epoch(job, cycle)) * job.steps_per_epoch
+    steps = (state.position["epoch"] - first_epoch(job, cycle)) * job.steps_per_epoch
     images = steps * job.spec.training.batch_size
     channels, height, width = job.data.train.images.shape[1:]
     layers = flops_per_image(state.model, (channels, height, width))

@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from prunebench.config import OracleSpec
 from prunebench.errors import InputError
 from prunebench.files import write_bytes, write_csv, write_json
-from prunebench.training.job import Job, State, cost_row, cycle_row, new_state, prune_, train_cycle_
+from prunebench.pruning.masks import density_after
+from prunebench.training.job import Job, State, cost_row, cycle_row, first_epoch, new_state, prune_, train_cycle_
 from prunebench.training.provenance import provenance
 from prunebench.training.selection import CANDIDATE_COLUMNS, better
 
@@ -70,7 +71,7 @@ def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
     if converged:
         prune_(job, state, spec.cycle)
     else:
-        state.position["cycle"] = spec.cycle
+        state.position = {"cycle": spec.cycle, "epoch": first_epoch(job, spec.cycle), "step": 0}
     return state, converged
 
 
@@ -86,6 +87,9 @@ def _train_candidate(
 
     converged = viable and train_cycle_(job, state, spec.profile_of(), max_lr, save)
     row = cycle_row(job, state, max_lr, converged) | cost_row(job, state)
+    if not viable:
+        kept = density_after(spec.pruning.rate, spec.cycle)
+        row |= {"density": kept, "sparsity": 1 - kept}
     print(
         f"cycle {spec.cycle} max_lr {max_lr:g}: {row['status']}, accuracy {row['validation_accuracy']:.4f}", flush=True
     )
