@@ -189,7 +189,7 @@ def _json(text: str) -> object:
         return json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{text}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON: {error}: {text:.80}") from None
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,7 +28,7 @@ from prunebench.schedules import POLICIES, PROFILES, Policy, Profile, Schedule, 
 class Strict(BaseModel):
     """Refuses unknown keys and changes after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
@@ -186,7 +186,9 @@ class Gradients(Strict):
 
     images: int = Field(ge=1)
     """Training images of the fixed batch, the same for every cycle and schedule."""
-    at: list[Annotated[float, Field(ge=0, le=1)]] = [0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
+    at: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=[0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0], min_length=1
+    )
     """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be
     compared at the same training loss."""
 
@@ -294,7 +296,9 @@ class Preset(Strict):
             if name == "oracle":
                 raise InputError("schedules.oracle: 'oracle' is the grid search's own name; choose another")
             try:
-                config.schedule().policy.at(self.s_cyc.pruning.cycles)
+                policy = config.schedule().policy
+                for cycle in range(self.s_cyc.pruning.cycles + 1):
+                    policy.at(cycle)
             except InputError as error:
                 raise InputError(f"schedules.{name}: {error}") from None
         for part in ("accuracy", "gradients"):
@@ -371,14 +375,14 @@ class Preset(Strict):
 class RunSpec(Strict):
     """What every training job depends on. Each kind of job has a `folder` of its own."""
 
-    study: str
-    task: str
-    dataset: str
+    study: Name
+    task: Name
+    dataset: Name
     network: Network
     training: Training
     augmentation: Augmentation
     pruning: Pruning
-    criterion: str
+    criterion: CriterionName
     seed: int
 
     @property
@@ -398,7 +402,7 @@ class RunSpec(Strict):
 class ChainSpec(RunSpec):
     """One pruning chain: dense training, then prune and train again, cycle by cycle."""
 
-    schedule_name: str
+    schedule_name: Name
     schedule: ScheduleConfig
     gradients: Gradients | None
 
@@ -450,16 +454,28 @@ def _known(key: str, name: str, known: dict[str, Any]) -> None:
         raise InputError(f"{key} names '{name}', which is not defined: {nearest(name, known)}")
 
 
-def load_preset(path: Path) -> Preset:
-    """Reads and validates a preset file; raises InputError with one line that names file, key and allowed values."""
+def load_preset(path: Path, overrides: Mapping[str, Any] | None = None) -> Preset:
+    """Reads and validates a preset file; raises InputError with one line that names file, key and allowed values.
+
+    `overrides` are laid over the file's values, key by key; Snakemake hands on `--config` that way.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         presets = sorted(p.stem for p in Path(path).parent.glob("*.yaml"))
         raise InputError(f"{path}: {error.strerror}; {nearest(Path(path).stem, presets)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse_preset(content, str(path))
+    return parse_preset(_overlaid(content, overrides or {}), str(path))
+
+
+def _overlaid(content: object, overrides: object) -> object:
+    """Changes no mapping in place: a YAML alias is one object under several keys, an override means one of them."""
+    if isinstance(content, dict) and isinstance(overrides, Mapping):
+        return content | {key: _overlaid(content.get(key), value) for key, value in overrides.items()}
+    if isinstance(overrides, Mapping):
+        return content if not overrides else dict(overrides)
+    return None if overrides == "null" else overrides  # below the first level, Snakemake leaves values as text
 
 
 def parse_preset(content: object, where: str) -> Preset:
@@ -472,7 +488,7 @@ def parse(model: type[M], content: object, where: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{where}: {_explain(error, model)}") from None
+        raise InputError(" ".join(f"{where}: {_explain(error, model)}".split())) from None
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -480,6 +496,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     faults = error.errors(include_url=False)
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     location = fault["loc"]
+    if not location and fault["type"] in ("model_type", "dict_type"):
+        return f"must hold a mapping of keys to values, found {fault['input']!r:.80}"
     key = ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{key}': {nearest(str(location[-1]), _siblings(model, location))}"

@@ -67,6 +67,7 @@ def make_preset(
     if gradients:
         measured = {"tasks": ["net_b"], "criteria": ["random"], "schedules": ["cyclical"]}
         content["s_cyc"]["gradients"] = [measured]
+        content["s_cyc"]["gradient_measure"] = {"images": 100}
     if oracle:
         content["s_cyc"]["oracle"] = {
             "task": "net_a",

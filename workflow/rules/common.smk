@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
-from prunebench.config import oracle_folder, parse_preset
+from prunebench.config import load_preset, oracle_folder
 from prunebench.errors import InputError, nearest
 from prunebench.files import write_json
 from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
@@ -19,17 +19,14 @@ shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PA
 PRESET_FILE = Path(workflow.basedir) / "config" / f"{config.get('preset', 'laptop')}.yaml"
 if not PRESET_FILE.exists():
     known = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
-    raise WorkflowError(f"no preset '{config['preset']}' in config/: {nearest(config['preset'], known)}")
+    raise WorkflowError(f"no preset '{config['preset']}' in config/: {nearest(str(config['preset']), known)}")
 
-
-configfile: PRESET_FILE
-
-
+# Not `configfile:`, which would lay `--config` over the file in place, and so over every alias of a changed mapping.
 try:
-    PRESET = parse_preset(config, PRESET_FILE.name)
+    PRESET = load_preset(PRESET_FILE, config)
 except InputError as error:
     raise WorkflowError(str(error))
-validate(config, "../schemas/config.schema.json", set_default=False)
+validate(PRESET.model_dump(mode="json"), "../schemas/config.schema.json", set_default=False)
 
 RESULTS = f"results/{PRESET.preset}"
 RUNS = f"{RESULTS}/runs"

@@ -6,8 +6,8 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data/{{dataset}}.log",
     params:
         spec=dataset_spec,
-        raw_data=f"--raw-data {PRESET.raw_data}" if PRESET.raw_data else "",
+        raw_data=["--raw-data", PRESET.raw_data] if PRESET.raw_data else [],
     message:
         "Preparing data set {wildcards.dataset}"
     shell:
-        "prunebench prepare-data --spec {params.spec:q} --out {output.data} {params.raw_data} > {log} 2>&1"
+        "prunebench prepare-data --spec {params.spec:q} --out {output.data} {params.raw_data:q} > {log} 2>&1"

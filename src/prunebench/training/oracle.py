@@ -65,9 +65,9 @@ def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
         with safe_open(start, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             converged = json.loads((file.metadata() or {})["converged"])
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{start} is not the network of an oracle's cycle: {error}") from None
-    state.load_(tensors, state.values())
+        state.load_(tensors, state.values())
+    except (SafetensorError, OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(f"{start} is not the network of this oracle's previous cycle: {str(error)[:120]}") from None
     if converged:
         prune_(job, state, spec.cycle)
     else:
