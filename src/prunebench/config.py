@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from prunebench.errors import InputError, nearest
-from prunebench.models.names import ACTIVATIONS, KINDS, MAX_WIDTH
+from prunebench.models.names import ACTIVATIONS, KINDS, MAX_WIDTH, VGG_DEPTHS
 from prunebench.pruning.after import AfterPrune
 from prunebench.pruning.criteria import CRITERIA, get_criterion
 from prunebench.schedules import POLICIES, PROFILES, Policy, Profile, Schedule, make_policy, make_profile
@@ -84,6 +84,16 @@ class Network(Strict):
     """Stride of a ResNet's first convolution; 2 trains about 2 times cheaper [ours]."""
     activation: Literal[ACTIVATIONS] = "relu"  # type: ignore[valid-type]
     """Non-linearity; anything but `relu` is a control of claim A1b."""
+
+    @model_validator(mode="after")
+    def _has_a_known_depth(self) -> Self:
+        if self.kind == "resnet" and self.depth is not None and (self.depth < 8 or self.depth % 6 != 2):
+            raise InputError(f"depth is {self.depth}; a resnet's is 6n+2: 8, 20, 32, 56, ...")
+        if self.kind == "vgg" and self.depth is not None and self.depth not in VGG_DEPTHS:
+            raise InputError(f"depth is {self.depth}; a vgg's is one of {', '.join(map(str, VGG_DEPTHS))}")
+        if self.kind != "resnet" and self.stem_stride != 1:
+            raise InputError(f"stem_stride is {self.stem_stride}; only a resnet has one")
+        return self
 
 
 class Training(Strict):
@@ -187,7 +197,7 @@ class Gradients(Strict):
     images: int = Field(ge=1)
     """Training images of the fixed batch, the same for every cycle and schedule."""
     at: list[Annotated[float, Field(ge=0, le=1)]] = Field(
-        default=[0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0], min_length=1
+        default=[0.0, 0.03, 0.1, 0.3, 0.6, 1.0], min_length=1
     )
     """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be
     compared at the same training loss."""
@@ -277,10 +287,8 @@ class Preset(Strict):
     """Tasks by name."""
     schedules: dict[Name, ScheduleConfig]
     """LR schedules by name."""
-    s_cyc: SCyc
-    """The S-Cyc study."""
-    resources: Resources = Resources()
-    """What one training job asks for."""
+    s_cyc: Annotated[SCyc, Field(description="The S-Cyc study.")]
+    resources: Annotated[Resources, Field(description="What one training job asks for.")] = Resources()
 
     @model_validator(mode="after")
     def _names_and_numbers_hold_together(self) -> Self:

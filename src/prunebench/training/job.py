@@ -53,7 +53,7 @@ class State:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the job so far, earlier tries that were killed included up to their last save."""
+        """Wall time of the job so far: with earlier tries up to their last save, without measuring gradients."""
         return self.seconds_before + time.perf_counter() - self.started
 
     def write(self, table: str, rows: list[Row]) -> None:
@@ -338,14 +338,17 @@ def cost_row(job: Job, state: State) -> Row:
 def measure_gradients(job: Job, state: State, images: int, share: float) -> None:
     """Writes the statistics of dL/dw on the first `images` training images after `share` of the cycle's updates.
 
-    The histogram is written at the end of the cycle only.
+    The histogram is written at the end of the cycle only. The time it takes is not counted in `State.seconds`: it is no
+    part of what a schedule costs.
     """
+    begin = time.perf_counter()
     batches = job.batches(job.data.train, images, GRADIENT_BATCH)
     snapshot = gradient_statistics(state.model, _prunable(job, state.model), state.masks, batches)
     at = {"cycle": state.position["cycle"], "share": share, "sparsity": 1 - density(state.masks)}
     state.write("gradients", [at | row for row in snapshot.rows])
     if share == 1:
         state.write("gradient_histograms", [at | row for row in snapshot.histogram])
+    state.started += time.perf_counter() - begin
 
 
 def resume_path(out: Path) -> Path:
