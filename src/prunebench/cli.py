@@ -48,7 +48,9 @@ def prepare_data(
     spec: Annotated[str, typer.Option(help="The data set's entry of the preset: JSON, or a path to it.")],
     out: Annotated[Path, typer.Option(help="Prepared file to write (.safetensors); its manifest lies beside it.")],
     cache: Annotated[Path, typer.Option(help="Folder that downloads are kept in.")] = Path("data"),
-    raw_data: Annotated[Path | None, typer.Option(help="Folder with the raw files.")] = None,
+    raw_data: Annotated[
+        Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder that holds the raw files.")
+    ] = None,
 ) -> None:
     """Turn a raw data set into one prepared, checksummed array file."""
     from prunebench.config import Dataset, parse
@@ -114,7 +116,7 @@ def select_max_lr(
 
 @app.command()
 def tabulate_s_cyc(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder of the runs.")], out: Out) -> None:
-    """Write the tables of the S-Cyc study, as CSV and LaTeX, and runs.csv."""
+    """Write the tables of the S-Cyc study, as CSV and LaTeX."""
     from prunebench.report.tables import write_tables
     from prunebench.studies.s_cyc import tables
 
@@ -166,7 +168,7 @@ def _job(
 
     from prunebench.data.batches import load_prepared
     from prunebench.training.checkpoint import ResumeFile, resume_digest
-    from prunebench.training.device import pick_device
+    from prunebench.training.device import pick_device, resolve_precision
     from prunebench.training.job import Job, resume_path
     from prunebench.training.provenance import source_digest
 
@@ -176,7 +178,9 @@ def _job(
     device = pick_device()
     prepared = load_prepared(data, device)
     start_sha256 = hashlib.sha256(start.read_bytes()).hexdigest() if start and start.is_file() else ""
-    digest = resume_digest(spec.digest(), source_digest(), prepared.checksum, start_sha256)
+    precision = resolve_precision(spec.training.precision, device)
+    machine = (device.type, precision, str(threads), torch.__version__)
+    digest = resume_digest(spec.digest(), source_digest(), prepared.checksum, start_sha256, *machine)
     resume = ResumeFile(resume_path(out), digest, save_every)
     resume.stop_on_signals()
     return Job(spec, prepared, device, resume, report)

@@ -6,6 +6,7 @@ into run specs, each holding every number that its run depends on. Imports no to
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import operator
@@ -83,7 +84,7 @@ class Network(Strict):
     stem_stride: Literal[1, 2] = 1
     """Stride of a ResNet's first convolution; 2 trains about 2 times cheaper [ours]."""
     activation: Literal[ACTIVATIONS] = "relu"  # type: ignore[valid-type]
-    """Non-linearity; anything but `relu` is a control of claim A1b."""
+    """Non-linearity; anything but `relu` is a control (claim A1b of docs/methods.md)."""
 
     @model_validator(mode="after")
     def _has_a_known_depth(self) -> Self:
@@ -131,9 +132,8 @@ def _config_of(kind: str, cls: type) -> type[Strict]:
     for field in dataclasses.fields(cls):
         default = ... if field.default is dataclasses.MISSING else field.default
         fields[field.name] = (hints[field.name], default)
-    return create_model(
-        f"{cls.__name__}Config", __base__=Strict, __doc__=(cls.__doc__ or "").strip().split("\n")[0], **fields
-    )
+    doc = " ".join((inspect.getdoc(cls) or "").split())
+    return create_model(f"{cls.__name__}Config", __base__=Strict, __doc__=doc, **fields)
 
 
 def _one_of(registry: dict[str, type]) -> Any:
@@ -145,21 +145,26 @@ ProfileConfig = _one_of(PROFILES)
 PolicyConfig = _one_of(POLICIES)
 
 
-class ScheduleConfig(Strict):
+class LRSchedule(Strict):
     """LR schedule = profile within a cycle x policy of max_lr across cycles."""
 
     profile: ProfileConfig  # type: ignore[valid-type]
     """LR over one pruning cycle, as a function of the step and of max_lr."""
     policy: PolicyConfig  # type: ignore[valid-type]
     """max_lr over pruning cycles."""
-    role: Literal["benchmark", "method", "control"]
-    """What it is in the comparison: one of the paper's benchmarks, a proposed method, or a control of ours."""
-    source: str = "[ours]"
-    """Where the numbers come from: a mark of docs/methods.md."""
 
     def schedule(self) -> Schedule:
         """The schedule itself; raises InputError on a value out of range."""
         return Schedule(_profile(self.profile), _policy(self.policy))
+
+
+class ScheduleConfig(LRSchedule):
+    """An LR schedule and what it is in the comparison; a run depends on its profile and policy alone."""
+
+    role: Literal["benchmark", "method", "control"]
+    """One of the paper's benchmarks, a proposed method, or a control of ours."""
+    source: str = "[ours]"
+    """Where the numbers come from: a mark of docs/methods.md."""
 
 
 def _profile(config: Any) -> Profile:
@@ -172,6 +177,9 @@ def _policy(config: Any) -> Policy:
 
 def _settings(config: Any) -> dict[str, Any]:
     return {key: value for key, value in config if key != "kind"}
+
+
+DEFAULT_SCORE_IMAGES = 1000
 
 
 class Pruning(Strict):
@@ -187,18 +195,16 @@ class Pruning(Strict):
     """The epoch k that `rewind_weights` and `rewind_lr` go back to."""
     include_norm: bool = False
     """Prune normalisation weights too [authors' code: yes]; by default only convolution and linear weights."""
-    score_images: int = Field(default=1000, ge=1)
+    score_images: int = Field(default=DEFAULT_SCORE_IMAGES, ge=1)
     """Training images on which gradient criteria take dL/dw."""
 
 
 class Gradients(Strict):
-    """Measurement of weight gradients (claim A1)."""
+    """Measurement of weight gradients (claim A1 of docs/methods.md)."""
 
     images: int = Field(ge=1)
     """Training images of the fixed batch, the same for every cycle and schedule."""
-    at: list[Annotated[float, Field(ge=0, le=1)]] = Field(
-        default=[0.0, 0.03, 0.1, 0.3, 0.6, 1.0], min_length=1
-    )
+    at: list[Annotated[float, Field(ge=0, le=1)]] = Field(default=[0.0, 0.03, 0.1, 0.3, 0.6, 1.0], min_length=1)
     """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be
     compared at the same training loss."""
 
@@ -221,7 +227,7 @@ class Grid(Strict):
 
 
 class Oracle(Strict):
-    """Grid search of max_lr in each pruning cycle (papers.md A.5; the grid is [ours])."""
+    """Grid search of max_lr in each pruning cycle (docs/methods.md; the grid is [ours])."""
 
     task: Name
     """Name of an entry of `tasks`."""
@@ -278,7 +284,8 @@ class Preset(Strict):
     scale: str
     """A label that every table and figure carries, such as `scaled-down: ...`."""
     raw_data: str | None = None
-    """Folder with raw data files; null tries the system's package, the mirror and a rootless package download."""
+    """Folder that holds the raw data files; null takes an earlier download, the system's package, the mirror or a
+    rootless package download. Where the files come from changes no result, so it reruns nothing."""
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     """Training seeds. The same seed pairs runs across schedules and criteria: same initialisation, same data order."""
     datasets: dict[Name, Dataset]
@@ -287,8 +294,10 @@ class Preset(Strict):
     """Tasks by name."""
     schedules: dict[Name, ScheduleConfig]
     """LR schedules by name."""
-    s_cyc: Annotated[SCyc, Field(description="The S-Cyc study.")]
-    resources: Annotated[Resources, Field(description="What one training job asks for.")] = Resources()
+    s_cyc: SCyc
+    """The S-Cyc study."""
+    resources: Resources = Resources()
+    """What one training job asks for."""
 
     @model_validator(mode="after")
     def _names_and_numbers_hold_together(self) -> Self:
@@ -340,7 +349,7 @@ class Preset(Strict):
             ChainSpec(
                 **self._common(task, criterion, seed),
                 schedule_name=schedule,
-                schedule=self.schedules[schedule],
+                schedule=LRSchedule(profile=self.schedules[schedule].profile, policy=self.schedules[schedule].policy),
                 gradients=study.gradient_measure if (task, criterion, schedule) in measured else None,
             )
             for task, criterion, schedule in cells
@@ -366,7 +375,11 @@ class Preset(Strict):
         ]
 
     def _common(self, task: str, criterion: str, seed: int) -> dict[str, Any]:
-        recipe = self.tasks[task]
+        recipe, pruning = self.tasks[task], self.s_cyc.pruning
+        # What a run never reads is put at its default, so that changing it does not rerun the run.
+        unread = {} if get_criterion(criterion).needs_gradients else {"score_images": DEFAULT_SCORE_IMAGES}
+        if not pruning.after.rewinds:
+            unread["rewind_epoch"] = 0
         return {
             "study": "s_cyc",
             "task": task,
@@ -374,7 +387,7 @@ class Preset(Strict):
             "network": recipe.network,
             "training": recipe.training,
             "augmentation": recipe.augmentation,
-            "pruning": self.s_cyc.pruning,
+            "pruning": pruning.model_copy(update=unread),
             "criterion": criterion,
             "seed": seed,
         }
@@ -411,7 +424,7 @@ class ChainSpec(RunSpec):
     """One pruning chain: dense training, then prune and train again, cycle by cycle."""
 
     schedule_name: Name
-    schedule: ScheduleConfig
+    schedule: LRSchedule
     gradients: Gradients | None
 
     @property

@@ -33,16 +33,23 @@ def markdown() -> str:
 
 
 def _section(name: str, model: dict[str, Any]) -> str:
-    lines = [f"## {name}", "", " ".join(model.get("description", "").split()), ""]
+    description = " ".join(model.get("description", "").split())
+    lines = [f"## {name}", "", _escape(description), ""]
     if "enum" in model:
         return "\n".join([*lines, _type(model), ""])
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     required = model.get("required", [])
     for key, field in model["properties"].items():
         default = "required" if key in required else f"`{json.dumps(field.get('default'))}`"
-        meaning = " ".join(field.get("description", "").split())
+        meaning = " ".join(field.get("description", "").split()) or _default_meaning(key, field)
         lines.append(f"| `{key}` | {_type(field)} | {default} | {_escape(meaning)} |")
     return "\n".join([*lines, ""])
+
+
+def _default_meaning(key: str, field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return "see there"
+    return "which one" if key == "kind" else "see above"
 
 
 def _type(field: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ CHAIN = {
     "criterion": "global_magnitude",
     "seed": 0,
     "schedule_name": "cyclical",
-    "schedule": {"profile": {"kind": "cyclical"}, "policy": {"kind": "fixed", "max_lr": 0.1}, "role": "benchmark"},
+    "schedule": {"profile": {"kind": "cyclical"}, "policy": {"kind": "fixed", "max_lr": 0.1}},
     "gradients": None,
 }
 SEARCH = {key: value for key, value in CHAIN.items() if key not in ("schedule_name", "schedule", "gradients")} | {

@@ -38,7 +38,6 @@ CHAIN = COMMON | {
     "schedule": {
         "profile": {"kind": "cyclical"},
         "policy": {"kind": "s_shape", "rate": 0.5, "delay": 0, "eps": 0.1, "alpha": 0.1, "beta": 2},
-        "role": "method",
     },
     "gradients": {"images": 64, "at": [0.1, 0.5, 1.0]},
 }

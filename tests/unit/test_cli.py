@@ -30,7 +30,6 @@ CHAIN = {
     "schedule": {
         "profile": {"kind": "cyclical"},
         "policy": {"kind": "fixed", "max_lr": 0.1},
-        "role": "benchmark",
     },
     "gradients": {"images": 32, "at": [0.5, 1.0]},
 }

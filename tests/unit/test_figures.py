@@ -80,7 +80,7 @@ def tables(
                 for moment in ("end", "matched_loss"):
                     for weights in WEIGHTS:
                         ratio = interval("std_ratio", sigma / 1e-3)
-                        measured = {"at": moment, "weights": weights, "std": sigma, "std_ratio_n": seeds} | ratio
+                        measured = {"at": moment, "weights": weights, "zero": 0, "std_ratio_n": seeds} | ratio
                         kind = {"activation": "tanh" if "tanh" in task else "relu"}
                         made["s_cyc_gradients"].append(line | kind | at(cycle) | measured | scale)
                 values = np.where(rng.random(5000) < 0.1, 0.0, rng.normal(0, sigma, 5000))
@@ -170,13 +170,6 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
         assert "95 %" not in text
 
 
-def test_chance_is_drawn_where_the_table_has_it(tmp_path: Path) -> None:
-    made = tables(tmp_path / "tables", cycles=1, tasks=("toy-mlp",), criteria=("random",), diverged=1)
-    pd.read_csv(made / "s_cyc_accuracy.csv").assign(chance=0.1).to_csv(made / "s_cyc_accuracy.csv", index=False)
-    draw(made, tmp_path)
-    assert "test accuracy (%) chance" in text_of(tmp_path / "s_cyc_accuracy.svg")
-
-
 def test_tables_without_rows_are_called_not_run(tmp_path: Path) -> None:
     made = tables(tmp_path / "tables")
     for name in ("s_cyc_oracle", "s_cyc_gradients", "s_cyc_gradient_histograms"):
@@ -201,7 +194,7 @@ def test_missing_values_leave_gaps(tmp_path: Path) -> None:
     made = tables(tmp_path / "tables")
     for name, columns in {
         "s_cyc_accuracy": ["test_accuracy", "ci_low", "ci_high", "difference", "difference_low", "difference_high"],
-        "s_cyc_gradients": ["std", "std_ratio", "std_ratio_low", "std_ratio_high"],
+        "s_cyc_gradients": ["std_ratio", "std_ratio_low", "std_ratio_high"],
         "s_cyc_gradient_histograms": ["weights_share"],
         "s_cyc_oracle": ["difference", "difference_low", "difference_high"],
     }.items():

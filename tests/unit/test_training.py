@@ -57,7 +57,6 @@ def make_spec(
             "schedule": {
                 "profile": profile or {"kind": "cyclical"},
                 "policy": policy or {"kind": "linear", "start": 0.1, "top": 0.3, "last": 2},
-                "role": "method",
             },
             "gradients": gradients,
         }

@@ -1,6 +1,8 @@
 """The preset, the paths and the run specs that the other rule files name. Imports no torch, reads no data."""
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,9 +15,6 @@ from prunebench.files import write_json
 from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
 
 min_version("9.0")
-# Rules call `prunebench` of the environment that Snakemake itself runs in, whether or not it was activated.
-shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
-
 PRESET_FILE = Path(workflow.basedir) / "config" / f"{config.get('preset', 'laptop')}.yaml"
 if not PRESET_FILE.exists():
     known = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
@@ -27,6 +26,11 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 validate(PRESET.model_dump(mode="json"), "../schemas/config.schema.json", set_default=False)
+
+# Rules call `prunebench` of the environment that Snakemake itself runs in, whether or not it was activated. The raw
+# data's folder is handed on here and not as a parameter: where the same files lie changes no result.
+RAW_DATA = f"export PRUNEBENCH_RAW_DATA={shlex.quote(PRESET.raw_data)}; " if PRESET.raw_data else ""
+shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; {RAW_DATA}')
 
 RESULTS = f"results/{PRESET.preset}"
 RUNS = f"{RESULTS}/runs"
@@ -49,10 +53,10 @@ ORACLE_PATH = "{study}/{task}/{criterion}/oracle/seed-{seed}/cycle-{cycle}"
 
 wildcard_constraints:
     study="s_cyc",
-    task="|".join(PRESET.tasks),
+    task="|".join(map(re.escape, PRESET.tasks)),
     criterion=r"[a-z_]+",
-    schedule="|".join(PRESET.schedules),
-    dataset="|".join(PRESET.datasets),
+    schedule="|".join(map(re.escape, PRESET.schedules)),
+    dataset="|".join(map(re.escape, PRESET.datasets)),
     seed=r"\d+",
     cycle=r"\d+",
     batch=r"\d+",
@@ -79,6 +83,11 @@ def previous_winner(wildcards):
         return []
     previous = ORACLE_PATH.format(**dict(wildcards) | {"cycle": int(wildcards.cycle) - 1})
     return f"{RUNS}/{previous}/winner.safetensors"
+
+
+def start_option(wildcards, input):
+    """The option that hands the previous winner on."""
+    return f"--start {input.start}" if input.start else ""
 
 
 def dataset_spec(wildcards):

@@ -1,3 +1,7 @@
+localrules:
+    prepare_data,  # it may download, and compute nodes seldom reach the internet
+
+
 rule prepare_data:
     output:
         data=ensure(f"{RESULTS}/data/{{dataset}}.safetensors", non_empty=True),
@@ -6,8 +10,7 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data/{{dataset}}.log",
     params:
         spec=dataset_spec,
-        raw_data=["--raw-data", PRESET.raw_data] if PRESET.raw_data else [],
     message:
         "Preparing data set {wildcards.dataset}"
     shell:
-        "prunebench prepare-data --spec {params.spec:q} --out {output.data} {params.raw_data:q} > {log} 2>&1"
+        "prunebench prepare-data --spec {params.spec:q} --out {output.data} > {log} 2>&1"

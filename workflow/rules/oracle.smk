@@ -21,7 +21,7 @@ rule search_max_lr:
         gpu=PRESET.resources.gpu,
     params:
         spec=oracle_spec,
-        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
+        start=start_option,
         out=subpath(output[0], parent=True),
     message:
         "Oracle {wildcards.task} seed {wildcards.seed} cycle {wildcards.cycle} batch {wildcards.batch}"

@@ -8,7 +8,7 @@ rule write_plan:
     output:
         f"{RESULTS}/plan.json",
     params:
-        plan=PRESET.model_dump_json(),
+        plan=PRESET.model_dump_json(exclude={"raw_data"}),
     message:
         "Writing the resolved preset"
     run:

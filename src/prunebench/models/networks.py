@@ -141,7 +141,7 @@ class VGG(nn.Module):
 class MLP(nn.Module):
     """Fully connected: `depth` hidden layers of 256 units times the factor `width`, with biases, without BN.
 
-    Three hidden layers of 256 are the network of the S-Cyc paper's gradient figure (papers.md A.6, from
+    Three hidden layers of 256 are the network of the S-Cyc paper's gradient figure (docs/methods.md, Gradients; from
     memory).
     """
 

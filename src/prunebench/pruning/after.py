@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class AfterPrune(StrEnum):
     """The four ways on. `restarts_lr` says whether the LR schedule of the cycle starts over.
 
-    KEEP: the weights stay and training goes on at the LR it had reached (fine-tuning).
+    KEEP: the weights stay and training goes on at the LR it had reached (fine-tuning); after a profile that ends
+    near 0, such as the triangle, that hardly moves them.
     REWIND_LR: the weights stay, the LR schedule starts over (Renda et al. 2020).
     REWIND_WEIGHTS: the weights go back to epoch k (Frankle et al. 2019), and the LR schedule with them.
     REINITIALISE: the weights are drawn anew, the default of the S-Cyc and SILO scripts [authors' code].
@@ -29,6 +30,11 @@ class AfterPrune(StrEnum):
     @property
     def restarts_lr(self) -> bool:
         return self is not AfterPrune.KEEP
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether the next cycle starts at epoch k of the schedule, and not at its beginning."""
+        return self in (AfterPrune.REWIND_WEIGHTS, AfterPrune.REWIND_LR)
 
     @classmethod
     def parse(cls, name: str) -> AfterPrune:

@@ -47,7 +47,7 @@ from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
 Tables = Mapping[str, pd.DataFrame]
 
 NARROWED = 0.8
-"""Claim A1's line: reproduced needs a std of at most this share of the dense network's (papers.md A.8)."""
+"""Claim A1's line: reproduced needs a std of at most this share of the dense network's (docs/methods.md, Claims)."""
 
 _NAMES = ("task", "criterion", "schedule", "role", "at", "weights", "activation", "best_benchmark", "scale")
 
@@ -56,7 +56,7 @@ _NEEDED = {
     "best_benchmark difference difference_low difference_high",
     "s_cyc_oracle": "task criterion cycle sparsity n oracle_max_lr low high schedule schedule_max_lr inside difference "
     "difference_low difference_high",
-    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity std_ratio_n std std_ratio "
+    "s_cyc_gradients": "task criterion schedule at weights cycle activation sparsity std_ratio_n zero std_ratio "
     "std_ratio_low std_ratio_high",
     "s_cyc_oracle_grid": "task criterion cycle sparsity max_lr n diverged validation_accuracy near_best",
     "s_cyc_gradient_histograms": "task criterion schedule cycle left right sparsity weights_share",
@@ -272,7 +272,6 @@ _ACTIVATION_COLORS = {
     "leaky_relu": "#44AA99",
     "elu": "#88CCEE",
     "gelu": "#999933",
-    "selu": "#CC6677",
     "tanh": "#332288",
 }
 _WEIGHTS = {"surviving": "surviving", "all": "all weights", "all_zeroed": "all, pruned as 0"}
@@ -347,7 +346,7 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
         f"{interval_text(frame['std_ratio_n'])}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
         "Triangles: bars go on beyond the axis. Hollow: one seed, no bar. No point: "
-        "that loss was not measured in that cycle or in the dense network",
+        "the cycle did not train, or that loss was not measured in it or in the dense network",
     ]
     footer(fig, scale, notes)
     return fig
@@ -452,10 +451,10 @@ def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tupl
         )
         shown = np.where(ratio > 0, ratio, np.nan)
         draw_points(ax, x, shown, low, high, look, hollow=np.isfinite(shown) & ~np.isfinite(low))
-        lost = (ordered["std"] == 0).to_numpy()
+        lost = (ordered["zero"] > 0).to_numpy()
         if lost.any():
             ax.plot(x[lost], np.full(int(lost.sum()), bounds[0]), "x", color=look.color, clip_on=False, markersize=5)
-            ax.annotate("x: std = 0", (0.02, 0.02), xycoords="axes fraction", fontsize=SMALL)
+            ax.annotate("x: std = 0 in some seed", (0.02, 0.02), xycoords="axes fraction", fontsize=SMALL)
     sparsity_axis(ax, list(rows["sparsity"]), WIDTH / 3 - 0.4)
 
 
@@ -571,11 +570,6 @@ def _accuracy_panels(
     )
     bottom.set_ylim(100 * low, 100 * high)
     bottom.axhline(0, color="0.3", linewidth=0.9, zorder=1)
-    if "chance" in cell:
-        chance = 100 * float(cell["chance"].iloc[0])
-        if top.get_ylim()[0] < chance < top.get_ylim()[1]:
-            top.axhline(chance, color="0.4", linewidth=0.8, dashes=(1, 2), zorder=1)
-            top.text(0.01, chance, "chance", transform=top.get_yaxis_transform(), va="bottom", fontsize=SMALL)
     spots = np.unique(sparsity_position(cell["sparsity"]))
     gaps = np.diff(spots)
     gaps = gaps[gaps > 0.02]

@@ -130,7 +130,7 @@ def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
 
 
 _SPELT = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
-_SPELT |= {name: name.upper() for name in ("gelu", "elu", "selu", "silu", "lamp")}
+_SPELT |= {name: name.upper() for name in ("gelu", "elu", "lamp")}
 
 
 def pretty(name: str) -> str:
@@ -154,9 +154,9 @@ def percent(sparsity: float) -> str:
 
 
 def plain(value: float) -> str:
-    """A number as a plain label: 0.05, 100, 1e-4."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:g}"
+    """A number as a plain label: 0.05, 0.233, 1e-4."""
+    if value == 0 or 1e-3 <= abs(value) < 1e3:
+        return f"{value:.3g}"
     factor, exponent = f"{value:.2e}".split("e")
     return f"{float(factor):g}e{int(exponent)}".replace("-", "\u2212")
 

@@ -63,9 +63,9 @@ def _cost(frame: pd.DataFrame) -> pd.DataFrame:
             "schedule": frame["schedule"].map(_escape),
             "n": frame["n"].astype(str),
             "updates": [f"{steps:.0f}" for steps in frame["steps"]],
-            "PFLOPs": [f"{flops / 1e15:.3g}" for flops in frame["flops"]],
+            "TFLOPs": [f"{flops / 1e12:.3g}" for flops in frame["flops"]],
             "seconds": [_spread(r.seconds, r.seconds_std, 1, 1) for r in frame.itertuples()],
-            "memory, MB": [f"{mb:.0f}" for mb in frame["peak_memory_mb"]],
+            "peak memory, MB": [f"{mb:.0f}" for mb in frame["peak_memory_mb"]],
             "time / cyclical": [
                 _interval(r.seconds_ratio, r.seconds_ratio_low, r.seconds_ratio_high, 2) for r in frame.itertuples()
             ],

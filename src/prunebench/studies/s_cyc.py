@@ -1,4 +1,4 @@
-"""The S-Cyc study's tables, made of what its runs wrote and of nothing else (papers.md part A)."""
+"""The S-Cyc study's tables, made of what its runs wrote and of nothing else (docs/methods.md)."""
 
 import math
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ import pandas as pd
 from prunebench.config import Preset
 from prunebench.stats import summarise
 from prunebench.studies.runs import read_chains, read_oracle
+
+TRAINED = 0.9
+"""A cycle counts as trained where its loss on the fixed batch falls to this share of the first one measured [ours]."""
 
 CELL = ["task", "criterion", "cycle"]
 """What accuracies are compared within."""
@@ -75,7 +78,7 @@ def accuracy(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
         validation = cell.groupby("schedule")["validation_accuracy"].mean()
         benchmarks = [name for name in validation.index if roles[name] == "benchmark"]
         reference = validation[benchmarks].idxmax() if benchmarks else None
-        best = test.mean().idxmax()
+        means = test.mean()
         for schedule, group in cell.groupby("schedule", sort=False):
             score = summarise(group["test_accuracy"].tolist())
             gap = summarise((test[schedule] - test[reference]).tolist() if reference else [])
@@ -93,7 +96,7 @@ def accuracy(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
                     "std": score.std,
                     "ci_low": score.low,
                     "ci_high": score.high,
-                    "best": schedule == best,
+                    "best": bool(np.isclose(means[schedule], means.max(), rtol=0, atol=1e-12)),
                     "validation_accuracy": group["validation_accuracy"].mean(),
                     "best_benchmark": reference,
                     "difference": gap.mean,
@@ -148,7 +151,7 @@ def oracle_grid(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every max_lr in every cycle; `near_best` marks the interval of near-best max_lr.
 
     A max_lr is near-best where its mean validation accuracy is within max(tolerance, one standard error of the best's
-    mean) of the best mean (papers.md A.5).
+    mean) of the best mean (docs/methods.md, Oracle).
     """
     oracle = preset.s_cyc.oracle
     assert oracle is not None
@@ -231,8 +234,9 @@ def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
     """Spread of dL/dw by network, pruning criterion and sparsity, and its ratio to the dense network's.
 
     `at` is `end` (of the cycle's training) or `matched_loss`: where each cycle of a seed first reaches the lowest loss
-    that all its cycles reach, found by interpolating log std between measurements. Ratios are geometric means over
-    seeds of std (and IQR/1.349) over that of cycle 0, with 95 % t intervals on the log.
+    that all its trained cycles reach, found by interpolating log std between measurements; a cycle that did not train
+    is left out (`_matched_rows`). Ratios are geometric means over seeds of std (and IQR/1.349) over that of cycle 0,
+    with 95 % t intervals on the log; `zero` counts the seeds with a std of 0, which leave the ratio undefined.
     """
     ends = gradients[gradients["share"] == 1.0].assign(at="end")
     both = pd.concat([ends, _at_matched_loss(gradients)], ignore_index=True)
@@ -251,6 +255,7 @@ def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
             "loss": group["loss"].mean(),
             "std": spread.mean,
             "std_sd": spread.std,
+            "zero": int((group["std"] == 0).sum()),
             "iqr_over_1349": group["iqr_over_1349"].mean(),
             **{name: group[name].mean() for name in ("q05", "q25", "q50", "q75", "q95")},
         }
@@ -261,7 +266,8 @@ def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
 def _ratio(group: pd.DataFrame, column: str) -> dict[str, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(group[column].to_numpy() / group[f"{column}_dense"].to_numpy())
-    score = summarise(logs[np.isfinite(logs)].tolist())
+    # A spread of 0 is -inf on the log: leaving such a seed out would bias the mean upwards, so there is no mean.
+    score = summarise([] if np.isinf(logs).any() else logs[np.isfinite(logs)].tolist())
     name = column.split("_")[0]
     return {
         f"{name}_ratio_n": score.n,
@@ -287,9 +293,12 @@ def _at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
 
 
 def _matched_rows(chain: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    target = chain.groupby("cycle")["loss"].min().max()
-    for _, cycle in chain.groupby("cycle"):
-        ordered = cycle.sort_values("share")
+    """Nothing for a cycle that never trained, its loss staying above TRAINED of its first one: it would set the target
+    to the loss of guessing, at which no network has learnt anything."""
+    cycles = [cycle.sort_values("share") for _, cycle in chain.groupby("cycle")]
+    trained = [cycle for cycle in cycles if cycle["loss"].min() <= TRAINED * cycle["loss"].iloc[0]]
+    target = max((cycle["loss"].min() for cycle in trained), default=math.nan)
+    for ordered in trained:
         reached = np.flatnonzero(ordered["loss"].to_numpy() <= target)
         if reached.size == 0 or reached[0] == 0:
             continue  # diverged, or below the target before the first measurement: nothing to interpolate between

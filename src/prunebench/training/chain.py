@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prunebench.config import ChainSpec
 from prunebench.files import write_csv, write_json
+from prunebench.pruning.masks import density_after
 from prunebench.training.job import (
     Job,
     State,
@@ -42,9 +43,8 @@ def run_chain(job: Job, out: Path) -> None:
         print(f"going on at {state.position}", flush=True)
     schedule = spec.schedule.schedule()
     for cycle in range(state.position["cycle"], spec.pruning.cycles + 1):
-        if state.position["cycle"] < cycle:
-            prune_(job, state, cycle)
-        if not _train_and_measure(job, state, schedule.policy.at(cycle), spec):
+        pruned = state.position["cycle"] == cycle or prune_(job, state, cycle)
+        if not _train_and_measure(job, state, schedule.policy.at(cycle), spec, pruned):
             break
     _fill_up_after_divergence(job, state, spec)
     for table, columns in COLUMNS.items():
@@ -54,7 +54,7 @@ def run_chain(job: Job, out: Path) -> None:
     job.resume.delete()
 
 
-def _train_and_measure(job: Job, state: State, max_lr: float, spec: ChainSpec) -> bool:
+def _train_and_measure(job: Job, state: State, max_lr: float, spec: ChainSpec, viable: bool) -> bool:
     def save() -> None:
         job.resume.save(state.tensors(), state.values())
 
@@ -67,7 +67,7 @@ def _train_and_measure(job: Job, state: State, max_lr: float, spec: ChainSpec) -
             measure_gradients(job, state, measure.images, shares[done])
 
     profile = spec.schedule.schedule().profile
-    converged = train_cycle_(job, state, profile, max_lr, save, before_update)
+    converged = viable and train_cycle_(job, state, profile, max_lr, save, before_update)
     if measure and converged:
         measure_gradients(job, state, measure.images, 1.0)
     state.write("cycles", [cycle_row(job, state, max_lr, converged)])
@@ -79,6 +79,6 @@ def _fill_up_after_divergence(job: Job, state: State, spec: ChainSpec) -> None:
     """A chain that diverged stays at chance in every later cycle: tables have a row for each cycle all the same."""
     last = state.rows["cycles"][-1]
     for cycle in range(last["cycle"] + 1, spec.pruning.cycles + 1):
-        kept = (1 - spec.pruning.rate) ** cycle
+        kept = density_after(spec.pruning.rate, cycle)
         max_lr = spec.schedule.schedule().policy.at(cycle)
         state.write("cycles", [last | {"cycle": cycle, "density": kept, "sparsity": 1 - kept, "max_lr": max_lr}])

@@ -21,7 +21,8 @@ from prunebench.files import write_bytes
 
 
 def resume_digest(*digests: str) -> str:
-    """SHA-256 over all that a resumed job must share with the killed one: the digests of spec, code and input files."""
+    """SHA-256 over all that a resumed job must share with the killed one: the digests of spec, code and input files,
+    and what its arithmetic depends on."""
     return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
@@ -54,7 +55,10 @@ class ResumeFile:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("spec") != self._digest:
-                    print(f"{self.path} belongs to another spec, data or code: starting from the beginning", flush=True)
+                    print(
+                        f"{self.path} belongs to another spec, data, code or machine: starting from the beginning",
+                        flush=True,
+                    )
                     return None
                 return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["values"])  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:

@@ -23,7 +23,7 @@ from prunebench.data.batches import Augment, Prepared, Split, eval_batches, step
 from prunebench.models import build, fresh_state
 from prunebench.pruning.after import AfterPrune, after_prune_
 from prunebench.pruning.criteria import CRITERIA, ScoreInputs
-from prunebench.pruning.masks import density, density_after, full_masks, keep_top, prunable_parameters
+from prunebench.pruning.masks import density, density_after, full_masks, prunable_parameters
 from prunebench.schedules import Profile
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.device import autocast, resolve_precision
@@ -151,8 +151,13 @@ def _prunable(job: Job, model: nn.Module) -> dict[str, nn.Parameter]:
     return prunable_parameters(model, include_norm=job.spec.pruning.include_norm)
 
 
-def prune_(job: Job, state: State, cycle: int) -> None:
-    """Prunes to the density of `cycle` and prepares the weights for its training."""
+def prune_(job: Job, state: State, cycle: int) -> bool:
+    """Prunes to the density of `cycle` and prepares the weights for its training.
+
+    False, with the masks as they were, where the criterion's gradients are not finite: the network has diverged.
+    """
+    state.position = {"cycle": cycle, "epoch": first_epoch(job, cycle), "step": 0}
+    state.loss_sum.zero_()
     pruning = job.spec.pruning
     criterion = CRITERIA[job.spec.criterion]
     parameters = _prunable(job, state.model)
@@ -160,6 +165,8 @@ def prune_(job: Job, state: State, cycle: int) -> None:
     if criterion.needs_gradients:
         batches = job.batches(job.data.train, pruning.score_images, GRADIENT_BATCH)
         gradients = mean_gradients(state.model, parameters, batches)
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients.values()):
+            return False
     inputs = ScoreInputs(
         weights={name: p.detach() for name, p in parameters.items()},
         masks=state.masks,
@@ -168,21 +175,20 @@ def prune_(job: Job, state: State, cycle: int) -> None:
         seed=job.spec.seed,
         cycle=cycle,
     )
-    state.masks = keep_top(criterion.score(inputs), state.masks, density_after(pruning.rate, cycle), criterion.scope)
+    state.masks = criterion.prune(inputs, density_after(pruning.rate, cycle))
     fresh = None
     if pruning.after is AfterPrune.REINITIALISE:
         fresh = fresh_state(state.model, job.spec.seed, "cycle", cycle)
     after_prune_(state.model, state.masks, pruning.after, saved_state=state.rewind or None, fresh_state=fresh)
     for buffer in state.momentum:
         buffer.zero_()
-    state.position = {"cycle": cycle, "epoch": first_epoch(job, cycle), "step": 0}
-    state.loss_sum.zero_()
+    return True
 
 
 def first_epoch(job: Job, cycle: int) -> int:
     """The epoch that a cycle's training starts at: rewinding goes back to epoch k of the schedule."""
-    rewinds = cycle > 0 and job.spec.pruning.after in (AfterPrune.REWIND_WEIGHTS, AfterPrune.REWIND_LR)
-    return job.spec.pruning.rewind_epoch if rewinds else 0
+    pruning = job.spec.pruning
+    return pruning.rewind_epoch if cycle > 0 and pruning.after.rewinds else 0
 
 
 def _lr(job: Job, profile: Profile, max_lr: float, cycle: int, step: int, total: int) -> float:
@@ -300,7 +306,7 @@ def evaluate(job: Job, model: nn.Module, split: Split) -> tuple[float, float]:
 
 
 def cycle_row(job: Job, state: State, max_lr: float, converged: bool) -> Row:
-    """What a cycle ended with. A diverged one stands at chance accuracy: design decision, divergence is a result."""
+    """What a cycle ended with. A diverged one stands at chance accuracy: divergence is a result, too."""
     kept = density(state.masks)
     row = {"cycle": state.position["cycle"], "density": kept, "sparsity": 1 - kept, "max_lr": max_lr}
     if not converged:

@@ -1,4 +1,4 @@
-"""The oracle's search: every max_lr of a grid trained from the same starting state (papers.md A.5).
+"""The oracle's search: every max_lr of a grid trained from the same starting state (docs/methods.md, Oracle).
 
 A job trains one portion of the grid in one cycle and hands on its best candidate's network; selection.py picks the best
 portion, and the next cycle's jobs start from its network.
@@ -69,10 +69,9 @@ def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
     except (SafetensorError, OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{start} is not the network of this oracle's previous cycle: {str(error)[:120]}") from None
     if converged:
-        prune_(job, state, spec.cycle)
-    else:
-        state.position = {"cycle": spec.cycle, "epoch": first_epoch(job, spec.cycle), "step": 0}
-    return state, converged
+        return state, prune_(job, state, spec.cycle)
+    state.position = {"cycle": spec.cycle, "epoch": first_epoch(job, spec.cycle), "step": 0}
+    return state, False
 
 
 def _train_candidate(
