@@ -411,7 +411,7 @@ def test_oracle_summary_compares_with_the_schedule(made):
     expected = {
         0: (0.1 * 2 ** (1 / 3), 0.1, 0.2, 0.1, True),
         1: ((0.2 * 0.4 * 0.4) ** (1 / 3), 0.2, 0.4, 0.3, True),
-        2: (0.8, 0.4, 0.8, 0.3, False),
+        2: (0.8, 0.4, 0.8, 0.3, True),  # 0.3 is nearer to 0.4 than to 0.2 in log
     }
     for cycle, (chosen, low, high, max_lr, inside) in expected.items():
         row = only(summary, cycle=cycle)
@@ -431,6 +431,14 @@ def test_an_oracle_whose_schedule_was_not_compared_has_no_difference(tmp_path):
     preset = make_preset(schedules=("cyclical",), gradients=False)
     summary = tables(preset, write_runs(tmp_path, preset))["s_cyc_oracle"]
     assert summary["difference"].isna().all()
+    assert summary["inside"].tolist() == [True, True, True]
+
+
+def test_a_max_lr_nearest_to_one_that_is_not_near_best_is_outside(tmp_path):
+    content = make_preset().model_dump(mode="json")
+    content["schedules"]["s_cyc"]["policy"]["top"] = 0.25  # nearer to 0.2 than to 0.4 in log
+    preset = parse_preset(content, "tiny")
+    summary = tables(preset, write_runs(tmp_path, preset))["s_cyc_oracle"]
     assert summary["inside"].tolist() == [True, True, False]
 
 
@@ -559,6 +567,44 @@ def test_what_cannot_be_interpolated_is_left_out(preset, tmp_path, lost):
     assert math.isnan(row[f"{lost.split('_')[0]}_ratio"])
 
 
+def test_a_cycle_that_never_trained_does_not_set_the_target(preset, tmp_path):
+    """The sparsest network stays at the loss of guessing; the others still meet at the lowest loss both reach."""
+    losses = {0: LOSSES[0], 1: LOSSES[1], 2: [2.31, 2.305, 2.302]}
+
+    def change(spec):
+        return {"gradients": gradient_rows(spec.seed, losses)} if spec.gradients else {}
+
+    rows = tables(preset, write_runs(tmp_path, preset, change))["s_cyc_gradients"]
+    matched = rows[(rows["at"] == "matched_loss") & (rows["weights"] == "surviving")]
+    assert matched["cycle"].tolist() == [0, 1]
+    assert matched["loss"].tolist() == [0.5, 0.5]
+    assert only(matched, cycle=1)["std_ratio"] == pytest.approx(math.exp(-0.4))
+    assert len(rows[(rows["at"] == "end") & (rows["weights"] == "surviving")]) == 3
+
+
+def test_a_seed_without_any_spread_leaves_the_ratio_undefined(preset, tmp_path):
+    """Its ratio is 0: the mean over the other seeds would hide the narrowest of them."""
+
+    def change(spec):
+        rows = gradient_rows(spec.seed)
+        for row in rows:
+            if spec.seed == 1 and (row["cycle"], row["share"]) == (2, 1.0):
+                row["std"] = 0.0
+        return {"gradients": rows} if spec.gradients else {}
+
+    rows = tables(preset, write_runs(tmp_path, preset, change))["s_cyc_gradients"]
+    row = only(rows, at="end", weights="surviving", cycle=2)
+    assert (row["zero"], row["n"], row["std_ratio_n"]) == (1, 3, 0)
+    assert math.isnan(row["std_ratio"])
+    assert only(rows, at="end", weights="surviving", cycle=1)["zero"] == 0
+
+
+def test_equal_best_schedules_are_both_marked(preset, tmp_path):
+    rows = tables(preset, write_runs(tmp_path, preset))["s_cyc_accuracy"]
+    for _, cell in rows.groupby(["task", "criterion", "cycle"]):
+        assert cell["best"].tolist() == (cell["test_accuracy"] == cell["test_accuracy"].max()).tolist()
+
+
 def test_a_very_wide_interval_is_no_crash(preset):
     rows = [
         {"task": "net_a", "criterion": "random", "schedule": "cyclical", "seed": seed, "cycle": cycle, "share": 1.0}
@@ -651,11 +697,11 @@ def test_accuracy_table_shows_percent_and_bolds_the_best(written):
 
 def test_oracle_cost_and_gradient_tables_show_the_numbers(written):
     _, lines = parse_latex((written / "s_cyc_oracle.tex").read_text())
-    assert lines[2][:5] == [r"75.0 \%", "0.8", "0.4 to 0.8", "0.3", "no"]
+    assert lines[2][:5] == [r"75.0 \%", "0.8", "0.4 to 0.8", "0.3", "yes"]
     assert lines[0][4] == "yes"
     header, lines = parse_latex((written / "s_cyc_cost.tex").read_text())
     oracle = dict(zip(header, next(line for line in lines if line[2] == "oracle"), strict=True))
-    assert (oracle["updates"], oracle["seconds"], oracle["memory, MB"]) == ("240", r"6.0 $\pm$ 0.0", "300")
+    assert (oracle["updates"], oracle["seconds"], oracle["peak memory, MB"]) == ("240", r"6.0 $\pm$ 0.0", "300")
     header, lines = parse_latex((written / "s_cyc_gradients.tex").read_text())
     low, high = geometric([-0.5, -0.4, -0.3])[1:]
     matched = next(line for line in lines if "matched\\_loss" in line)

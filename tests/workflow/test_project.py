@@ -191,3 +191,20 @@ def test_commands_are_found_and_unknown_ones_are_told():
     assert check_of("foo --bar") is None
     with pytest.raises(AssertionError):
         is_made(None, ["make", "nope"])
+
+
+DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", ".pytest_cache"} & set(path.parts))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_document_has_an_unfilled_place(path):
+    assert not re.search(r"@[A-Z]+@|TODO|TBD", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/extending.md"])
+def test_the_python_of_a_document_runs(name):
+    """All blocks of a document in one session, as a reader would type them."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -320,6 +320,18 @@ def test_a_study_s_threshold_trains_nothing(smoke):
     assert not TRAINING & stats.keys()
 
 
+def test_where_the_raw_files_lie_reruns_nothing(smoke):
+    assert plan(smoke, config=(*ONE_SEED, 'raw_data="/elsewhere"')) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "override", ["schedules={s_cyc: {source: another mark}}", "s_cyc={pruning: {rewind_epoch: 1}}"]
+)
+def test_what_no_run_reads_retrains_none(smoke, override):
+    stats, _ = plan(smoke, config=(*ONE_SEED, override))
+    assert not TRAINING & stats.keys()
+
+
 def test_no_oracle_plans_none(smoke, tmp_path):
     stats, messages = plan(tmp_path, config=(*ONE_SEED, "s_cyc={oracle: null}"))
     assert "search_max_lr" not in stats
