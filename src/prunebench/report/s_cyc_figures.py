@@ -317,7 +317,7 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
             _spread_panel(ax, lines, bounds, relu=ax is row[2])
             ax.tick_params(axis="y", labelleft=ax is left)
             extra = f"\n{_criterion(criteria[0])}" if ax is row[2] and criteria else ""
-            count = f", {seeds_text(pd.concat([group['std_ratio_n'] for _, group in lines]))}" if lines else ""
+            count = f", {seeds_text(_seeds_behind(pd.concat([group for _, group in lines])))}" if lines else ""
             ax.set_title(wrapped(f"{head}{extra}{count}", WIDTH / 3 - 0.3), loc="left")
         # A legend of its own place: the panels keep their widths whatever the names.
         for space, shown, columns in (
@@ -343,7 +343,7 @@ def gradient_spread(tables: Tables, scale: str) -> Figure:
             row[2].text(1.02, level, text, transform=row[2].get_yaxis_transform(), va=side, fontsize=SMALL, color="0.3")
     notes = [
         "Geometric mean of the seeds' ratios to their own dense network; "
-        f"{interval_text(frame['std_ratio_n'])}, on the log",
+        f"{interval_text(_seeds_behind(frame))}, on the log",
         f"Below 1: narrower than dense. {NARROWED:g}: the ratio that claim A1 asks for at the last cycle",
         "Triangles: bars go on beyond the axis. Hollow: one seed, no bar. No point: "
         "the cycle did not train, or that loss was not measured in it or in the dense network",
@@ -415,6 +415,11 @@ def _log_limits(*parts: pd.DataFrame) -> tuple[float, float]:
     fixed = np.log([0.7, 1.25])
     bottom, top = limits(np.append(logs[0], fixed), logs[1], logs[2], reach=0.25, least=0.5)
     return math.exp(bottom), math.exp(top)
+
+
+def _seeds_behind(rows: pd.DataFrame) -> pd.Series:
+    """Seeds behind each ratio that is drawn; a ratio of no seed is not."""
+    return rows["std_ratio_n"][rows["std_ratio_n"] > 0]
 
 
 def _spread_panel(ax: Axes, lines: list[tuple[Look, pd.DataFrame]], bounds: tuple[float, float], relu: bool) -> None:
