@@ -130,7 +130,7 @@ def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
 
 
 _SPELT = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
-_SPELT |= {name: name.upper() for name in ("gelu", "elu", "lamp")}
+_SPELT |= {name: name.upper() for name in ("gelu", "elu", "lamp", "silo")}
 
 
 def pretty(name: str) -> str:
