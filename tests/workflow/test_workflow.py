@@ -249,9 +249,8 @@ def test_smoke_makes_every_table_figure_and_run(smoke):
     tables = smoke / "results/smoke/tables"
     for name in (*TABLES, *DATA):
         rows = rows_of(tables / f"{name}.csv")
-        assert rows, name
+        assert {row["scale"] for row in rows} == {preset.scale}
     for name in TABLES:
-        assert {row["scale"] for row in rows_of(tables / f"{name}.csv")} == {preset.scale}
         text = (tables / f"{name}.tex").read_text()
         assert text.count("\\\\") > 1
         assert preset.scale.split(":")[0] in text
@@ -267,7 +266,9 @@ def test_smoke_makes_every_table_figure_and_run(smoke):
     accuracies = {float(row["test_accuracy"]) for row in runs}
     assert len(accuracies) > 5
     assert all(0 <= accuracy <= 1 for accuracy in accuracies)
-    assert json.loads((smoke / "results/smoke/plan.json").read_text()) == preset.model_dump(mode="json")
+    assert json.loads((smoke / "results/smoke/plan.json").read_text()) == preset.model_dump(
+        mode="json", exclude={"raw_data"}
+    )
     assert not list(smoke.rglob(".resume*"))
     assert not list(smoke.rglob("*.tmp"))
 
