@@ -100,7 +100,7 @@ class Network(Strict):
 class Training(Strict):
     """The recipe of one pruning cycle."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=100_000)
     """Epochs per cycle, the dense cycle included."""
     batch_size: int = Field(ge=2)
     """Images per update; the incomplete last batch of an epoch is dropped."""
@@ -187,7 +187,7 @@ class Pruning(Strict):
 
     rate: float = Field(gt=0, lt=1)
     """Share of the surviving weights that each cycle prunes."""
-    cycles: int = Field(ge=1)
+    cycles: int = Field(ge=1, le=1000)
     """Pruning cycles after the dense one."""
     after: AfterPrune = AfterPrune.REINITIALISE
     """What happens to the weights after a prune [authors' code: re-initialised]."""

@@ -201,6 +201,7 @@ def test_key_order_changes_no_digest():
         (("s_cyc", "oracle", "max_lr"), [-1, 0.1], ["s_cyc.oracle.max_lr", "greater than 0"]),
         (("s_cyc", "gradient_measure", "at"), [], ["s_cyc.gradient_measure.at"]),
         (("s_cyc", "gradient_measure", "at"), [0.5], ["gradient_measure.at", "end with 1"]),
+        (("s_cyc", "pruning", "cycles"), 10**12, ["s_cyc.pruning.cycles", "less than or equal to 1000"]),
         (("seeds",), [0, 0], ["seeds", "twice"]),
         (("seeds",), [], ["'seeds'", "at least 1"]),
         (("seeds",), [-1], ["'seeds.0'", "greater than or equal to 0"]),
