@@ -26,7 +26,6 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     cost = read_chains(chains, runs, "cost")
     measured = [spec for spec in chains if spec.gradients is not None]
     made: dict[str, pd.DataFrame] = {"s_cyc_lr_schedules": lr_schedules(preset)}
-    candidates = pd.DataFrame()
     if preset.s_cyc.oracle:
         candidates = read_oracle(preset.s_cyc_oracle_jobs(), runs)
         oracle = _as_chain(preset, candidates[candidates["selected"] == 1])

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from prunebench.config import ChainSpec
-from prunebench.files import write_csv, write_json
+from prunebench.files import write_csv
 from prunebench.pruning.masks import density_after
 from prunebench.training.job import (
     Job,
     State,
     cost_row,
     cycle_row,
+    finish,
     measure_gradients,
     new_state,
     prune_,
     train_cycle_,
 )
-from prunebench.training.provenance import provenance
 
 COLUMNS = {
     "epochs": ["cycle", "epoch", "lr", "train_loss", "validation_loss", "validation_accuracy"],
@@ -49,9 +49,7 @@ def run_chain(job: Job, out: Path) -> None:
     _fill_up_after_divergence(job, state, spec)
     for table, columns in COLUMNS.items():
         write_csv(out / f"{table}.csv", state.rows.get(table, []), columns)
-    write_json(out / "spec.json", spec.model_dump(mode="json"))
-    write_json(out / "provenance.json", provenance(job.device, job.precision, job.data.checksum))
-    job.resume.delete()
+    finish(job, out)
 
 
 def _train_and_measure(job: Job, state: State, max_lr: float, spec: ChainSpec, viable: bool) -> bool:

@@ -26,6 +26,18 @@ def resume_digest(*digests: str) -> str:
     return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Writes tensors of any device and layout as safetensors, whole or not at all."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, safetensors.torch.save(on_cpu, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises SafetensorError or OSError where it cannot be read."""
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
 class ResumeFile:
     """Saves a job's state now and then, and at once when the job is told to stop.
 
@@ -52,15 +64,12 @@ class ResumeFile:
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("spec") != self._digest:
-                    print(
-                        f"{self.path} belongs to another spec, data, code or machine: starting from the beginning",
-                        flush=True,
-                    )
-                    return None
-                return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["values"])  # noqa: SIM118
+            tensors, metadata = load_tensors(self.path)
+            if metadata.get("spec") != self._digest:
+                line = "belongs to another spec, data, code or machine: starting from the beginning"
+                print(f"{self.path} {line}", flush=True)
+                return None
+            return tensors, json.loads(metadata["values"])
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
             print(f"{self.path} cannot be read ({error}): starting from the beginning", flush=True)
             return None
@@ -71,9 +80,7 @@ class ResumeFile:
 
     def save(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
         """Saves; where the job was told to stop, exits with 128 + the signal's number afterwards."""
-        metadata = {"spec": self._digest, "values": json.dumps(values)}
-        on_cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        write_bytes(self.path, safetensors.torch.save(on_cpu, metadata))
+        save_tensors(self.path, tensors, {"spec": self._digest, "values": json.dumps(values)})
         self._last = time.monotonic()
         if self._signal is not None:
             print(f"told to stop (signal {self._signal}): state saved in {self.path}", flush=True)

@@ -20,6 +20,7 @@ from prunebench.analysis.cost import TRAINING_FACTOR, flops_per_image, peak_memo
 from prunebench.analysis.gradients import gradient_statistics, mean_gradients
 from prunebench.config import RunSpec
 from prunebench.data.batches import Augment, Prepared, Split, eval_batches, steps_per_epoch, train_batches
+from prunebench.files import write_json
 from prunebench.models import build, fresh_state
 from prunebench.pruning.after import AfterPrune, after_prune_
 from prunebench.pruning.criteria import CRITERIA, ScoreInputs
@@ -27,6 +28,7 @@ from prunebench.pruning.masks import density, density_after, full_masks, prunabl
 from prunebench.schedules import Profile
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.device import autocast, resolve_precision
+from prunebench.training.provenance import provenance
 from prunebench.training.sgd import sgd_step_
 
 EVALUATION_BATCH = 1000
@@ -355,6 +357,13 @@ def measure_gradients(job: Job, state: State, images: int, share: float) -> None
     if share == 1:
         state.write("gradient_histograms", [at | row for row in snapshot.histogram])
     state.started += time.perf_counter() - begin
+
+
+def finish(job: Job, out: Path) -> None:
+    """Ends a job whose tables are written: spec.json and provenance.json beside them, and nothing left to resume."""
+    write_json(out / "spec.json", job.spec.model_dump(mode="json"))
+    write_json(out / "provenance.json", provenance(job.device, job.precision, job.data.checksum))
+    job.resume.delete()
 
 
 def resume_path(out: Path) -> Path:

@@ -8,16 +8,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from prunebench.config import OracleSpec
 from prunebench.errors import InputError
-from prunebench.files import write_bytes, write_csv, write_json
+from prunebench.files import write_csv
 from prunebench.pruning.masks import density_after
-from prunebench.training.job import Job, State, cost_row, cycle_row, first_epoch, new_state, prune_, train_cycle_
-from prunebench.training.provenance import provenance
+from prunebench.training.checkpoint import load_tensors, save_tensors
+from prunebench.training.job import (
+    Job,
+    State,
+    cost_row,
+    cycle_row,
+    finish,
+    first_epoch,
+    new_state,
+    prune_,
+    train_cycle_,
+)
 from prunebench.training.selection import CANDIDATE_COLUMNS, better
 
 
@@ -46,12 +55,9 @@ def search(job: Job, start: Path | None, out: Path) -> None:
             best = state.tensors()
         rows.append(row)
     metadata = {"converged": json.dumps(any(row["status"] == "trained" for row in rows))}
-    best_on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in best.items()}
-    write_bytes(out / "best.safetensors", safetensors.torch.save(best_on_cpu, metadata))
+    save_tensors(out / "best.safetensors", best, metadata)
     write_csv(out / "candidates.csv", rows, CANDIDATE_COLUMNS)
-    write_json(out / "spec.json", spec.model_dump(mode="json"))
-    write_json(out / "provenance.json", provenance(job.device, job.precision, job.data.checksum))
-    job.resume.delete()
+    finish(job, out)
 
 
 def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
@@ -62,9 +68,8 @@ def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
     if start is None:
         return state, True
     try:
-        with safe_open(start, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            converged = json.loads((file.metadata() or {})["converged"])
+        tensors, metadata = load_tensors(start)
+        converged = json.loads(metadata["converged"])
         state.load_(tensors, state.values())
     except (SafetensorError, OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{start} is not the network of this oracle's previous cycle: {str(error)[:120]}") from None
