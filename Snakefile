@@ -5,6 +5,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/oracle.smk"
+include: "workflow/rules/cascade.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 
@@ -12,6 +13,7 @@ include: "workflow/rules/figures.smk"
 localrules:
     all,
     s_cyc,
+    cascade,
     tables,
     figures,
 
@@ -21,6 +23,8 @@ rule all:
     input:
         S_CYC_TABLES,
         S_CYC_FIGURES,
+        CASCADE_TABLES,
+        CASCADE_FIGURES,
         f"{RESULTS}/runs.csv",
 
 
@@ -30,12 +34,20 @@ rule s_cyc:
         S_CYC_FIGURES,
 
 
+rule cascade:
+    input:
+        CASCADE_TABLES,
+        CASCADE_FIGURES,
+
+
 rule tables:
     input:
         S_CYC_TABLES,
+        CASCADE_TABLES,
         f"{RESULTS}/runs.csv",
 
 
 rule figures:
     input:
         S_CYC_FIGURES,
+        CASCADE_FIGURES,

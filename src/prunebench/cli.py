@@ -27,6 +27,10 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 SaveEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between two saves of what a killed job needs to go on; changes no result.")
 ]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Start = Annotated[
+    Path | None, typer.Option(help="The network to start from: a dense one, or the oracle's previous winner.")
+]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
 
 
@@ -72,15 +76,51 @@ def prepare_data(
 
 
 @app.command()
-def train_chain(spec: Spec, data: Data, out: Out, threads: Threads = 1, save_every: SaveEvery = 20) -> None:
+def train_dense(spec: Spec, data: Data, out: Out, threads: Threads = 1, save_every: SaveEvery = 20) -> None:
+    """Train a dense network, for every job that starts from it."""
+    from prunebench.config import DenseSpec, parse
+    from prunebench.training import dense
+    from prunebench.training.progress import reporting
+
+    parsed = parse(DenseSpec, _json(spec), "--spec")
+    with reporting(parsed.training.epochs) as report:
+        dense.train_dense(_job(parsed, data, out, threads, save_every, report), out)
+
+
+@app.command()
+def train_chain(
+    spec: Spec, data: Data, out: Out, threads: Threads = 1, save_every: SaveEvery = 20, start: Start = None
+) -> None:
     """Train, prune and measure one chain of pruning cycles under one LR schedule."""
     from prunebench.config import ChainSpec, parse
     from prunebench.training.chain import run_chain
     from prunebench.training.progress import reporting
 
     parsed = parse(ChainSpec, _json(spec), "--spec")
+    if (start is None) != (parsed.dense is None):
+        raise InputError("--start belongs to a chain whose spec names a dense network, and to no other")
     with reporting((parsed.pruning.cycles + 1) * parsed.training.epochs) as report:
-        run_chain(_job(parsed, data, out, threads, save_every, report), out)
+        run_chain(_job(parsed, data, out, threads, save_every, report, start), out, start)
+
+
+@app.command()
+def retrain(
+    spec: Spec,
+    data: Data,
+    out: Out,
+    start: Annotated[Path, typer.Option(help="The dense network, network.safetensors.")],
+    threads: Threads = 1,
+    save_every: SaveEvery = 20,
+) -> None:
+    """Prune a dense network in several ways, train each on, and watch its survivors."""
+    from prunebench.config import RetrainSpec, parse
+    from prunebench.training import retrain
+    from prunebench.training.progress import reporting
+
+    parsed = parse(RetrainSpec, _json(spec), "--spec")
+    epochs = sum(phase.epochs for arm in parsed.arms for phase in arm.phases)
+    with reporting(epochs) as report:
+        retrain.retrain(_job(parsed, data, out, threads, save_every, report, start), start, out)
 
 
 @app.command()
@@ -90,7 +130,7 @@ def search_max_lr(
     out: Out,
     threads: Threads = 1,
     save_every: SaveEvery = 20,
-    start: Annotated[Path | None, typer.Option(help="The previous cycle's winner.safetensors.")] = None,
+    start: Start = None,
 ) -> None:
     """Train one portion of the oracle's grid in one pruning cycle."""
     from prunebench.config import OracleSpec, parse
@@ -115,7 +155,18 @@ def select_max_lr(
 
 
 @app.command()
-def tabulate_s_cyc(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder of the runs.")], out: Out) -> None:
+def compare_masks(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of jobs that keep their masks.")],
+    out: Annotated[Path, typer.Option(help="Table to write (.csv).")],
+) -> None:
+    """Measure how far arms and seeds have kept the same weights."""
+    from prunebench.training.compare import compare
+
+    compare(folders, out)
+
+
+@app.command()
+def tabulate_s_cyc(plan: Plan, runs: Runs, out: Out) -> None:
     """Write the tables of the S-Cyc study, as CSV and LaTeX."""
     from prunebench.report.tables import write_tables
     from prunebench.studies.s_cyc import tables
@@ -125,7 +176,17 @@ def tabulate_s_cyc(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder o
 
 
 @app.command()
-def tabulate_runs(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder of the runs.")], out: Out) -> None:
+def tabulate_cascade(plan: Plan, runs: Runs, out: Out) -> None:
+    """Write the tables of the study of cascade weight shedding, as CSV and LaTeX."""
+    from prunebench.report.tables import write_tables
+    from prunebench.studies.cascade import tables
+
+    preset = _preset_of(plan)
+    write_tables(tables(preset, runs), out)
+
+
+@app.command()
+def tabulate_runs(plan: Plan, runs: Runs, out: Out) -> None:
     """Write runs.csv: every run with its axes, status, cost and provenance."""
     from prunebench.studies.runs import write_runs
 
@@ -136,6 +197,14 @@ def tabulate_runs(plan: Plan, runs: Annotated[Path, typer.Option(help="Folder of
 def draw_s_cyc(tables: Annotated[Path, typer.Option(help="Folder of the study's tables.")], out: Out) -> None:
     """Draw the figures of the S-Cyc study from its tables, as SVG and PNG."""
     from prunebench.report.s_cyc_figures import draw
+
+    draw(tables, out)
+
+
+@app.command()
+def draw_cascade(tables: Annotated[Path, typer.Option(help="Folder of the study's tables.")], out: Out) -> None:
+    """Draw the figures of the study of cascade weight shedding from its tables, as SVG and PNG."""
+    from prunebench.report.cascade_figures import draw
 
     draw(tables, out)
 

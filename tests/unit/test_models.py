@@ -6,17 +6,33 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from prunebench.analysis.cost import flops_per_image
 from prunebench.errors import InputError
 from prunebench.models import NETWORKS, build, fresh_state, initialise_
 from prunebench.models.initial import GAIN
-from prunebench.models.names import ACTIVATIONS, DEFAULT_DEPTH, KINDS, VGG_DEPTHS
+from prunebench.models.mobilenet import divisible
+from prunebench.models.names import (
+    ACTIVATIONS,
+    DEFAULT_DEPTH,
+    KINDS,
+    STEM_STRIDE_KINDS,
+    TORCHVISION_KINDS,
+    VGG_DEPTHS,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {
     "mlp": {"width": 0.1, "depth": 2},
     "resnet": {"width": 0.25, "depth": 8},
     "vgg": {"width": 0.05, "depth": 11},
+    "mobilenet": {"width": 0.25},
 }
+OWN = tuple(SMALL)
+# Those whose activation is a choice.
+PLAIN = ("mlp", "resnet", "vgg")
 
 
 def small(kind, *, seed=0, image_size=8, in_channels=1, classes=10, **options):
@@ -39,7 +55,8 @@ def same(a, b):
 
 
 def test_names_are_those_of_the_registry():
-    assert set(KINDS) == set(NETWORKS) == set(SMALL) == set(DEFAULT_DEPTH)
+    assert set(KINDS) == set(NETWORKS) == set(SMALL) | set(TORCHVISION_KINDS)
+    assert set(DEFAULT_DEPTH) | set(STEM_STRIDE_KINDS) <= set(SMALL)
     assert set(ACTIVATIONS) == set(GAIN)
 
 
@@ -77,7 +94,7 @@ def test_mlp_and_vgg_sizes():
         assert sum(isinstance(m, nn.Conv2d) for m in vgg.modules()) == depth - 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize("image_size", [8, 16, 28, 32])
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_output_shape(kind, image_size, in_channels):
@@ -92,9 +109,9 @@ def test_vgg_skips_pools_that_a_small_map_has_no_room_for(image_size, pools):
     assert model.eval()(torch.randn(1, 1, image_size, image_size)).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OWN)
 def test_modules_are_registered_in_forward_order(kind):
-    model = small(kind, depth={"mlp": 3, "resnet": 14, "vgg": 13}[kind])
+    model = small(kind, **{"mlp": {"depth": 3}, "resnet": {"depth": 14}, "vgg": {"depth": 13}}.get(kind, {}))
     called = []
     leaves = {name: m for name, m in model.named_modules() if not list(m.children())}
     for name, module in leaves.items():
@@ -118,7 +135,7 @@ def test_resnet_shortcut_is_option_a():
 def test_activation_is_the_one_asked_for(activation):
     expected = getattr(torch.nn.functional, activation) if activation != "tanh" else torch.tanh
     x = torch.randn(100)
-    for kind in KINDS:
+    for kind in PLAIN:
         acts = [m for m in small(kind, activation=activation).modules() if type(m).__module__.endswith("activation")]
         assert len(acts) == {"mlp": 2, "resnet": 7, "vgg": 8}[kind]
         before = x.clone()
@@ -141,6 +158,10 @@ def test_activation_is_the_one_asked_for(activation):
         ({"classes": 0}, "classes 0"),
         ({"in_channels": -1}, "in_channels -1"),
         ({"image_size": 0}, "image_size 0"),
+        ({"stem_stride": 3}, "stem_stride 3 of 'resnet': must be 1, or 2 for resnet and mobilenet"),
+        ({"kind": "vgg", "stem_stride": 2}, "stem_stride 2 of 'vgg': must be 1, or 2 for resnet and mobilenet"),
+        ({"kind": "mobilenet", "depth": 8}, "depth 8 of 'mobilenet': it has one depth only"),
+        ({"kind": "mobilenet", "activation": "tanh"}, "activation 'tanh' of 'mobilenet': must be 'relu'"),
     ],
 )
 def test_bad_input_names_what_is_wrong(change, message):
@@ -149,13 +170,162 @@ def test_bad_input_names_what_is_wrong(change, message):
         build(options.pop("kind"), **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TORCHVISION_KINDS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"in_channels": 1}, "in_channels 1 of '{}': must be 3"),
+        ({"image_size": 31}, "image_size 31 of '{}': must be 32 or more"),
+        ({"width": 0.5}, "width 0.5 of '{}': must be 1"),
+        ({"depth": 50}, "depth 50 of '{}': it has one depth only"),
+        ({"stem_stride": 2}, "stem_stride 2 of '{}': must be 1"),
+        ({"activation": "gelu"}, "activation 'gelu' of '{}': must be 'relu'"),
+    ],
+)
+def test_torchvision_kinds_take_no_options(kind, change, message):
+    with pytest.raises(InputError, match=message.format(kind)) as error:
+        build(kind, **{"classes": 10, "in_channels": 3, "image_size": 32, "seed": None} | change)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", DEFAULT_DEPTH)
 def test_default_depth_is_the_documented_one(kind):
     options = {"classes": 10, "in_channels": 1, "image_size": 8, "width": 0.05, "seed": 0}
     assert same(build(kind, **options).state_dict(), build(kind, depth=DEFAULT_DEPTH[kind], **options).state_dict())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# He et al. 2016, 26 M; Howard et al. 2019, table 3, 2.5 M and 5.4 M: exactly what torchvision's documentation gives.
+@pytest.mark.parametrize(
+    ("kind", "count"), list(zip(TORCHVISION_KINDS, (25_557_032, 2_542_856, 5_483_032), strict=True))
+)
+def test_torchvision_sizes(kind, count):
+    assert parameters(build(kind, classes=1000, in_channels=3, image_size=224, seed=None)) == count
+
+
+@pytest.mark.parametrize("kind", TORCHVISION_KINDS)
+def test_torchvision_networks_are_functions_of_the_seed_in_training_too(kind):
+    options = {"classes": 7, "in_channels": 3, "image_size": 32}
+    state = torch.get_rng_state()
+    model = build(kind, seed=3, **options)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    assert same(fresh, build(kind, seed=3, **options).state_dict())
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        a = model(x)
+        assert a.shape == (4, 7)
+        assert torch.equal(a, model(x)), "dropout draws from the global RNG"
+    assert torch.equal(torch.get_rng_state(), state)
+    called = []
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+    model(x)
+    assert called == list(layers)
+    initialise_(model, 3)
+    assert same(fresh, model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("channels", "rounded"), [(0.1, 8), (11, 16), (12, 16), (19, 24), (20, 24), (34, 32), (44, 48)]
+)
+def test_widths_are_divisible_as_in_torchvision(channels, rounded):
+    """11: rounding down to 8 would lose 27 %, more than the 10 % that are allowed."""
+    assert divisible(channels) == rounded
+
+
+def test_mobilenet_size_is_about_resnet8s():
+    options = {"classes": 10, "in_channels": 3, "image_size": 16, "seed": None}
+    model = build("mobilenet", **options)
+    assert parameters(model) == pytest.approx(parameters(build("resnet", depth=8, **options)), rel=0.03)
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    depthwise = [m for m in convolutions if m.groups > 1]
+    assert [(m.in_channels, m.stride[0]) for m in depthwise] == [(16, 2), (64, 1), (96, 2), (120, 1), (120, 1)]
+    assert all(m.groups == m.in_channels == m.out_channels and m.weight.shape[2:] == (3, 3) for m in depthwise)
+    grouped = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    grouped += [m.weight for m in convolutions[1:] if m.groups == 1]
+    assert len(grouped) == 9 + 1 + 8 + 2
+    assert all(w.shape[1] % 8 == 0 for w in grouped), "no groups of 8 input channels to prune"
+
+
+def test_mobilenet_mixes_relu_and_hard_swish():
+    blocks = build("mobilenet", classes=10, in_channels=1, image_size=16, seed=0).blocks
+    kinds = [{type(m) for m in block.body if not list(m.parameters())} for block in blocks]
+    assert kinds == [{nn.ReLU}, {nn.ReLU}, {nn.Hardswish}, {nn.Hardswish}, {nn.Hardswish}]
+
+
+@pytest.mark.parametrize("width", [0.05, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_mobilenet_residuals_only_where_shapes_match(width, stem_stride):
+    model = build("mobilenet", classes=10, in_channels=1, image_size=16, width=width, stem_stride=stem_stride, seed=0)
+    model.eval()
+    maps = {}
+    for name, block in model.blocks.named_children():
+        block.register_forward_hook(lambda m, x, y, name=name: maps.update({name: (m, x[0], y)}))
+    with torch.no_grad():
+        model(torch.randn(2, 1, 16, 16))
+        for block, x, y in maps.values():
+            torch.testing.assert_close(y, block.body(x) + (x if x.shape == y.shape else 0))
+    assert maps["4"][2].shape[2:] == (4 // stem_stride, 4 // stem_stride)
+
+
+def test_squeeze_excite_scales_each_channel_by_a_gate_of_the_means():
+    gate = build("mobilenet", classes=10, in_channels=1, image_size=16, seed=0).blocks[2].body[6].double()
+    x = torch.randn(3, 96, 4, 4, dtype=torch.float64)
+    squeezed = (x.mean((2, 3)) @ gate.reduce.weight.T).clamp(min=0)
+    scale = ((squeezed @ gate.expand.weight.T) / 6 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(gate(x), torch.einsum("nchw,nc->nchw", x, scale))
+
+
+def test_depthwise_convolutions_leave_autocast_on_a_cpu():
+    model = build("mobilenet", classes=10, in_channels=1, image_size=16, seed=0)
+    model = model.to(memory_format=torch.channels_last)
+    types = {}
+    for name, m in model.named_modules():
+        if isinstance(m, nn.Conv2d):
+            m.register_forward_hook(lambda m, x, y, name=name: types.update({name: (m.groups > 1, y.dtype, y)}))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.randn(2, 1, 16, 16).to(memory_format=torch.channels_last))
+    assert {(depthwise, dtype) for depthwise, dtype, _ in types.values()} == {
+        (True, torch.float32),
+        (False, torch.bfloat16),
+    }
+    assert all(y.is_contiguous(memory_format=torch.channels_last) for _, _, y in types.values())
+    assert model.double()(torch.randn(2, 1, 16, 16, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("kind", "size"), [("mobilenet", 16), ("mobilenet", 9), *((k, 32) for k in TORCHVISION_KINDS)])
+def test_flops_are_those_of_torchs_counter(kind, size):
+    model = build(kind, classes=10, in_channels=3, image_size=size, seed=None).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, size, size))
+    flops = flops_per_image(model, (3, size, size))
+    assert sum(flops.values()) == counter.get_total_flops() > 0
+    assert list(flops) == [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def test_mobilenet_learns_digits_in_five_epochs():
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16
+    x = ((x - x.mean()) / x.std()).to(memory_format=torch.channels_last)
+    y = torch.tensor(data.target)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    test, train = order[:360], order[360:]
+    model = build("mobilenet", classes=10, in_channels=1, image_size=8, seed=0).to(memory_format=torch.channels_last)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for epoch in range(5):
+        shuffled = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch))]
+        for batch in shuffled.split(64):
+            opt.zero_grad()
+            nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+            opt.step()
+    with torch.no_grad():
+        accuracy = (model.eval()(x[test]).argmax(1) == y[test]).float().mean().item()
+    assert accuracy > 0.9
+
+
+@pytest.mark.parametrize("kind", OWN)
 def test_initial_weights_are_a_function_of_the_seed_alone(kind):
     torch.manual_seed(1)
     a = small(kind, seed=3).state_dict()
@@ -173,7 +343,7 @@ def test_initial_weights_are_a_function_of_the_seed_alone(kind):
     assert all(not torch.equal(first[0], rest) for rest in first[1:]), "two layers share their draws"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OWN)
 def test_initialise_forgets_the_past_and_the_memory_format(kind):
     model = small(kind, seed=3)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
@@ -207,6 +377,19 @@ def test_initial_scale(activation):
     assert not norm.bias.any()
 
 
+def test_initial_scale_of_a_grouped_convolution_counts_the_outputs_that_an_input_feeds():
+    grouped, plain = nn.Conv2d(256, 512, 3, groups=64), nn.Conv2d(4, 512, 3)
+    depthwise = nn.Conv2d(4096, 4096, 3, groups=4096)
+    assert grouped.weight.shape == plain.weight.shape
+    for conv, fan_out in ((grouped, 8 * 9), (plain, 512 * 9), (depthwise, 9)):
+        initialise_(conv, 0)
+        assert conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.02)
+        # Counted without the formula: the inputs' gradients of a sum of ones over all outputs.
+        ones = torch.zeros(1, conv.in_channels, 5, 5, requires_grad=True)
+        nn.functional.conv2d(ones, torch.ones_like(conv.weight), padding=1, groups=conv.groups).sum().backward()
+        assert ones.grad[0, 0, 2, 2] == fan_out
+
+
 def test_initialise_refuses_layers_it_does_not_know():
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
     before = model[0].weight.clone()
@@ -215,7 +398,7 @@ def test_initialise_refuses_layers_it_does_not_know():
     assert torch.equal(model[0].weight, before)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OWN)
 def test_channels_last_and_bf16_autocast(kind):
     model = small(kind, in_channels=3).eval()
     x = torch.randn(4, 3, 8, 8)

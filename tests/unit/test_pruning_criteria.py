@@ -122,7 +122,7 @@ EXPECTED = {
 
 
 def test_every_criterion_is_tested():
-    assert set(EXPECTED) | {"random", "layer_random"} == set(CRITERIA)
+    assert set(EXPECTED) | {"random", "layer_random", "random_gmp_ratios"} == set(CRITERIA)
 
 
 @pytest.mark.parametrize("kind", ["normal", "ties", "equal", "zero"])
@@ -147,8 +147,11 @@ def test_a_criterion_equals_its_scalar_definition(name, kind):
 @pytest.mark.parametrize("name", CRITERIA)
 def test_every_criterion_prunes_the_exact_count(name, kind):
     given = inputs(kind)
-    kept = get_criterion(name).prune(given, 0.25)
-    if get_criterion(name).scope == "global":
+    criterion = get_criterion(name)
+    kept = criterion.prune(given, 0.25)
+    if criterion.ratios is not None:
+        assert layer_densities(kept) == layer_densities(get_criterion(criterion.ratios).prune(given, 0.25))
+    elif criterion.scope == "global":
         assert alive(kept) == math.floor(sum(map(math.prod, SHAPES.values())) * 0.25 + 0.5)
     else:
         for layer, shape in SHAPES.items():
@@ -167,7 +170,7 @@ def test_lamp_orders_ties_by_index_as_the_masks_do():
     assert scores.tolist() == pytest.approx([1 / 5, 1 / 6, 1 / 7, 1])
 
 
-@pytest.mark.parametrize("name", ["random", "layer_random"])
+@pytest.mark.parametrize("name", ["random", "layer_random", "random_gmp_ratios"])
 def test_random_scores_depend_on_seed_and_cycle_only(name):
     criterion = get_criterion(name)
     given = inputs("normal")
@@ -191,6 +194,53 @@ def test_random_pruning_with_the_layer_densities_of_another_mask():
     assert any(not torch.equal(kept[name], other[name]) for name in kept)
 
 
+def counts(masks):
+    return [alive({name: mask}) for name, mask in masks.items()]
+
+
+def test_random_pruning_with_global_magnitudes_layer_ratios_over_many_cycles():
+    weights = inputs("normal").weights
+    masks = {name: torch.ones(shape, dtype=torch.bool) for name, shape in SHAPES.items()}
+    total = sum(map(math.prod, SHAPES.values()))
+    for cycle in range(1, 9):
+        given = ScoreInputs(weights, masks, seed=3, cycle=cycle)
+        by_magnitude = get_criterion("global_magnitude").prune(given, 0.7**cycle)
+        kept = get_criterion("random_gmp_ratios").prune(given, 0.7**cycle)
+        assert counts(kept) == counts(by_magnitude)
+        assert alive(kept) == math.floor(total * 0.7**cycle + 0.5)
+        assert all(bool((masks[name] | ~kept[name]).all()) for name in SHAPES)
+        assert any(not torch.equal(kept[name], by_magnitude[name]) for name in SHAPES)
+        scores = get_criterion("random").scores(given)
+        for name, mask in kept.items():
+            dropped = scores[name][masks[name] & ~mask].tolist()
+            assert all(score > max(dropped, default=-1) for score in scores[name][mask].tolist())
+        masks = kept
+
+
+def test_ratios_add_what_their_criterion_needs(monkeypatch):
+    monkeypatch.setattr("prunebench.pruning.criteria.CRITERIA", dict(CRITERIA))
+    needs = {"global_gradient": (True, False), "global_weight_change": (False, True), "lamp": (False, False)}
+    given = inputs("normal")
+    for ratios in needs:
+
+        @register(f"{ratios}_ratios", scope="layer", ratios=ratios)
+        def magnitude(given):
+            """|w|"""
+            return {name: w.abs() for name, w in given.weights.items()}
+
+        criterion = get_criterion(f"{ratios}_ratios")
+        assert (criterion.needs_gradients, criterion.needs_previous_weights) == needs[ratios]
+        assert criterion.doc == f"|w|; each layer keeps as many weights as with {ratios}"
+        kept = criterion.prune(given, 0.3)
+        assert counts(kept) == counts(get_criterion(ratios).prune(given, 0.3))
+        for name, mask in kept.items():
+            ranked = given.weights[name].abs()[given.masks[name]].sort(descending=True).values.tolist()
+            assert sorted(given.weights[name].abs()[mask].tolist(), reverse=True) == ranked[: int(mask.sum())]
+    register("own_need", scope="layer", needs_previous_weights=True, ratios="layer_gradient")(magnitude)
+    assert get_criterion("own_need").needs_gradients
+    assert get_criterion("own_need").needs_previous_weights
+
+
 def test_parameters_may_be_scored_as_they_are():
     layer = nn.Linear(3, 2)
     given = ScoreInputs({"weight": layer.weight}, {"weight": torch.ones(2, 3, dtype=torch.bool)})
@@ -202,7 +252,7 @@ def test_a_diverged_network_is_refused():
     given = inputs("normal")
     given.masks["fc1"][0, 0] = True
     given.weights["fc1"][0, 0] = math.nan
-    for name in ("global_magnitude", "lamp", "lookahead"):
+    for name in ("global_magnitude", "lamp", "lookahead", "random_gmp_ratios"):
         with pytest.raises(InputError, match="contain NaN"):
             get_criterion(name).prune(given, 0.2)
 
@@ -236,6 +286,11 @@ def test_bad_names_and_missing_inputs_give_one_clear_line():
             lambda: register("new", scope="layers"),
             "criterion 'new': unknown scope 'layers': did you mean 'layer'?",
         ),
+        (
+            lambda: register("new", scope="layer", ratios="global_magnitud"),
+            "unknown criterion 'global_magnitud': did you mean 'global_magnitude'?",
+        ),
+        (lambda: register("new", ratios="lamp"), "criterion 'new' has ratios and scope 'global'; allowed: layer"),
         (lambda: get_criterion("layer_gradient").scores(bare), "criterion 'layer_gradient' needs gradients"),
         (
             lambda: get_criterion("global_weight_change").scores(bare),

@@ -10,7 +10,8 @@ import pytest
 
 from prunebench.config import ChainSpec, parse_preset
 from prunebench.files import write_csv
-from prunebench.report.tables import _escape, write_tables
+from prunebench.report.latex import escape
+from prunebench.report.tables import write_tables
 from prunebench.studies.s_cyc import gradient_spread, tables
 from prunebench.studies.s_cyc_names import DATA, TABLES
 
@@ -722,7 +723,7 @@ def test_oracle_cost_and_gradient_tables_show_the_numbers(written):
     ],
 )
 def test_latex_escapes(text, expected):
-    assert _escape(text) == expected
+    assert escape(text) == expected
 
 
 def test_a_scale_with_a_percent_sign_stays_in_its_comment(tmp_path):

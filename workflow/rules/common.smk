@@ -12,7 +12,7 @@ from snakemake.utils import min_version, validate
 from prunebench.config import load_preset, oracle_folder
 from prunebench.errors import InputError, nearest
 from prunebench.files import write_json
-from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
+from prunebench.studies import cascade_names, s_cyc_names
 
 min_version("9.0")
 PRESET_FILE = Path(workflow.basedir) / "config" / f"{config.get('preset', 'laptop')}.yaml"
@@ -34,28 +34,51 @@ shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PA
 
 RESULTS = f"results/{PRESET.preset}"
 RUNS = f"{RESULTS}/runs"
+DENSE = {spec.folder: spec for spec in PRESET.dense_jobs()}
 CHAINS = {spec.folder: spec for spec in PRESET.s_cyc_chains()}
 ORACLE_JOBS = {spec.folder: spec for spec in PRESET.s_cyc_oracle_jobs()}
+RETRAINS = {spec.folder: spec for spec in PRESET.cascade_jobs()}
+ORACLE = PRESET.s_cyc.oracle if PRESET.s_cyc else None
 ORACLE_CYCLES = [
-    f"{oracle_folder('s_cyc', PRESET.s_cyc.oracle.task, PRESET.s_cyc.oracle.criterion, seed)}/cycle-{cycle}"
-    for seed in (PRESET.seeds if PRESET.s_cyc.oracle else [])
+    f"{oracle_folder('s_cyc', ORACLE.task, ORACLE.criterion, seed)}/cycle-{cycle}"
+    for seed in (PRESET.seeds if ORACLE else [])
     for cycle in range(PRESET.s_cyc.pruning.cycles + 1)
 ]
-ORACLE_BATCHES = range(len(PRESET.s_cyc.oracle.batches()) if PRESET.s_cyc.oracle else 0)
-S_CYC_TABLES = [f"{RESULTS}/tables/{name}.csv" for name in (*TABLES, *DATA)] + [
-    f"{RESULTS}/tables/{name}.tex" for name in TABLES
-]
-S_CYC_FIGURES = expand(f"figures/{PRESET.preset}/{{name}}.{{form}}", name=FIGURES, form=["svg", "png"])
+ORACLE_BATCHES = range(len(ORACLE.batches()) if ORACLE else 0)
+# Tasks whose kept weights are compared: those of every job that keeps its masks.
+COMPARED = list(dict.fromkeys(spec.task for spec in RETRAINS.values() if spec.measure.masks))
 
-CHAIN_PATH = "{study}/{task}/{criterion}/{schedule}/seed-{seed}"
-ORACLE_PATH = "{study}/{task}/{criterion}/oracle/seed-{seed}/cycle-{cycle}"
+
+def tables_of(names, study):
+    """The files of a study's tables; none where the preset leaves the study out."""
+    files = [f"{name}.csv" for name in (*names.TABLES, *names.DATA)] + [f"{name}.tex" for name in names.TABLES]
+    return [f"{RESULTS}/tables/{file}" for file in files] if study else []
+
+
+def figures_of(names, study):
+    """The files of a study's figures; none where the preset leaves the study out."""
+    return expand(
+        f"figures/{PRESET.preset}/{{name}}.{{form}}", name=names.FIGURES if study else [], form=["svg", "png"]
+    )
+
+
+S_CYC_TABLES = tables_of(s_cyc_names, PRESET.s_cyc)
+S_CYC_FIGURES = figures_of(s_cyc_names, PRESET.s_cyc)
+CASCADE_TABLES = tables_of(cascade_names, PRESET.cascade)
+CASCADE_FIGURES = figures_of(cascade_names, PRESET.cascade)
+
+DENSE_PATH = "dense/{task}/{recipe}/seed-{seed}"
+CHAIN_PATH = "s_cyc/{task}/{criterion}/{schedule}/seed-{seed}"
+ORACLE_PATH = "s_cyc/{task}/{criterion}/oracle/seed-{seed}/cycle-{cycle}"
+RETRAIN_PATH = "cascade/{task}/{part}/seed-{seed}/batch-{batch}"
 
 
 wildcard_constraints:
-    study="s_cyc",
     task="|".join(map(re.escape, PRESET.tasks)),
     criterion=r"[a-z_]+",
     schedule="|".join(map(re.escape, PRESET.schedules)),
+    recipe="|".join(map(re.escape, PRESET.schedules)),
+    part=r"[a-z_]+",
     dataset="|".join(map(re.escape, PRESET.datasets)),
     seed=r"\d+",
     cycle=r"\d+",
@@ -67,14 +90,19 @@ def prepared(wildcards):
     return f"{RESULTS}/data/{PRESET.tasks[wildcards.task].dataset}.safetensors"
 
 
-def chain_spec(wildcards):
-    """A chain's spec as JSON: a changed number reruns the chains that hold it and no other."""
-    return CHAINS[CHAIN_PATH.format(**wildcards)].to_json()
+def spec_json(jobs, path):
+    """The spec of the job that wildcards name, as JSON: a changed number reruns the jobs that hold it and no other."""
+    return lambda wildcards: jobs[path.format(**wildcards)].to_json()
 
 
-def oracle_spec(wildcards):
-    """The spec of one portion of the oracle's grid as JSON."""
-    return ORACLE_JOBS[f"{ORACLE_PATH}/batch-{{batch}}".format(**wildcards)].to_json()
+def dense_network(jobs, path):
+    """The dense network that a job starts from: none where it trains its own."""
+
+    def found(wildcards):
+        dense = jobs[path.format(**wildcards)].dense
+        return f"{RUNS}/{dense.folder}/network.safetensors" if dense else []
+
+    return found
 
 
 def previous_winner(wildcards):
@@ -86,8 +114,13 @@ def previous_winner(wildcards):
 
 
 def start_option(wildcards, input):
-    """The option that hands the previous winner on."""
+    """The option that hands on the network to start from."""
     return f"--start {input.start}" if input.start else ""
+
+
+def keeping_masks(wildcards):
+    """The jobs of a task that keep their masks."""
+    return [run for run, spec in RETRAINS.items() if spec.measure.masks and spec.task == wildcards.task]
 
 
 def dataset_spec(wildcards):

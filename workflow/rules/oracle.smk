@@ -20,7 +20,7 @@ rule search_max_lr:
         runtime=PRESET.resources.runtime,
         gpu=PRESET.resources.gpu,
     params:
-        spec=oracle_spec,
+        spec=spec_json(ORACLE_JOBS, f"{ORACLE_PATH}/batch-{{batch}}"),
         start=start_option,
         out=subpath(output[0], parent=True),
     message:

@@ -2,6 +2,7 @@ localrules:
     write_plan,
     tabulate_runs,
     tabulate_s_cyc,
+    tabulate_cascade,
 
 
 rule write_plan:
@@ -18,8 +19,7 @@ rule write_plan:
 rule tabulate_runs:
     input:
         plan=f"{RESULTS}/plan.json",
-        chains=expand(f"{RUNS}/{{run}}/provenance.json", run=CHAINS),
-        oracle=expand(f"{RUNS}/{{run}}/provenance.json", run=ORACLE_JOBS),
+        runs=expand(f"{RUNS}/{{run}}/provenance.json", run=[*DENSE, *CHAINS, *ORACLE_JOBS, *RETRAINS]),
     output:
         f"{RESULTS}/runs.csv",
     log:
@@ -32,19 +32,41 @@ rule tabulate_runs:
         "prunebench tabulate-runs --plan {input.plan} --runs {params.results}/runs --out {output} > {log} 2>&1"
 
 
-rule tabulate_s_cyc:
-    input:
-        plan=f"{RESULTS}/plan.json",
-        chains=expand(f"{RUNS}/{{run}}/cycles.csv", run=CHAINS),
-        oracle=expand(f"{RUNS}/{{cycle}}/selection.csv", cycle=ORACLE_CYCLES),
-    output:
-        S_CYC_TABLES,
-    log:
-        f"{RESULTS}/logs/tabulate_s_cyc.log",
-    params:
-        results=subpath(input.plan, parent=True),
-        out=subpath(output[0], parent=True),
-    message:
-        "Tabulating S-Cyc"
-    shell:
-        "prunebench tabulate-s-cyc --plan {input.plan} --runs {params.results}/runs --out {params.out} > {log} 2>&1"
+if PRESET.s_cyc:
+
+    rule tabulate_s_cyc:
+        input:
+            plan=f"{RESULTS}/plan.json",
+            chains=expand(f"{RUNS}/{{run}}/cycles.csv", run=CHAINS),
+            oracle=expand(f"{RUNS}/{{cycle}}/selection.csv", cycle=ORACLE_CYCLES),
+        output:
+            S_CYC_TABLES,
+        log:
+            f"{RESULTS}/logs/tabulate_s_cyc.log",
+        params:
+            results=subpath(input.plan, parent=True),
+            out=subpath(output[0], parent=True),
+        message:
+            "Tabulating S-Cyc"
+        shell:
+            "prunebench tabulate-s-cyc --plan {input.plan} --runs {params.results}/runs --out {params.out} > {log} 2>&1"
+
+
+if PRESET.cascade:
+
+    rule tabulate_cascade:
+        input:
+            plan=f"{RESULTS}/plan.json",
+            runs=expand(f"{RUNS}/{{run}}/phases.csv", run=RETRAINS),
+            overlap=expand(f"{RUNS}/cascade/{{task}}/overlap.csv", task=COMPARED),
+        output:
+            CASCADE_TABLES,
+        log:
+            f"{RESULTS}/logs/tabulate_cascade.log",
+        params:
+            results=subpath(input.plan, parent=True),
+            out=subpath(output[0], parent=True),
+        message:
+            "Tabulating cascade weight shedding"
+        shell:
+            "prunebench tabulate-cascade --plan {input.plan} --runs {params.results}/runs --out {params.out} > {log} 2>&1"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prunebench.models.initial import fresh_state, initialise_
+    from prunebench.models.mobilenet import MobileNet
     from prunebench.models.networks import MLP, NETWORKS, VGG, CifarResNet, build
 
-__all__ = ["MLP", "NETWORKS", "VGG", "CifarResNet", "build", "fresh_state", "initialise_"]
+__all__ = ["MLP", "NETWORKS", "VGG", "CifarResNet", "MobileNet", "build", "fresh_state", "initialise_"]
 
 
 def __getattr__(name: str) -> object:

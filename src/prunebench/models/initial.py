@@ -29,7 +29,10 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     own generator. `names` tells draws of one seed apart: `initialise_(model, seed, "cycle", m)` after prune
     m.
 
-    * Convolutions: normal with std gain / sqrt(fan_out), as in the authors' ResNet code (fb.resnet.torch).
+    * Convolutions: normal with std gain / sqrt(fan_out), as in the authors' ResNet code (fb.resnet.torch). fan_out is
+      the number of outputs that an input feeds at one position of the kernel each (He et al. 2015, section 2.2,
+      "Backward Propagation Case"): k*k*out_channels / groups, for a depthwise convolution k*k. torch.nn.init
+      leaves the groups out, and would start a depthwise convolution of n channels sqrt(n) times too small.
     * Linear layers: normal with std gain / sqrt(fan_in). The classifier's fan_out is the number of classes,
       so the other choice would start 10-class training at logits several times too large.
     * Biases 0; BN weight 1, bias 0, running mean 0, running variance 1.
@@ -45,7 +48,7 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     for name, module in leaves:
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight = module.weight
-            fan = weight[0].numel() if isinstance(module, nn.Linear) else weight[:, 0].numel()
+            fan = weight[0].numel() if isinstance(module, nn.Linear) else weight[:, 0].numel() // module.groups
             # A contiguous CPU tensor: normal_ fills memory in order, so channels_last weights would differ.
             draw = torch.empty(weight.shape).normal_(generator=generator("initial weights", seed, *names, name))
             weight.copy_(draw.mul_(gain / math.sqrt(fan)))

@@ -2,14 +2,26 @@
 
 from typing import Final
 
-KINDS: Final = ("mlp", "resnet", "vgg")
+TORCHVISION_KINDS: Final = (
+    "torchvision_resnet50",
+    "torchvision_mobilenet_v3_small",
+    "torchvision_mobilenet_v3_large",
+)
+"""torchvision's own networks for RGB images of 32x32 or more, untrained: no depth, width, stem_stride or activation."""
+
+KINDS: Final = ("mlp", "resnet", "vgg", "mobilenet", *TORCHVISION_KINDS)
 """Kinds of network that `models.build` knows."""
 
 ACTIVATIONS: Final = ("relu", "leaky_relu", "elu", "gelu", "tanh")
-"""Activations that every network takes; claim A1b, an effect tied to ReLU, needs the others as controls."""
+"""Activations that mlp, resnet and vgg take; claim A1b, an effect tied to ReLU, needs the others as controls. The
+other kinds have their own activations, and take `relu` only, the default."""
 
 DEFAULT_DEPTH: Final = {"mlp": 3, "resnet": 20, "vgg": 11}
-"""Kind -> depth when none is given: hidden layers (mlp), layers with weights (resnet, vgg)."""
+"""Kind -> depth when none is given: hidden layers (mlp), layers with weights (resnet, vgg). The kinds that are not
+here have one depth, and take none."""
+
+STEM_STRIDE_KINDS: Final = ("resnet", "mobilenet")
+"""Kinds whose first convolution may have stride 2."""
 
 VGG_DEPTHS: Final = (11, 13, 16, 19)
 """Configurations A, B, D, E of Simonyan and Zisserman (2015)."""

@@ -1,18 +1,29 @@
-"""The networks: a CIFAR-style ResNet, a VGG with batch norm, and a multi-layer perceptron.
+"""The networks: a CIFAR-style ResNet, a VGG with batch norm, a multi-layer perceptron, and all kinds by name.
 
 All take (N, C, H, W) float images, contiguous or channels_last, and return (N, classes) logits. In each,
 modules are registered in the order in which forward calls them; pruning and the per-layer tables rely on it.
+(torchvision's register their convolutions and linear layers so, not their activations.)
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunebench.data.torchvision_import import import_torchvision
 from prunebench.errors import InputError, nearest
 from prunebench.models.initial import initialise_
-from prunebench.models.names import ACTIVATIONS, DEFAULT_DEPTH, MAX_WIDTH, VGG_DEPTHS
+from prunebench.models.mobilenet import MobileNet
+from prunebench.models.names import (
+    ACTIVATIONS,
+    DEFAULT_DEPTH,
+    MAX_WIDTH,
+    STEM_STRIDE_KINDS,
+    TORCHVISION_KINDS,
+    VGG_DEPTHS,
+)
 
 # Not in place, though that is 3 % faster on one core: hooks that keep pre-activations, for the S-Cyc paper's
 # figure of hidden representations, would find them overwritten.
@@ -165,9 +176,35 @@ class MLP(nn.Module):
         return self.classifier(self.hidden(x.flatten(1)))
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "resnet": CifarResNet, "vgg": VGG}
-"""Kind -> constructor with the keywords of `build` other than `seed`. A new network is one entry here, in
-`names.KINDS` and in `names.DEFAULT_DEPTH`."""
+def _torchvision(
+    kind: str, *, classes: int, in_channels: int, image_size: int, activation: str, width: float
+) -> nn.Module:
+    """torchvision's network as it comes, untrained; its MobileNets without dropout, which draws from the global RNG
+    and would make a run depend on more than its seed."""
+    for wrong, what in (
+        (in_channels != 3, f"in_channels {in_channels} of '{kind}': must be 3"),
+        (image_size < 32, f"image_size {image_size} of '{kind}': must be 32 or more"),
+        (width != 1, f"width {width:g} of '{kind}': must be 1"),
+        (activation != "relu", f"activation '{activation}' of '{kind}': must be 'relu', for the network's own"),
+    ):
+        if wrong:
+            raise InputError(what)
+    dropout = {"dropout": 0.0} if "mobilenet" in kind else {}
+    constructor = getattr(import_torchvision().models, kind.removeprefix("torchvision_"))
+    model: nn.Module = constructor(weights=None, num_classes=classes, **dropout)
+    return model
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "resnet": CifarResNet,
+    "vgg": VGG,
+    "mobilenet": MobileNet,
+    **{kind: partial(_torchvision, kind) for kind in TORCHVISION_KINDS},
+}
+"""Kind -> constructor with the keywords of `build` that it has: `depth` if it is in `names.DEFAULT_DEPTH`,
+`stem_stride` if in `names.STEM_STRIDE_KINDS`, the others but `seed` always. A new network is one entry here and in
+`names.KINDS`."""
 
 
 def build(
@@ -185,11 +222,13 @@ def build(
     """The network `kind` on the CPU, in train mode, for (N, in_channels, image_size, image_size) images.
 
     `width` in (0, 10], None for 1, is a factor of the standard width (resnet 16, 32, 64; vgg 64 to 512; mlp
-    256), rounded to whole channels, at least 1. `depth` is 6n+2 (resnet), 11, 13, 16 or 19 (vgg), or
-    hidden layers (mlp); None for `names.DEFAULT_DEPTH`. `stem_stride`, 1 or 2, is for resnet alone. `seed` fixes
-    the weights (`initialise_`); with None they are arbitrary, for a caller that loads others. The global RNG is
-    left as it was. Raises InputError for an unknown kind, activation or depth and for a
-    number out of range.
+    256), rounded to whole channels, at least 1; mobilenet's, 16 to 240, to multiples of 8. `depth` is 6n+2 (resnet),
+    11, 13, 16 or 19 (vgg), or hidden layers (mlp); None for `names.DEFAULT_DEPTH`; other kinds take none.
+    `stem_stride`, 1 or 2, is for resnet and mobilenet. `activation` is for mlp, resnet and vgg; mobilenet's "relu" is
+    MobileNetV3's mix of ReLU and hard-swish. torchvision's networks take RGB images of 32x32 or more and no options.
+    `seed` fixes the weights (`initialise_`); with None they are arbitrary, for a caller that loads others. The global
+    RNG is left as it was. Raises InputError for an unknown kind, activation or depth, for a number out of range and
+    for an option that the kind does not have.
     """
     if kind not in NETWORKS:
         raise InputError(f"unknown network '{kind}': {nearest(kind, NETWORKS)}")
@@ -202,9 +241,17 @@ def build(
     if not 0 < factor <= MAX_WIDTH:
         wanted = f"a factor of the standard width in (0, {MAX_WIDTH:g}]"
         raise InputError(f"width {width} of '{kind}': must be {wanted}, not a number of channels")
-    if stem_stride not in (1, 2) or (kind != "resnet" and stem_stride != 1):
-        raise InputError(f"stem_stride {stem_stride} of '{kind}': must be 1, or 2 for 'resnet'")
-    stem = {"stem_stride": stem_stride} if kind == "resnet" else {}
+    options: dict[str, int] = {}
+    if kind in DEFAULT_DEPTH:
+        options["depth"] = DEFAULT_DEPTH[kind] if depth is None else depth
+    elif depth is not None:
+        raise InputError(f"depth {depth} of '{kind}': it has one depth only, and takes none")
+    if kind in STEM_STRIDE_KINDS:
+        options["stem_stride"] = stem_stride
+    if stem_stride not in (1, 2) or (stem_stride == 2 and kind not in STEM_STRIDE_KINDS):
+        raise InputError(
+            f"stem_stride {stem_stride} of '{kind}': must be 1, or 2 for {' and '.join(STEM_STRIDE_KINDS)}"
+        )
     with torch.random.fork_rng(devices=[]):
         model = NETWORKS[kind](
             classes=classes,
@@ -212,8 +259,7 @@ def build(
             image_size=image_size,
             activation=activation,
             width=factor,
-            depth=DEFAULT_DEPTH[kind] if depth is None else depth,
-            **stem,
+            **options,
         )
     if seed is not None:
         initialise_(model, seed)

@@ -11,10 +11,11 @@
         masks = get_criterion("global_magnitude").prune(inputs, density_after(0.2, cycle))
         after_prune_(model, masks, "rewind_lr")
 
-This package does not import torch; `prunebench.pruning.masks` does.
+This package does not import torch; `prunebench.pruning.masks` and `prunebench.pruning.structured` do.
 """
 
 from prunebench.pruning.after import AfterPrune, after_prune_
+from prunebench.pruning.amounts import cubic_density, round_density
 from prunebench.pruning.criteria import CRITERIA, Criterion, ScoreInputs, get_criterion, register
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Criterion",
     "ScoreInputs",
     "after_prune_",
+    "cubic_density",
     "get_criterion",
     "register",
+    "round_density",
 ]

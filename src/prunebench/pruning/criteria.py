@@ -52,7 +52,11 @@ class ScoreInputs:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A named score with the scope in which it is ranked and the inputs that it needs."""
+    """A named score with the scope in which it is ranked and the inputs that it needs.
+
+    ratios: the name of another criterion that decides how many weights each layer keeps, while this one's scores
+    decide which; None: the scope decides.
+    """
 
     name: str
     score: ScoreFunction = field(repr=False)
@@ -60,6 +64,7 @@ class Criterion:
     needs_gradients: bool = False
     needs_previous_weights: bool = False
     doc: str = ""
+    ratios: str | None = None
 
     def scores(self, inputs: ScoreInputs) -> Scores:
         """The score of each weight; InputError if an input that the criterion needs is missing."""
@@ -80,10 +85,17 @@ class Criterion:
             return self.score(inputs)
 
     def prune(self, inputs: ScoreInputs, density: float | Mapping[str, float]) -> dict[str, Tensor]:
-        """New masks with this density: `masks.keep_top` on this criterion's scores in its scope."""
-        from prunebench.pruning.masks import keep_top
+        """New masks with this density: `masks.keep_top` on this criterion's scores in its scope.
 
-        return keep_top(self.scores(inputs), inputs.masks, density, self.scope)
+        With `ratios`, each layer keeps exactly as many weights as that criterion would keep there: those with this
+        criterion's highest scores.
+        """
+        from prunebench.pruning.masks import keep_top, layer_densities
+
+        scores = self.scores(inputs)
+        if self.ratios is not None:
+            density = layer_densities(get_criterion(self.ratios).prune(inputs, density))
+        return keep_top(scores, inputs.masks, density, self.scope)
 
 
 CRITERIA: dict[str, Criterion] = {}
@@ -91,20 +103,34 @@ CRITERIA: dict[str, Criterion] = {}
 
 
 def register(
-    name: str, scope: str = "global", needs_gradients: bool = False, needs_previous_weights: bool = False
+    name: str,
+    scope: str = "global",
+    needs_gradients: bool = False,
+    needs_previous_weights: bool = False,
+    ratios: str | None = None,
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Decorator that puts a score function into CRITERIA. The first line of its docstring describes it.
 
-    InputError if the name is taken or the scope is not "global" or "layer".
+    ratios: a registered criterion whose layer densities are used (see `Criterion`); what it needs is needed too.
+    InputError if the name is taken, the scope is not "global" or "layer", `ratios` is unknown, or is given with a
+    scope other than "layer", in which its layers are ranked.
     """
     if name in CRITERIA:
         raise InputError(f"criterion '{name}' exists already: choose another name")
     if scope not in ("global", "layer"):
         raise InputError(f"criterion '{name}': unknown scope '{scope}': {nearest(scope, ('global', 'layer'))}")
+    if ratios is not None:
+        counts = get_criterion(ratios)
+        if scope != "layer":
+            raise InputError(f"criterion '{name}' has ratios and scope '{scope}'; allowed: layer")
+        needs_gradients |= counts.needs_gradients
+        needs_previous_weights |= counts.needs_previous_weights
 
     def add(score: ScoreFunction) -> ScoreFunction:
         doc = (score.__doc__ or "").strip().split("\n")[0]
-        CRITERIA[name] = Criterion(name, score, scope, needs_gradients, needs_previous_weights, doc)
+        if ratios is not None:
+            doc += f"; each layer keeps as many weights as with {ratios}"
+        CRITERIA[name] = Criterion(name, score, scope, needs_gradients, needs_previous_weights, doc, ratios)
         return score
 
     return add
@@ -215,6 +241,7 @@ def _along(factors: Tensor, weight: Tensor, dim: int) -> Tensor:
     return factors.to(weight.dtype).reshape(shape)
 
 
+@register("random_gmp_ratios", scope="layer", ratios="global_magnitude")
 @register("layer_random", scope="layer")
 @register("random")
 def random(inputs: ScoreInputs) -> Scores:

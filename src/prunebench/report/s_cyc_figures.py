@@ -18,33 +18,35 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from prunebench.errors import InputError
 from prunebench.report.style import (
     SMALL,
     WIDTH,
+    Drawing,
     Floats,
     Look,
+    Tables,
+    cross,
+    draw_figures,
     draw_points,
     footer,
     interval_text,
+    label_bottoms,
     legend_above,
     limits,
+    mark_diverged,
     new_figure,
-    not_run,
     percent,
     plain,
     pretty,
-    save,
     schedule_looks,
     seeds_text,
-    shared_style,
+    spacing,
     sparsity_axis,
     sparsity_position,
+    thinned,
     wrapped,
 )
 from prunebench.studies.s_cyc_names import DATA, FIGURES, TABLES
-
-Tables = Mapping[str, pd.DataFrame]
 
 NARROWED = 0.8
 """Claim A1's line: reproduced needs a std of at most this share of the dense network's (docs/methods.md, Claims)."""
@@ -71,46 +73,19 @@ def draw(tables: Path, out: Path) -> None:
     A table without rows gives a figure that says so. The same tables give the same bytes. Raises InputError for a
     table that is missing, unreadable or lacks a column.
     """
-    read = {name: _read(tables / f"{name}.csv", _NEEDED[name].split()) for name in (*TABLES, *DATA)}
-    scale = _scale(read)
-    figures: dict[str, tuple[str, tuple[str, ...], Callable[[Tables, str], Figure]]] = {
-        "s_cyc_gradient_distribution": (
-            "Distribution of weight gradients",
-            ("s_cyc_gradient_histograms",),
-            gradient_distribution,
-        ),
-        "s_cyc_gradient_spread": ("Spread of weight gradients", ("s_cyc_gradients",), gradient_spread),
-        "s_cyc_lr_schedules": ("Learning-rate schedules", ("s_cyc_lr_schedules",), lr_schedules),
-        "s_cyc_accuracy": ("Test accuracy", ("s_cyc_accuracy",), accuracy),
-        "s_cyc_oracle": ("Oracle for max_lr", ("s_cyc_oracle", "s_cyc_oracle_grid"), oracle),
+    needed = {name: _NEEDED[name].split() for name in (*TABLES, *DATA)}
+    draw_figures(tables, out, needed, _NAMES, {name: _figures()[name] for name in FIGURES})
+
+
+def _figures() -> dict[str, Drawing]:
+    histograms, spread = ("s_cyc_gradient_histograms",), ("s_cyc_gradients",)
+    return {
+        "s_cyc_gradient_distribution": Drawing("Distribution of weight gradients", histograms, gradient_distribution),
+        "s_cyc_gradient_spread": Drawing("Spread of weight gradients", spread, gradient_spread),
+        "s_cyc_lr_schedules": Drawing("Learning-rate schedules", ("s_cyc_lr_schedules",), lr_schedules),
+        "s_cyc_accuracy": Drawing("Test accuracy", ("s_cyc_accuracy",), accuracy),
+        "s_cyc_oracle": Drawing("Oracle for max_lr", ("s_cyc_oracle", "s_cyc_oracle_grid"), oracle),
     }
-    with shared_style():
-        for name in FIGURES:
-            title, needs, make = figures[name]
-            run = all(len(read[table]) for table in needs)
-            save(make(read, scale) if run else not_run(title, scale), out, name)
-
-
-def _read(path: Path, needed: list[str]) -> pd.DataFrame:
-    try:
-        # Without converters a schedule named "NA" would read as a missing value.
-        frame = pd.read_csv(path, converters=dict.fromkeys(_NAMES, str))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table: {error}") from error
-    absent = [column for column in needed if column not in frame]
-    if len(frame) and absent:
-        raise InputError(f"{path}: column {absent[0]} is missing; found {', '.join(frame.columns)}")
-    return frame
-
-
-def _scale(tables: Tables) -> str:
-    """The label of the runs' scale: tables of the configuration alone do not carry it, so any table's serves."""
-    for frame in tables.values():
-        if len(frame) and "scale" in frame:
-            return str(frame["scale"].iloc[0])
-    return "scale not stated: no table with rows has it"
 
 
 def _looks(tables: Tables) -> dict[str, Look]:
@@ -159,7 +134,7 @@ def gradient_distribution(tables: Tables, scale: str) -> Figure:
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
     cycles = sorted(frame["cycle"].unique())
-    shown = _thinned(cycles, 9)
+    shown = thinned(cycles, 9)
     height = 0.55 + lines * (0.75 + 0.24 * len(shown)) + 0.6
     fig = new_figure(height)
     axes = fig.subplots(lines, columns, squeeze=False, sharex=True)
@@ -175,7 +150,7 @@ def gradient_distribution(tables: Tables, scale: str) -> Figure:
         ax.set_title(wrapped(title, WIDTH / columns - 0.5), loc="left")
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    _label_bottoms(axes, len(panels), "gradient dL/dw (asinh scale)")
+    label_bottoms(axes, len(panels), "gradient dL/dw (asinh scale)")
     for ax in axes[:, 0]:
         ax.set_ylabel("sparsity (%)")
     notes = [
@@ -188,13 +163,6 @@ def gradient_distribution(tables: Tables, scale: str) -> Figure:
         notes.append(f"{len(shown)} of {len(cycles)} cycles shown")
     footer(fig, scale, notes)
     return fig
-
-
-def _thinned(values: list[Any], most: int) -> list[Any]:
-    """At most `most` of `values`, evenly, with the first and the last."""
-    if len(values) <= most:
-        return values
-    return [values[round(i)] for i in np.linspace(0, len(values) - 1, most)]
 
 
 def _reach(frame: pd.DataFrame) -> float:
@@ -254,15 +222,6 @@ def _ridges(ax: Axes, panel: pd.DataFrame, shown: list[int], reach: float, color
     ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: named[i] if i is not None else ""))
     ax.axvline(zero_at, color="0.6", linewidth=0.6, zorder=1)
     ax.tick_params(axis="x", labelbottom=True)
-
-
-def _label_bottoms(axes: Any, count: int, label: str) -> None:
-    """The x label also under panels that have an unused place below them."""
-    columns = axes.shape[1]
-    for column in range(columns):
-        used = [row for row in range(axes.shape[0]) if row * columns + column < count]
-        if used:
-            axes[used[-1], column].set_xlabel(label)
 
 
 # --- Figure 2
@@ -501,7 +460,7 @@ def lr_schedules(tables: Tables, scale: str) -> Figure:
         ax.tick_params(axis="x", labelbottom=True)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
-    _label_bottoms(axes, len(names), "pruning cycle")
+    label_bottoms(axes, len(names), "pruning cycle")
     for ax in axes[:, 0]:
         ax.set_ylabel("learning rate")
     handles = [
@@ -546,7 +505,7 @@ def accuracy(tables: Tables, scale: str) -> Figure:
             ax.set_axis_off()
     handles = [Line2D([], [], label=look.label, **look.line()) for look in looks.values()]
     if (frame["diverged"] > 0).any():
-        handles.append(_cross("seeds diverged, counted as chance"))
+        handles.append(cross("seeds diverged, counted as chance"))
     legend_above(fig, handles)
     notes = [
         f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed, without bars for benchmarks",
@@ -555,10 +514,6 @@ def accuracy(tables: Tables, scale: str) -> Figure:
     ]
     footer(fig, scale, notes)
     return fig
-
-
-def _cross(label: str) -> Line2D:
-    return Line2D([], [], color="black", marker="x", markersize=6, markeredgewidth=1.3, linestyle="", label=label)
 
 
 def _accuracy_panels(
@@ -576,9 +531,7 @@ def _accuracy_panels(
     bottom.set_ylim(100 * low, 100 * high)
     bottom.axhline(0, color="0.3", linewidth=0.9, zorder=1)
     spots = np.unique(sparsity_position(cell["sparsity"]))
-    gaps = np.diff(spots)
-    gaps = gaps[gaps > 0.02]
-    gap = float(gaps.min() if gaps.size else 0.5)
+    gap = spacing(spots)
     step = 0.75 * gap / max(len(here), 4)
     for nth, name in enumerate(here):
         rows = cell[cell["schedule"] == name].sort_values("cycle")
@@ -594,21 +547,7 @@ def _accuracy_panels(
         benchmark = (rows["role"] == "benchmark").to_numpy()
         gap_low, gap_high = (np.where(benchmark, np.nan, value[f"difference_{end}"]) for end in ("low", "high"))
         draw_points(bottom, x, value["difference"], gap_low, gap_high, quiet, bars=0.9)
-        lost = (rows["diverged"] > 0).to_numpy()
-        for at, y, few, n in zip(
-            x[lost], value["test_accuracy"][lost], rows["diverged"][lost], rows["n"][lost], strict=True
-        ):
-            y = float(np.clip(y, *top.get_ylim()))
-            top.plot([at], [y], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6, clip_on=False)
-            top.annotate(
-                f"{int(few)}/{int(n)}",
-                (at, y),
-                (0, 4),
-                textcoords="offset points",
-                fontsize=SMALL,
-                ha="center",
-                va="bottom",
-            )
+        mark_diverged(top, x, value["test_accuracy"], rows["diverged"], rows["n"])
     for ax in (top, bottom):
         ax.set_xlim(spots[0] - 0.65 * gap, spots[-1] + 0.65 * gap)
         sparsity_axis(ax, list(cell["sparsity"]), inches, label=ax is bottom)
@@ -739,7 +678,7 @@ def _oracle_map(fig: Figure, ax: Axes, part: pd.DataFrame, rows: pd.DataFrame, c
                 ax.plot(lines_at[out], rows.loc[out, column], clip_on=False, **style)
     sparsity = part.groupby("cycle")["sparsity"].mean().loc[cycles]
     sparsity_axis(ax, list(sparsity), 3.4, places=list(range(len(cycles))))
-    shown = _thinned(list(rates), 9)
+    shown = thinned(list(rates), 9)
     ax.yaxis.set_major_locator(FixedLocator(shown))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     ax.yaxis.set_minor_locator(NullLocator())

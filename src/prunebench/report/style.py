@@ -1,8 +1,8 @@
-"""The look that every figure shares: sizes, colours, axes of sparsity, the label of the scale, and the files."""
+"""What every figure shares: tables in, sizes, colours, axes of sparsity, the label of the scale, and files out."""
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,11 +12,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from prunebench.errors import InputError
 from prunebench.files import write_bytes
 
 WIDTH = 7.2
@@ -26,6 +29,9 @@ SMALL = 7.0
 """Points: the smallest text at print size."""
 
 Floats = npt.NDArray[np.float64]
+
+Tables = Mapping[str, pd.DataFrame]
+"""Tables by name."""
 
 RC: dict[Any, Any] = {
     "font.size": 8.0,
@@ -63,6 +69,58 @@ def shared_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a study: its title where it is not run, the tables whose rows it needs, and what makes it."""
+
+    title: str
+    needs: tuple[str, ...]
+    make: Callable[[Tables, str], Figure]
+
+
+def draw_figures(
+    folder: Path,
+    out: Path,
+    needed: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    figures: Mapping[str, Drawing],
+) -> None:
+    """Draws `figures` as SVG and PNG in `out`, from the CSV files in `folder`.
+
+    `needed` maps each table to the columns that it must have, `names` are the columns that hold text. A figure whose
+    tables lack rows says so. The same tables give the same bytes. Raises InputError for a table that is missing,
+    unreadable or lacks a column.
+    """
+    tables = {table: _read(folder / f"{table}.csv", columns, names) for table, columns in needed.items()}
+    scale = _scale(tables)
+    with shared_style():
+        for name, drawing in figures.items():
+            run = all(len(tables[table]) for table in drawing.needs)
+            save(drawing.make(tables, scale) if run else not_run(drawing.title, scale), out, name)
+
+
+def _read(path: Path, needed: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
+    try:
+        # Without converters a schedule named "NA" would read as a missing value.
+        frame = pd.read_csv(path, converters=dict.fromkeys(names, str))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a table: {error}") from error
+    absent = [column for column in needed if column not in frame]
+    if len(frame) and absent:
+        raise InputError(f"{path}: column {absent[0]} is missing; found {', '.join(frame.columns)}")
+    return frame
+
+
+def _scale(tables: Tables) -> str:
+    """The label of the runs' scale: tables of the configuration alone do not carry it, so any table's serves."""
+    for frame in tables.values():
+        if len(frame) and "scale" in frame:
+            return str(frame["scale"].iloc[0])
+    return "scale not stated: no table with rows has it"
 
 
 @dataclass(frozen=True)
@@ -131,6 +189,8 @@ def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
 
 _SPELT = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
 _SPELT |= {name: name.upper() for name in ("gelu", "elu", "lamp", "silo")}
+_SPELT |= {"random_gmp_ratios": "random, GMP ratios", "one_shot": "one-shot"}
+_SPELT |= {"fine_tune": "fine-tuning", "rewind_lr": "LR rewinding", "rewind_weights": "weight rewinding"}
 
 
 def pretty(name: str) -> str:
@@ -176,13 +236,20 @@ def sparsity_axis(
     values = sorted({s for s in sparsities if math.isfinite(s)}) if places is None else list(sparsities)
     positions = sparsity_position(values) if places is None else np.asarray(places, dtype=np.float64)
     texts = [percent(value) for value in values]
+    spaced_labels(ax, positions, texts, inches)
+    if label:
+        ax.set_xlabel("sparsity (% of weights pruned)")
+
+
+def spaced_labels(ax: Axes, positions: Floats, texts: Sequence[str], inches: float) -> None:
+    """Ticks at rising `positions` of the x axis, labelled where `inches` have room, with the first and the last."""
     low, high = ax.get_xlim()
     halves = [(len(text) * 0.6 * SMALL / 72 + 0.08) / 2 * (high - low) / inches for text in texts]
-    shown = [0] if values else []
-    for i in range(1, len(values)):
+    shown = [0] if texts else []
+    for i in range(1, len(texts)):
         if positions[i] - positions[shown[-1]] >= halves[i] + halves[shown[-1]]:
             shown.append(i)
-    last = len(values) - 1
+    last = len(texts) - 1
     if len(shown) > 1 and shown[-1] != last:
         while len(shown) > 1 and positions[last] - positions[shown[-1]] < halves[last] + halves[shown[-1]]:
             shown.pop()
@@ -192,8 +259,13 @@ def sparsity_axis(
     ax.xaxis.set_major_locator(FixedLocator(list(positions)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: labels.get(i, "")))
     ax.xaxis.set_minor_locator(NullLocator())
-    if label:
-        ax.set_xlabel("sparsity (% of weights pruned)")
+
+
+def spacing(spots: Floats) -> float:
+    """The smallest distance between positions that differ: what things side by side have room in."""
+    gaps = np.diff(np.unique(spots))
+    gaps = gaps[gaps > 0.02]
+    return float(gaps.min() if gaps.size else 0.5)
 
 
 def limits(mean: object, low: object, high: object, reach: float, least: float) -> tuple[float, float]:
@@ -244,6 +316,41 @@ def draw_points(
             ax.plot(x[cut], np.full(int(cut.sum()), edge), marker=marker, **style)
 
 
+def cross(label: str) -> Line2D:
+    """The legend's handle of what `mark_diverged` draws."""
+    return Line2D([], [], color="black", marker="x", markersize=6, markeredgewidth=1.3, linestyle="", label=label)
+
+
+def mark_diverged(ax: Axes, x: Floats, y: Floats, diverged: object, counts: object, apart: float = 0.0) -> None:
+    """A cross at each point some of whose seeds diverged, with how many of how many; the limits are set before."""
+    few, n = (np.asarray(values) for values in (diverged, counts))
+    lost = few > 0
+    held = np.clip(np.where(np.isfinite(y), y, -np.inf), *ax.get_ylim())[lost]
+    for at, value in zip(x[lost], held, strict=True):
+        ax.plot([at], [value], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6, clip_on=False)
+    texts = [f"{int(some)}/{int(seeds)}" for some, seeds in zip(few[lost], n[lost], strict=True)]
+    stacked_labels(ax, x[lost], held, texts, apart)
+
+
+def stacked_labels(ax: Axes, x: Floats, y: Floats, texts: Sequence[str], apart: float) -> None:
+    """A small label over each point; labels of points nearer than `apart` along x are stacked."""
+    near = 0.12 * abs(ax.get_ylim()[1] - ax.get_ylim()[0])
+    told: list[tuple[float, float, int]] = []
+    for at, value, text in zip(x, y, texts, strict=True):
+        taken = {level for other, height, level in told if abs(other - at) < apart and abs(height - value) < near}
+        level = next(level for level in range(len(told) + 1) if level not in taken)
+        told.append((at, value, level))
+        ax.annotate(
+            text,
+            (at, value),
+            (0, 4 + level * 1.2 * SMALL),
+            textcoords="offset points",
+            fontsize=SMALL,
+            ha="center",
+            va="bottom",
+        )
+
+
 def seeds_text(counts: object) -> str:
     """`n = 3`, or `n = 2–3` where cells differ."""
     values = np.asarray(counts, dtype=np.float64)
@@ -254,13 +361,13 @@ def seeds_text(counts: object) -> str:
     return f"n = {least}" if least == most else f"n = {least}–{most}"
 
 
-def interval_text(counts: object) -> str:
-    """What the error bars are, for `counts` seeds."""
+def interval_text(counts: object, what: str = "bars") -> str:
+    """What the error bars (or `what` shows intervals) are, for `counts` seeds."""
     values = np.asarray(counts, dtype=np.float64)
     if values.size == 0 or np.nanmax(values) < 2:
         return "n = 1 seed: no interval"
     alone = ", none where n = 1" if np.nanmin(values) < 2 else ""
-    return f"bars: 95 % t interval over {seeds_text(values)} seeds{alone}"
+    return f"{what}: 95 % t interval over {seeds_text(values)} seeds{alone}"
 
 
 def footer(fig: Figure, scale: str, notes: Sequence[str] = ()) -> None:
@@ -299,6 +406,22 @@ def legend_above(fig: Figure, handles: Sequence[Artist]) -> None:
         ncols=max(1, min(columns, 4, len(handles))),
         columnspacing=1.2,
     )
+
+
+def label_bottoms(axes: Any, count: int, label: str) -> None:
+    """The x label also under panels that have an unused place below them."""
+    columns = axes.shape[1]
+    for column in range(columns):
+        used = [row for row in range(axes.shape[0]) if row * columns + column < count]
+        if used:
+            axes[used[-1], column].set_xlabel(label)
+
+
+def thinned(values: list[Any], most: int) -> list[Any]:
+    """At most `most` of `values`, evenly, with the first and the last."""
+    if len(values) <= most:
+        return values
+    return [values[round(i)] for i in np.linspace(0, len(values) - 1, most)]
 
 
 def not_run(title: str, scale: str) -> Figure:

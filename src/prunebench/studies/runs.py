@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.config import ChainSpec, OracleSpec, Preset, RunSpec
+from prunebench.config import ChainSpec, DenseSpec, OracleSpec, Preset, RetrainSpec, RunSpec
 from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.training.selection import rank
@@ -43,34 +43,28 @@ def read_oracle(jobs: Sequence[OracleSpec], runs: Path) -> pd.DataFrame:
 
 
 def write_runs(preset: Preset, runs: Path, out: Path) -> None:
-    """runs.csv: one line per training job with its axes, status, result, cost and provenance."""
+    """runs.csv: one line per training job with its axes, status, result, cost and provenance.
+
+    A job of arms stands with its last arm's last phase; its arms are in its own tables.
+    """
     rows = []
-    specs: list[RunSpec] = [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()]
-    for spec in specs:
+    for spec in preset.jobs():
         folder = runs / spec.folder
-        if isinstance(spec, ChainSpec):
-            cycles, cost = read_table(folder / "cycles.csv"), read_table(folder / "cost.csv")
-            schedule, last = spec.schedule_name, cycles.iloc[-1]
-        else:
-            cycles = cost = read_table(folder / "candidates.csv")
-            schedule, last = "oracle", max((row for _, row in cycles.iterrows()), key=rank)
+        axes, last, cost = _summary(spec, folder)
         rows.append(
             {
                 "study": spec.study,
                 "task": spec.task,
-                "criterion": spec.criterion,
-                "schedule": schedule,
+                "part": "",
+                "criterion": "",
+                "schedule": "",
+                **axes,
                 "seed": spec.seed,
-                "cycle": last["cycle"],
                 "sparsity": last["sparsity"],
                 "status": last["status"],
                 "validation_accuracy": last["validation_accuracy"],
                 "test_accuracy": last["test_accuracy"],
-                "steps": cost["steps"].sum(),
-                "images": cost["images"].sum(),
-                "flops": cost["flops"].sum(),
-                "flops_sparse": cost["flops_sparse"].sum(),
-                "seconds": cost["seconds"].sum(),
+                **{name: cost[name].sum() for name in ("steps", "images", "flops", "flops_sparse", "seconds")},
                 "peak_memory_mb": cost["peak_memory_mb"].max(),
                 "spec_sha256": spec.digest(),
                 **_provenance(folder / "provenance.json"),
@@ -79,6 +73,24 @@ def write_runs(preset: Preset, runs: Path, out: Path) -> None:
         )
     # Provenance of another version may know other keys: the union, in the order in which they come.
     write_csv(out, rows, list(dict.fromkeys(key for row in rows for key in row)))
+
+
+def _summary(spec: RunSpec, folder: Path) -> tuple[dict[str, Any], pd.Series, pd.DataFrame]:
+    """A job's axes, the row that it ended with, and the table that holds its cost."""
+    if isinstance(spec, OracleSpec):
+        candidates = read_table(folder / "candidates.csv")
+        best = max((row for _, row in candidates.iterrows()), key=rank)
+        return {"criterion": spec.criterion, "schedule": "oracle", "cycle": spec.cycle}, best, candidates
+    if isinstance(spec, RetrainSpec):
+        phases = read_table(folder / "phases.csv")
+        return {"part": spec.part}, phases.iloc[-1], phases
+    cycles, cost = read_table(folder / "cycles.csv"), read_table(folder / "cost.csv")
+    axes: dict[str, Any] = {"cycle": cycles.iloc[-1]["cycle"]}
+    if isinstance(spec, ChainSpec):
+        axes |= {"criterion": spec.criterion, "schedule": spec.schedule_name}
+    if isinstance(spec, DenseSpec):
+        axes |= {"schedule": spec.recipe}
+    return axes, cycles.iloc[-1], cost
 
 
 def _provenance(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunebench.config import Preset
+from prunebench.config import Preset, SCyc
+from prunebench.errors import InputError
 from prunebench.stats import summarise
 from prunebench.studies.runs import read_chains, read_oracle
 
@@ -19,6 +20,13 @@ CELL = ["task", "criterion", "cycle"]
 """What accuracies are compared within."""
 
 
+def study(preset: Preset) -> SCyc:
+    """The study's configuration; raises InputError where the preset leaves the study out."""
+    if preset.s_cyc is None:
+        raise InputError(f"preset '{preset.preset}' does not run the S-Cyc study")
+    return preset.s_cyc
+
+
 def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     """Every table of the study by name."""
     chains = preset.s_cyc_chains()
@@ -26,7 +34,7 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     cost = read_chains(chains, runs, "cost")
     measured = [spec for spec in chains if spec.gradients is not None]
     made: dict[str, pd.DataFrame] = {"s_cyc_lr_schedules": lr_schedules(preset)}
-    if preset.s_cyc.oracle:
+    if study(preset).oracle:
         candidates = read_oracle(preset.s_cyc_oracle_jobs(), runs)
         oracle = _as_chain(preset, candidates[candidates["selected"] == 1])
         cycles = pd.concat([cycles, oracle], ignore_index=True)
@@ -35,7 +43,7 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     compared = _in_accuracy_grids(preset, cycles)
     made["s_cyc_accuracy"] = accuracy(preset, compared)
     made["s_cyc_cost"] = costs(preset, _in_accuracy_grids(preset, cost))
-    if preset.s_cyc.oracle:
+    if study(preset).oracle:
         made["s_cyc_oracle"] = oracle_summary(preset, made["s_cyc_oracle_grid"], compared)
     if measured:
         gradients = read_chains(measured, runs, "gradients")
@@ -47,14 +55,14 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
 
 
 def _as_chain(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
-    oracle = preset.s_cyc.oracle
+    oracle = study(preset).oracle
     assert oracle is not None
     return candidates.assign(study="s_cyc", task=oracle.task, criterion=oracle.criterion, schedule="oracle")
 
 
 def _in_accuracy_grids(preset: Preset, runs: pd.DataFrame) -> pd.DataFrame:
     """Only the runs of the accuracy comparison: others were trained to measure their gradients."""
-    cells = {(t, c, s) for g in preset.s_cyc.accuracy for t in g.tasks for c in g.criteria for s in g.schedules}
+    cells = {(t, c, s) for g in study(preset).accuracy for t in g.tasks for c in g.criteria for s in g.schedules}
     wanted = [row.schedule == "oracle" or (row.task, row.criterion, row.schedule) in cells for row in runs.itertuples()]
     return runs[wanted]
 
@@ -152,7 +160,7 @@ def oracle_grid(preset: Preset, candidates: pd.DataFrame) -> pd.DataFrame:
     A max_lr is near-best where its mean validation accuracy is within max(tolerance, one standard error of the best's
     mean) of the best mean (docs/methods.md, Oracle).
     """
-    oracle = preset.s_cyc.oracle
+    oracle = study(preset).oracle
     assert oracle is not None
     rows = []
     for cycle, at_cycle in candidates.groupby("cycle"):
@@ -189,7 +197,7 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
     grid; `inside`: the max_lr of the grid that is nearest to the schedule's (in log) is near-best; `difference` is the
     oracle's test accuracy minus the schedule's, paired by seed, with its 95 % t interval.
     """
-    oracle = preset.s_cyc.oracle
+    oracle = study(preset).oracle
     assert oracle is not None
     schedule = preset.schedules[oracle.schedule].schedule()
     cell = cycles[(cycles["task"] == oracle.task) & (cycles["criterion"] == oracle.criterion)]
@@ -328,7 +336,7 @@ def lr_schedules(preset: Preset, points: int = 120) -> pd.DataFrame:
     rows = [
         {"schedule": name, "role": entry.role, "cycle": cycle, "share": step / points, "lr": lr, "max_lr": max_lr}
         for name, entry in preset.schedules.items()
-        for cycle in range(preset.s_cyc.pruning.cycles + 1)
+        for cycle in range(study(preset).pruning.cycles + 1)
         for max_lr in [entry.schedule().policy.at(cycle)]
         for step in range(points)
         for lr in [entry.schedule().lr(cycle, step, points)]

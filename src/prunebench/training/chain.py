@@ -4,7 +4,10 @@ from pathlib import Path
 
 from prunebench.config import ChainSpec
 from prunebench.files import write_csv
+from prunebench.pruning.criteria import get_criterion
 from prunebench.pruning.masks import density_after
+from prunebench.training import dense
+from prunebench.training.iterative import cycle_leg, first_epoch, prune_
 from prunebench.training.job import (
     Job,
     State,
@@ -13,34 +16,37 @@ from prunebench.training.job import (
     finish,
     measure_gradients,
     new_state,
-    prune_,
-    train_cycle_,
+    prunable,
+    train_,
 )
 
-COLUMNS = {
-    "epochs": ["cycle", "epoch", "lr", "train_loss", "validation_loss", "validation_accuracy"],
-    "cycles": [
-        *("cycle", "density", "sparsity", "max_lr", "status"),
-        *("validation_loss", "validation_accuracy", "test_loss", "test_accuracy"),
-    ],
+COLUMNS = dense.COLUMNS | {
     "gradients": [
         *("cycle", "share", "sparsity", "weights", "n", "loss", "mean", "std", "iqr_over_1349"),
         *("q01", "q05", "q25", "q50", "q75", "q95", "q99", "min", "max"),
     ],
     "gradient_histograms": ["cycle", "share", "sparsity", "left", "right", "count"],
-    "cost": ["cycle", "steps", "images", "flops", "flops_sparse", "seconds", "peak_memory_mb"],
 }
 """The tables that a chain writes into its folder, each `<name>.csv`, with their columns."""
 
 
-def run_chain(job: Job, out: Path) -> None:
-    """Runs the chain of `job.spec` and writes its tables, spec.json and provenance.json into `out`."""
+def run_chain(job: Job, out: Path, start: Path | None = None) -> None:
+    """Runs the chain of `job.spec` and writes its tables, spec.json and provenance.json into `out`.
+
+    `start` is the dense network that the chain starts from; None: the chain trains its own.
+    """
     spec = job.spec
     assert isinstance(spec, ChainSpec)
     state = new_state(job)
     if saved := job.resume.load():
         state.load_(*saved)
         print(f"going on at {state.position}", flush=True)
+    elif start is not None:
+        assert spec.dense is not None
+        viable = dense.start_from_(job, state, spec.dense, start)
+        if viable and get_criterion(spec.criterion).needs_previous_weights:
+            earlier = state.kept_network(spec.training.epochs - 1)
+            state.previous_weights = {name: earlier[name] for name in prunable(job, state)}
     schedule = spec.schedule.schedule()
     for cycle in range(state.position["cycle"], spec.pruning.cycles + 1):
         pruned = state.position["cycle"] == cycle or prune_(job, state, cycle)
@@ -64,12 +70,13 @@ def _train_and_measure(job: Job, state: State, max_lr: float, spec: ChainSpec, v
         if measure and done in shares:
             measure_gradients(job, state, measure.images, shares[done])
 
-    profile = spec.schedule.schedule().profile
-    converged = viable and train_cycle_(job, state, profile, max_lr, save, before_update)
+    cycle = state.position["cycle"]
+    leg = cycle_leg(job, cycle, spec.schedule.schedule().profile, max_lr)
+    converged = viable and train_(job, state, leg, save, before_update)
     if measure and converged:
         measure_gradients(job, state, measure.images, 1.0)
     state.write("cycles", [cycle_row(job, state, max_lr, converged)])
-    state.write("cost", [cost_row(job, state)])
+    state.write("cost", [cost_row(job, state, first_epoch(job, cycle))])
     return converged
 
 

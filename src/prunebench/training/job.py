@@ -21,11 +21,9 @@ from prunebench.analysis.gradients import gradient_statistics, mean_gradients
 from prunebench.config import RunSpec
 from prunebench.data.batches import Augment, Prepared, Split, eval_batches, steps_per_epoch, train_batches
 from prunebench.files import write_json
-from prunebench.models import build, fresh_state
-from prunebench.pruning.after import AfterPrune, after_prune_
+from prunebench.models import build
 from prunebench.pruning.criteria import CRITERIA, ScoreInputs
-from prunebench.pruning.masks import density, density_after, full_masks, prunable_parameters
-from prunebench.schedules import Profile
+from prunebench.pruning.masks import Masks, density, full_masks, prunable_parameters
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.device import autocast, resolve_precision
 from prunebench.training.provenance import provenance
@@ -47,7 +45,7 @@ class State:
     momentum: list[torch.Tensor]
     loss_sum: torch.Tensor
     previous_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    rewind: dict[str, torch.Tensor] = field(default_factory=dict)
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
     position: dict[str, int] = field(default_factory=lambda: {"cycle": 0, "epoch": 0, "step": 0})
     rows: dict[str, list[Row]] = field(default_factory=dict)
     seconds_before: float = 0.0
@@ -69,10 +67,22 @@ class State:
             "mask": self.masks,
             "momentum": {str(i): buffer for i, buffer in enumerate(self.momentum)},
             "previous": self.previous_weights,
-            "rewind": self.rewind,
+            "kept": self.kept,
         }
         flat = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
         return flat | {"loss_sum": self.loss_sum}
+
+    def keep(self, epoch: int) -> None:
+        """Keeps the network as it is now, as that of the dense training's `epoch`, for jobs that rewind to it."""
+        self.kept |= {f"{epoch}/{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
+
+    def kept_network(self, epoch: int) -> dict[str, torch.Tensor]:
+        """The state_dict kept at `epoch`; KeyError where none was."""
+        prefix = f"{epoch}/"
+        found = {k.removeprefix(prefix): v for k, v in self.kept.items() if k.startswith(prefix)}
+        if not found:
+            raise KeyError(f"no network was kept at epoch {epoch}")
+        return found
 
     def values(self) -> dict[str, Any]:
         """All that is not a tensor."""
@@ -92,7 +102,7 @@ class State:
         for index, buffer in group("momentum/").items():
             self.momentum[int(index)].copy_(buffer)
         self.previous_weights = {k: v.to(device) for k, v in group("previous/").items()}
-        self.rewind = {k: v.to(device) for k, v in group("rewind/").items()}
+        self.kept = {k: v.to(device) for k, v in group("kept/").items()}
         self.loss_sum.copy_(tensors["loss_sum"])
         self.position, self.rows, self.seconds_before = values["position"], values["rows"], values["seconds"]
 
@@ -139,36 +149,33 @@ def new_state(job: Job) -> State:
         stem_stride=network.stem_stride,
         seed=job.spec.seed,
     ).to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = State(
+    return State(
         model=model,
-        masks=full_masks(_prunable(job, model)),
+        masks=full_masks(prunable_parameters(model, include_norm=job.spec.prunes_norm)),
         momentum=[torch.zeros_like(p) for p in model.parameters()],
         loss_sum=torch.zeros((), device=job.device),
     )
-    _keep_rewind_state(job, state)
-    return state
 
 
-def _prunable(job: Job, model: nn.Module) -> dict[str, nn.Parameter]:
-    return prunable_parameters(model, include_norm=job.spec.pruning.include_norm)
+def prunable(job: Job, state: State) -> dict[str, nn.Parameter]:
+    """The weights that the job may prune, by name."""
+    return prunable_parameters(state.model, include_norm=job.spec.prunes_norm)
 
 
-def prune_(job: Job, state: State, cycle: int) -> bool:
-    """Prunes to the density of `cycle` and prepares the weights for its training.
+def pruned_masks(
+    job: Job, state: State, criterion: str, density: float, *, cycle: int = 0, score_images: int | None = None
+) -> Masks | None:
+    """New masks of this density in [0, 1] by a criterion; `cycle` tells draws of random criteria apart.
 
-    False, with the masks as they were, where the criterion's gradients are not finite: the network has diverged.
+    `score_images`: training images on which gradient criteria take dL/dw; None takes all. None where the gradients are
+    not finite: the network has diverged.
     """
-    state.position = {"cycle": cycle, "epoch": first_epoch(job, cycle), "step": 0}
-    state.loss_sum.zero_()
-    pruning = job.spec.pruning
-    criterion = CRITERIA[job.spec.criterion]
-    parameters = _prunable(job, state.model)
+    parameters = prunable(job, state)
     gradients = None
-    if criterion.needs_gradients:
-        batches = job.batches(job.data.train, pruning.score_images, GRADIENT_BATCH)
-        gradients = mean_gradients(state.model, parameters, batches)
+    if CRITERIA[criterion].needs_gradients:
+        gradients = mean_gradients(state.model, parameters, job.batches(job.data.train, score_images, GRADIENT_BATCH))
         if not all(bool(gradient.isfinite().all()) for gradient in gradients.values()):
-            return False
+            return None
     inputs = ScoreInputs(
         weights={name: p.detach() for name, p in parameters.items()},
         masks=state.masks,
@@ -177,88 +184,109 @@ def prune_(job: Job, state: State, cycle: int) -> bool:
         seed=job.spec.seed,
         cycle=cycle,
     )
-    state.masks = criterion.prune(inputs, density_after(pruning.rate, cycle))
-    fresh = None
-    if pruning.after is AfterPrune.REINITIALISE:
-        fresh = fresh_state(state.model, job.spec.seed, "cycle", cycle)
-    after_prune_(state.model, state.masks, pruning.after, saved_state=state.rewind or None, fresh_state=fresh)
+    return CRITERIA[criterion].prune(inputs, density)
+
+
+def begin_(state: State, cycle: int, epoch: int = 0) -> None:
+    """Puts the state at the beginning of a cycle (or phase), with fresh momentum."""
+    state.position |= {"cycle": cycle, "epoch": epoch, "step": 0}
+    state.loss_sum.zero_()
     for buffer in state.momentum:
         buffer.zero_()
-    return True
 
 
-def first_epoch(job: Job, cycle: int) -> int:
-    """The epoch that a cycle's training starts at: rewinding goes back to epoch k of the schedule."""
-    pruning = job.spec.pruning
-    return pruning.rewind_epoch if cycle > 0 and pruning.after.rewinds else 0
+@dataclass(frozen=True)
+class Leg:
+    """Training from the state's epoch up to `epochs`.
+
+    lr: update of the leg, counted from its epoch 0 -> LR. order: the epoch 0's place in the job's order of data:
+    legs with the same order see the same images. keep: epochs whose networks are kept, 0 the one before training.
+    keep_previous: keep the weights as they are one epoch before the end, for criteria that compare.
+    """
+
+    epochs: int
+    lr: Callable[[int], float]
+    weight_decay: float
+    order: int
+    keep: frozenset[int] = frozenset()
+    keep_previous: bool = False
 
 
-def _lr(job: Job, profile: Profile, max_lr: float, cycle: int, step: int, total: int) -> float:
-    if cycle > 0 and not job.spec.pruning.after.restarts_lr:
-        step = total - 1  # fine-tuning: the trained weights go on at the schedule's last LR (Renda et al. 2020)
-    return profile.lr(step, total, max_lr)
-
-
-def train_cycle_(
+def train_(
     job: Job,
     state: State,
-    profile: Profile,
-    max_lr: float,
+    leg: Leg,
     save: Callable[[], None],
     before_update: Callable[[int], None] = lambda done: None,
+    after_epoch: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Trains the cycle that `state.position` stands in to its end; False where the loss became NaN or infinite.
+    """Trains a leg to its end; False where the loss became NaN or infinite.
 
     `save` is called when the resume file is due; a resumed state goes on at its very step. `before_update` is called
-    with the number of updates that the cycle's schedule has behind it.
+    with the number of updates that the leg has behind it, and may change `state.masks`; `after_epoch` when an epoch's
+    row has been written.
     """
-    recipe, spe = job.spec.training, job.steps_per_epoch
-    cycle = state.position["cycle"]
-    needs_previous = CRITERIA[job.spec.criterion].needs_previous_weights
-    while (epoch := state.position["epoch"]) < recipe.epochs:
-        if needs_previous and epoch == recipe.epochs - 1 and state.position["step"] == 0:
-            state.previous_weights = {n: p.detach().clone() for n, p in _prunable(job, state.model).items()}
-        lr_at = [_lr(job, profile, max_lr, cycle, epoch * spe + step, recipe.epochs * spe) for step in range(spe)]
-        _train_epoch_(job, state, cycle * recipe.epochs + epoch, lr_at, save, before_update)
+    if not is_finite(state):
+        return False  # a dense network that diverged, handed on: it would have stopped here, too
+    spe = job.steps_per_epoch
+    if state.position["step"] == 0 and state.position["epoch"] in leg.keep:
+        state.keep(state.position["epoch"])
+    while (epoch := state.position["epoch"]) < leg.epochs:
+        if leg.keep_previous and epoch == leg.epochs - 1 and state.position["step"] == 0:
+            state.previous_weights = {n: p.detach().clone() for n, p in prunable(job, state).items()}
+        lr_at = [leg.lr(epoch * spe + step) for step in range(spe)]
+        _train_epoch_(job, state, leg, lr_at, save, before_update)
         train_loss = float(state.loss_sum) / spe
         state.position |= {"epoch": epoch + 1, "step": 0}
         state.loss_sum.zero_()
-        validation_loss = _record_epoch(job, state, epoch, lr_at[-1], train_loss)
-        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
+        _record_epoch(job, state, epoch, lr_at[-1], train_loss)
+        if not is_finite(state):
             return False
-        _keep_rewind_state(job, state)
-    return True
+        if epoch + 1 in leg.keep:
+            state.keep(epoch + 1)
+        after_epoch()
+    return is_finite(state)
+
+
+def is_finite(state: State) -> bool:
+    """Whether the last epoch that was trained, if any, ended with finite losses."""
+    last = state.rows.get("epochs", [])[-1:]
+    return all(math.isfinite(row[loss]) for row in last for loss in ("train_loss", "validation_loss"))
 
 
 def _train_epoch_(
     job: Job,
     state: State,
-    order: int,
+    leg: Leg,
     lr_at: list[float],
     save: Callable[[], None],
     before_update: Callable[[int], None],
 ) -> None:
     """The rest of one epoch, from `state.position['step']` on. No step waits for the device."""
-    recipe, model = job.spec.training, state.model.train()
+    recipe, model, epoch = job.spec.training, state.model.train(), state.position["epoch"]
     parameters: list[torch.Tensor] = list(model.parameters())
-    pruned = [(p, state.masks[n]) for n, p in _prunable(job, model).items() if not bool(state.masks[n].all())]
-    weights, masks = [p.detach() for p, _ in pruned], [m.to(p.dtype) for p, m in pruned]
     augment = Augment(job.spec.augmentation.pad, job.spec.augmentation.flip)
     batches = train_batches(
         job.data.train,
         batch_size=recipe.batch_size,
         seed=job.spec.seed,
-        epoch=order,
+        epoch=leg.order + epoch,
         augment=augment,
         mean=job.data.mean,
         std=job.data.std,
     )
     precision = job.precision
+    masks: Masks | None = None
+    weights: list[torch.Tensor] = []
+    kept: list[torch.Tensor] = []
     for images, labels in islice(batches, state.position["step"], None):
         if job.resume.due():
             save()
-        # After the save: a resumed job measures this very update again, and no row is written twice.
-        before_update(state.position["epoch"] * len(lr_at) + state.position["step"])
+        # After the save: a resumed job does this very update again, and no row is written twice.
+        before_update(epoch * len(lr_at) + state.position["step"])
+        if state.masks is not masks:
+            masks = state.masks
+            weights, kept = _pruned(job, state)
         with autocast(precision, job.device):
             loss = F.cross_entropy(model(images), labels)
         gradients = list(torch.autograd.grad(loss, parameters))
@@ -268,39 +296,37 @@ def _train_epoch_(
             state.momentum,
             lr=lr_at[state.position["step"]],
             momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
+            weight_decay=leg.weight_decay,
         )
-        if masks:
-            torch._foreach_mul_(weights, masks)
+        if kept:
+            torch._foreach_mul_(weights, kept)
         state.loss_sum += loss.detach()
         state.position["step"] += 1
 
 
-def _keep_rewind_state(job: Job, state: State) -> None:
-    """Keeps the dense network's weights as they are at epoch k, for rewinding."""
-    at_k = state.position["cycle"] == 0 and state.position["epoch"] == job.spec.pruning.rewind_epoch
-    if job.spec.pruning.after is AfterPrune.REWIND_WEIGHTS and at_k:
-        state.rewind = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+def _pruned(job: Job, state: State) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The weights that have pruned ones among them, and their masks as numbers."""
+    pruned = [(p.detach(), state.masks[n]) for n, p in prunable(job, state).items() if not bool(state.masks[n].all())]
+    return [p for p, _ in pruned], [mask.to(p.dtype) for p, mask in pruned]
 
 
-def _record_epoch(job: Job, state: State, epoch: int, lr: float, train_loss: float) -> float:
-    """Writes the epoch's row; returns the validation loss in nats."""
+def _record_epoch(job: Job, state: State, epoch: int, lr: float, train_loss: float) -> None:
+    """Writes the epoch's row."""
     loss, accuracy = evaluate(job, state.model, job.data.validation)
     cycle = state.position["cycle"]
     row = {"cycle": cycle, "epoch": epoch, "lr": lr, "train_loss": train_loss}
     state.write("epochs", [row | {"validation_loss": loss, "validation_accuracy": accuracy}])
     job.report(f"cycle {cycle} epoch {epoch}: loss {train_loss:.4f}, validation accuracy {accuracy:.4f}")
-    return loss
 
 
 @torch.no_grad()
-def evaluate(job: Job, model: nn.Module, split: Split) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in the job's precision."""
+def evaluate(job: Job, model: nn.Module, split: Split, precision: str | None = None) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's)."""
     model.eval()
     loss = torch.zeros((), device=job.device)
     correct = torch.zeros((), device=job.device, dtype=torch.int64)
     for images, labels in job.batches(split):
-        with autocast(job.precision, job.device):
+        with autocast(precision or job.precision, job.device):
             logits = model(images).float()
         loss += F.cross_entropy(logits, labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
@@ -325,10 +351,11 @@ def cycle_row(job: Job, state: State, max_lr: float, converged: bool) -> Row:
     }
 
 
-def cost_row(job: Job, state: State) -> Row:
-    """What the cycle cost: updates, images, FLOPs of its training, wall time with evaluations, peak memory."""
+def cost_row(job: Job, state: State, first_epoch: int = 0) -> Row:
+    """What the cycle cost from `first_epoch` on: updates, images, FLOPs of its training, wall time with evaluations,
+    peak memory."""
     cycle = state.position["cycle"]
-    steps = (state.position["epoch"] - first_epoch(job, cycle)) * job.steps_per_epoch
+    steps = (state.position["epoch"] - first_epoch) * job.steps_per_epoch
     images = steps * job.spec.training.batch_size
     channels, height, width = job.data.train.images.shape[1:]
     layers = flops_per_image(state.model, (channels, height, width))
@@ -351,7 +378,7 @@ def measure_gradients(job: Job, state: State, images: int, share: float) -> None
     """
     begin = time.perf_counter()
     batches = job.batches(job.data.train, images, GRADIENT_BATCH)
-    snapshot = gradient_statistics(state.model, _prunable(job, state.model), state.masks, batches)
+    snapshot = gradient_statistics(state.model, prunable(job, state), state.masks, batches)
     at = {"cycle": state.position["cycle"], "share": share, "sparsity": 1 - density(state.masks)}
     state.write("gradients", [at | row for row in snapshot.rows])
     if share == 1:

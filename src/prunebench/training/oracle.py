@@ -16,17 +16,8 @@ from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.pruning.masks import density_after
 from prunebench.training.checkpoint import load_tensors, save_tensors
-from prunebench.training.job import (
-    Job,
-    State,
-    cost_row,
-    cycle_row,
-    finish,
-    first_epoch,
-    new_state,
-    prune_,
-    train_cycle_,
-)
+from prunebench.training.iterative import cycle_leg, first_epoch, prune_
+from prunebench.training.job import Job, State, begin_, cost_row, cycle_row, finish, new_state, train_
 from prunebench.training.selection import CANDIDATE_COLUMNS, better
 
 
@@ -75,7 +66,7 @@ def _starting_state(job: Job, start: Path | None) -> tuple[State, bool]:
         raise InputError(f"{start} is not the network of this oracle's previous cycle: {str(error)[:120]}") from None
     if converged:
         return state, prune_(job, state, spec.cycle)
-    state.position = {"cycle": spec.cycle, "epoch": first_epoch(job, spec.cycle), "step": 0}
+    begin_(state, spec.cycle, first_epoch(job, spec.cycle))
     return state, False
 
 
@@ -89,8 +80,8 @@ def _train_candidate(
         named_best = {f"best/{name}": tensor for name, tensor in best.items()}
         job.resume.save(state.tensors() | named_best, state.values() | {"candidates": rows})
 
-    converged = viable and train_cycle_(job, state, spec.profile_of(), max_lr, save)
-    row = cycle_row(job, state, max_lr, converged) | cost_row(job, state)
+    converged = viable and train_(job, state, cycle_leg(job, spec.cycle, spec.profile_of(), max_lr), save)
+    row = cycle_row(job, state, max_lr, converged) | cost_row(job, state, first_epoch(job, spec.cycle))
     if not viable:
         kept = density_after(spec.pruning.rate, spec.cycle)
         row |= {"density": kept, "sparsity": 1 - kept}

@@ -1,0 +1,41 @@
+"""How dense a network is at each point of a pruning schedule. Densities are shares of the prunable weights that are
+alive, 0 < end <= start <= 1; every function starts at `start` and ends at `end` exactly and never rises.
+
+This module does not import torch.
+"""
+
+from prunebench.errors import InputError
+
+
+def cubic_density(start: float, end: float, share: float) -> float:
+    """Density after `share`, in [0, 1], of a gradual ramp: fast at first, level at the end.
+
+    The sparsity s = 1 - density follows s_f + (s_i - s_f) (1 - share)^3 (Zhu & Gupta 2017, equation 1), and the
+    density the same cubic. Raises InputError if a number is out of its range.
+    """
+    _check(start, end)
+    if not 0 <= share <= 1:
+        raise InputError(f"share of the pruning ramp is {share}; allowed: >= 0 and <= 1")
+    if share == 0:
+        return start
+    # rounding must not lift the density above the start: more weights than are alive cannot be kept
+    return min(start, end + (start - end) * (1 - share) ** 3)
+
+
+def round_density(start: float, end: float, round: int, rounds: int) -> float:
+    """Density after `round`, in [0, rounds], of `rounds` prunes that each take the same share of the survivors:
+    start (end / start)^(round / rounds). Raises InputError if a number is out of its range.
+    """
+    _check(start, end)
+    if rounds < 1:
+        raise InputError(f"number of pruning rounds is {rounds}; allowed: >= 1")
+    if not 0 <= round <= rounds:
+        raise InputError(f"pruning round is {round}; allowed: >= 0 and <= {rounds}")
+    if round == rounds:
+        return end
+    return max(end, start * (end / start) ** (round / rounds))
+
+
+def _check(start: float, end: float) -> None:
+    if not 0 < end <= start <= 1:
+        raise InputError(f"density goes from {start} to {end}; allowed: 0 < end <= start <= 1")

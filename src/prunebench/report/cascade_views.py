@@ -1,0 +1,143 @@
+"""The cascade study's tables as readers see them in LaTeX: shares and accuracies in %, differences in points."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from prunebench.report.latex import bold, escape, interval, number, pivot, spread
+
+
+def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
+    return {name: [escape(value) for value in frame[name]] for name in columns}
+
+
+def _percent(values: Sequence[float], digits: int = 1) -> list[str]:
+    return [number(100 * value, digits) for value in values]
+
+
+def _interval(frame: pd.DataFrame, name: str, factor: float = 100, digits: int = 1) -> list[str]:
+    columns = (factor * frame[name + end] for end in ("", "_low", "_high"))
+    return [interval(mean, low, high, digits) for mean, low, high in zip(*columns, strict=True)]
+
+
+def _clocks(values: Sequence[float]) -> list[str]:
+    return ["n/a" if math.isnan(value) else f"{value:.3g}" for value in values]
+
+
+def _accuracy(row: Any) -> str:
+    """Mean ± std, the best in bold, with the seeds that diverged: they count as chance."""
+    text = bold(spread(row.test_accuracy, row.std, 100, 1), getattr(row, "best", False))
+    return f"{text} ({row.diverged} diverged)" if row.diverged else text
+
+
+def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
+    cells = [_accuracy(row) for row in frame.itertuples()]
+    return {"n": [str(n) for n in frame["n"]], "test accuracy, %": cells}
+
+
+def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line per setting and dose, the excess by threshold."""
+    keys = ["task", "criterion", "max_lr", "weight_decay", "pruned_share"]
+    rows = []
+    for key, cell in frame.groupby(keys, sort=False):
+        named = dict(zip(keys, key, strict=True))
+        counts = sorted({int(n) for n in cell["n"]})
+        excess = zip(cell["threshold"], _interval(cell, "excess"), strict=True)
+        rows.append(
+            {"task": escape(named["task"]), "criterion": escape(named["criterion"])}
+            | {"LR": f"{named['max_lr']:g}", "weight decay": f"{named['weight_decay']:g}"}
+            | {"pruned, %": f"{100 * named['pruned_share']:g}", "epochs": f"{cell['epoch'].iloc[0]:g}"}
+            | {"clock": _clocks(cell["clock"])[0]}
+            | {"n": str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"}
+            | {f"excess, {threshold}, points": text for threshold, text in excess}
+        )
+    return pd.DataFrame(rows).fillna("n/a")
+
+
+def _criteria(frame: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy in % by criterion, prelude and sparsity, the best of each column and task in bold."""
+    cells = frame.assign(cell=[_accuracy(row) for row in frame.itertuples()], n=frame["n"].astype(str))
+    return pivot(cells, ["task", "criterion", "prelude", "n"], "sparsity")
+
+
+def _retraining(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        _names(frame, "task", "criterion")
+        | {"sparsity, %": _percent(frame["sparsity"])}
+        | _names(frame, "retraining")
+        | _accuracies(frame)
+        | {
+            "minus fine-tuning, points": _interval(frame, "difference"),
+            "clock": _clocks(frame["clock"]),
+            "excess, points": _interval(frame, "excess"),
+            "excess minus fine-tuning's, points": _interval(frame, "excess_difference"),
+        }
+    )
+
+
+def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        _names(frame, "task", "criterion")
+        | {"sparsity, %": _percent(frame["sparsity"])}
+        | _names(frame, "pruning", "lr_schedule")
+        | _accuracies(frame)
+        | {
+            "clock": _clocks(frame["clock"]),
+            "shed, %": _percent(frame["shed"]),
+            "excess, points": _interval(frame, "excess"),
+        }
+    )
+
+
+def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        _names(frame, "task", "prelude")
+        | {"sparsity, %": _percent(frame["sparsity"])}
+        | _accuracies(frame)
+        | {
+            "minus no prelude, points": _interval(frame, "difference"),
+            "harvested, %": _percent(frame["harvested"]),
+            "reach plain": [f"{row.reached} of {row.n}" for row in frame.itertuples()],
+            "updates until then": [number(steps, 0) for steps in frame["steps"]],
+            "updates / plain": _interval(frame, "steps_ratio", 1, 2),
+            "sparse FLOPs / plain": _interval(frame, "flops_ratio", 1, 2),
+        }
+    )
+
+
+def _overlap(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        _names(frame, "task")
+        | {"sparsity, %": _percent(frame["sparsity"])}
+        | _names(frame, "comparison", "a", "b", "n")
+        | {
+            "Jaccard": [number(value, 3) for value in frame["jaccard"]],
+            "chance": [number(value, 3) for value in frame["chance"]],
+            "excess": _interval(frame, "excess", 1, 3),
+        }
+    )
+
+
+def _semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        _names(frame, "task", "pattern", "prelude")
+        | {"sparsity, %": _percent(frame["sparsity"])}
+        | _accuracies(frame)
+        | {
+            "minus no prelude, points": _interval(frame, "difference"),
+            "groups that fit before, %": _interval(frame, "fitting"),
+        }
+    )
+
+
+VIEWS = {
+    "cascade_shedding": _shedding,
+    "cascade_criteria": _criteria,
+    "cascade_retraining": _retraining,
+    "cascade_schedules": _schedules,
+    "cascade_gmp": _gmp,
+    "cascade_overlap": _overlap,
+    "cascade_semi_structured": _semi_structured,
+}

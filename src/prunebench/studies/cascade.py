@@ -1,0 +1,471 @@
+"""The cascade study's tables, made of what its runs wrote and of nothing else (docs/methods.md).
+
+Everything is paired by seed: a difference or an excess is the mean over seeds of the differences within a seed, with
+its 95 % t interval. A diverged run counts as chance in accuracies; it has no shed share, histogram or overlap, so its
+seed is missing from these.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from prunebench.config import Cascade, Preset
+from prunebench.config.arms import NOfM, Pattern
+from prunebench.errors import InputError
+from prunebench.stats import Summary, summarise
+from prunebench.studies.runs import read_table
+
+Row = dict[str, Any]
+
+REACH = 0.002
+"""Gradual pruning with a prelude has reached plain gradual pruning within this validation accuracy (claim B5b)."""
+
+RUN = ["task", "seed", "arm"]
+SETTING = ["criterion", "max_lr", "weight_decay", "pruned_share"]
+THRESHOLDS = ("absolute", "relative", "removable", "in_dead")
+"""Shed shares of survivors that runs measure."""
+
+_ACCURACY = ("n", "diverged", "test_accuracy", "std", "ci_low", "ci_high")
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
+_EXCESS = ("excess", "excess_low", "excess_high")
+_SHED = ("clock", "shed", "control", *_EXCESS)
+
+COLUMNS = {
+    "cascade_shedding": ("task", *SETTING, "epoch", "clock", "threshold", "n", "pruned", "control", *_EXCESS),
+    "cascade_criteria": ("task", "criterion", "prelude", "sparsity", *_ACCURACY, "best", *_DIFFERENCE),
+    "cascade_retraining": (
+        *("task", "criterion", "sparsity", "retraining", *_ACCURACY, *_DIFFERENCE, *_SHED),
+        *("excess_difference", "excess_difference_low", "excess_difference_high"),
+    ),
+    "cascade_schedules": ("task", "criterion", "sparsity", "pruning", "lr_schedule", *_ACCURACY, "best", *_SHED),
+    "cascade_gmp": (
+        *("task", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE, "harvested", "reached", "steps"),
+        *("steps_ratio", "steps_ratio_low", "steps_ratio_high"),
+        *("flops_ratio", "flops_ratio_low", "flops_ratio_high"),
+    ),
+    "cascade_overlap": ("task", "sparsity", "comparison", "a", "b", "n", "jaccard", "chance", *_EXCESS),
+    "cascade_semi_structured": (
+        *("task", "pattern", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE),
+        *("fitting", "fitting_low", "fitting_high"),
+    ),
+    "cascade_shedding_curves": (
+        *("task", *SETTING, "epoch", "clock", "threshold", "n", "pruned", "pruned_low", "pruned_high"),
+        *("control", "control_low", "control_high", *_EXCESS),
+    ),
+    "cascade_magnitudes": ("task", *SETTING, "run", "moment", "n", "left", "right", "weights_share"),
+    "cascade_occupancy": ("task", "prelude", "m", "alive", "n", "share", "share_low", "share_high", "chance"),
+    "cascade_progress": (
+        *("task", "prelude", "sparsity", "epoch", "steps", "n", "sparsity_now"),
+        *("validation_accuracy", "low", "high"),
+    ),
+}
+"""The study's tables and their columns; a last one is `scale`."""
+
+
+def study(preset: Preset) -> Cascade:
+    """The study's configuration; raises InputError where the preset leaves the study out."""
+    if preset.cascade is None:
+        raise InputError(f"preset '{preset.preset}' does not run the study of cascade weight shedding")
+    return preset.cascade
+
+
+def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
+    """Every table of the study by name; those of a part that the preset leaves out have no rows."""
+    cascade = study(preset)
+    made: dict[str, list[Row]] = {}
+    if cascade.shedding:
+        made["cascade_shedding"] = shedding(preset, runs)
+        made["cascade_shedding_curves"] = shedding_curves(preset, runs)
+        made["cascade_magnitudes"] = magnitudes(preset, runs)
+    if cascade.criteria:
+        made["cascade_criteria"] = criteria(preset, runs)
+        made["cascade_overlap"] = overlap(preset, runs)
+    if cascade.retraining:
+        made["cascade_retraining"] = retraining(preset, runs)
+    if cascade.schedules:
+        made["cascade_schedules"] = schedules(preset, runs)
+    if cascade.gmp:
+        made["cascade_gmp"] = gmp(preset, runs)
+        made["cascade_progress"] = progress(preset, runs)
+    if cascade.semi_structured:
+        made["cascade_semi_structured"] = semi_structured(preset, runs)
+        made["cascade_occupancy"] = occupancy(preset, runs)
+    return {
+        name: pd.DataFrame(made.get(name, []), columns=list(columns)).assign(scale=preset.scale)
+        for name, columns in COLUMNS.items()
+    }
+
+
+# --- Reading
+
+
+def _read(preset: Preset, runs: Path, part: str, table: str) -> pd.DataFrame:
+    """One table of all jobs of a part, stacked: task, seed, arm, the arm's axes and length, then its rows.
+
+    A run's own `sparsity` becomes `sparsity_now`; `sparsity` is the one that the arm is named by.
+    """
+    frames = []
+    for spec in preset.cascade_jobs():
+        if spec.part != part:
+            continue
+        arms = [
+            {"task": spec.task, "seed": spec.seed, "arm": arm.name, **arm.axes}
+            | {"last_phase": len(arm.phases) - 1, "last_epoch": sum(phase.epochs for phase in arm.phases)}
+            for arm in spec.arms
+        ]
+        rows = read_table(runs / spec.folder / f"{table}.csv").rename(columns={"sparsity": "sparsity_now"})
+        frames.append(pd.DataFrame(arms).merge(rows, on="arm"))
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
+    """The last phase of every run, with its axes; `clock` is NaN where the run diverged before its end."""
+    phases = _read(preset, runs, part, "phases")
+    ends = phases[phases["phase"] == phases["last_phase"]]
+    kept = [name for name in ends if name not in ("phase", "steps", "images", "flops", "flops_sparse")]
+    return ends[kept].assign(clock=ends["clock"].where(ends["status"] == "trained"))
+
+
+def _trained(rows: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
+    """Only the rows of runs that did not diverge: what a run measured while it did is worth nothing."""
+    return rows.merge(ends.loc[ends["status"] == "trained", RUN], on=RUN)
+
+
+def _shed_shares(preset: Preset, runs: Path, part: str, ends: pd.DataFrame) -> pd.DataFrame:
+    """Shed shares of every pruned arm, and as `<threshold>_control` of its control, wherever both are measured."""
+    rows = _trained(_read(preset, runs, part, "shedding"), ends)
+    at, own = ["task", "seed", "followed", "epoch"], rows["arm"] == rows["followed"]
+    control = rows.loc[~own, [*at, *THRESHOLDS]]
+    return rows[own].merge(control, on=at, suffixes=("", "_control"), validate="one_to_one")
+
+
+def _pruned_ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
+    """The last phase of every pruned run, with the shed shares at its end and `excess`, the relative one's."""
+    ends = _ends(preset, runs, part)
+    shares = _shed_shares(preset, runs, part, ends)
+    measured = [*THRESHOLDS, *(f"{name}_control" for name in THRESHOLDS)]
+    last = shares.loc[shares["epoch"] == shares["last_epoch"], [*RUN, *measured]]
+    pruned = ends[ends["criterion"] != "none"].merge(last, on=RUN, how="left")
+    return pruned.assign(excess=pruned["relative"] - pruned["relative_control"])
+
+
+# --- Summaries over seeds
+
+
+def _mean(name: str, values: pd.Series) -> Row:
+    """Mean and 95 % t interval over the seeds that have a value."""
+    score = summarise(values.dropna().tolist())
+    return {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
+
+
+def _accuracy(cell: pd.DataFrame) -> Row:
+    score = summarise(cell["test_accuracy"].tolist())
+    return {
+        "n": score.n,
+        "diverged": int((cell["status"] == "diverged").sum()),
+        "test_accuracy": score.mean,
+        "std": score.std,
+        "ci_low": score.low,
+        "ci_high": score.high,
+    }
+
+
+def _difference(
+    cell: pd.DataFrame, reference: pd.DataFrame, column: str = "test_accuracy", name: str = "difference"
+) -> Row:
+    """The cell's column minus the reference's, seed by seed; NaN without a reference."""
+    return _mean(name, cell.set_index("seed")[column] - reference.set_index("seed")[column])
+
+
+def _ratio(cell: pd.DataFrame, reference: pd.DataFrame, column: str, name: str) -> Row:
+    """Geometric mean over seeds of the cell's column over the reference's, with the t interval of the log."""
+    ratios = cell.set_index("seed")[column] / reference.set_index("seed")[column]
+    return {key: float(np.exp(value)) for key, value in _mean(name, np.log(ratios)).items()}
+
+
+def _excess(cell: pd.DataFrame, threshold: str) -> Row:
+    """Shed share of the pruned runs, of their controls, and the excess, over the seeds that have both."""
+    both = cell[[threshold, f"{threshold}_control"]].dropna()
+    pruned, control = both[threshold], both[f"{threshold}_control"]
+    row = {"threshold": threshold, "n": len(both), **_mean("pruned", pruned), **_mean("control", control)}
+    return row | _mean("excess", pruned - control)
+
+
+def _shed(cell: pd.DataFrame) -> Row:
+    """Clock and relative shed share at the arms' end."""
+    row = _excess(cell, "relative")
+    return {"clock": cell["clock"].mean(), "shed": row["pruned"], **{name: row[name] for name in ("control", *_EXCESS)}}
+
+
+def _mark_best(rows: list[Row], *keys: str) -> list[Row]:
+    """`best`: the highest mean test accuracy among the rows that agree in `keys`; equal ones all are."""
+    highest: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        cell = tuple(row[key] for key in keys)
+        highest[cell] = max(row["test_accuracy"], highest.get(cell, -math.inf))
+    return [row | {"best": row["test_accuracy"] >= highest[tuple(row[key] for key in keys)] - 1e-12} for row in rows]
+
+
+# --- Tables
+
+
+def shedding(preset: Preset, runs: Path) -> list[Row]:
+    """Shed shares of survivors when the fine-tuning ends: pruned runs, their controls over the same weights, excess."""
+    part = study(preset).shedding
+    assert part is not None
+    thresholds = [name for name in THRESHOLDS if name != "removable" or part.removable_images]
+    ends = _pruned_ends(preset, runs, "shedding")
+    return [
+        dict(zip(("task", *SETTING), key, strict=True))
+        | {"epoch": cell["last_epoch"].iloc[0], "clock": cell["clock"].mean()}
+        | _excess(cell, threshold)
+        for key, cell in ends.groupby(["task", *SETTING], sort=False)
+        for threshold in thresholds
+    ]
+
+
+def shedding_curves(preset: Preset, runs: Path) -> list[Row]:
+    """Shed shares of survivors at every time at which a threshold is measured; runs that diverged are left out."""
+    shares = _shed_shares(preset, runs, "shedding", _ends(preset, runs, "shedding"))
+    return [
+        dict(zip(("task", *SETTING, "epoch"), key, strict=True)) | {"clock": cell["clock"].mean()} | row
+        for key, cell in shares.groupby(["task", *SETTING, "epoch"], sort=False)
+        for row in (_excess(cell, threshold) for threshold in THRESHOLDS)
+        if row["n"]
+    ]
+
+
+def magnitudes(preset: Preset, runs: Path) -> list[Row]:
+    """Histograms of survivors' |w| when fine-tuning starts and ends: share of weights per bin, seeds pooled.
+
+    A control stands once beside each arm that it follows, with that arm's axes.
+    """
+    ends = _ends(preset, runs, "shedding")
+    rows = _trained(_read(preset, runs, "shedding", "histograms"), ends).drop(columns=SETTING)
+    followed = ends[[*RUN, *SETTING]].rename(columns={"arm": "followed"})
+    rows = rows.merge(followed, on=["task", "seed", "followed"])
+    rows["run"] = np.where(rows["arm"] == rows["followed"], "pruned", "control")
+    rows["moment"] = np.where(rows["epoch"] == 0, "start", "end")
+    histogram = ["task", *SETTING, "run", "moment"]
+    sums = {"n": ("seed", "nunique"), "count": ("count", "sum")}
+    pooled = rows.groupby([*histogram, "left", "right"], sort=False).agg(**sums).reset_index()
+    pooled["weights_share"] = pooled["count"] / pooled.groupby(histogram)["count"].transform("sum")
+    made: list[Row] = pooled.to_dict("records")
+    return made
+
+
+def criteria(preset: Preset, runs: Path) -> list[Row]:
+    """Test accuracy by criterion, prelude and sparsity; the difference is to global magnitude without a prelude."""
+    rows = []
+    for (task, sparsity), group in _ends(preset, runs, "criteria").groupby(["task", "sparsity"], sort=False):
+        reference = group[(group["criterion"] == "global_magnitude") & (group["prelude"] == "none")]
+        for (criterion, prelude), cell in group.groupby(["criterion", "prelude"], sort=False):
+            axes = {"task": task, "criterion": criterion, "prelude": prelude, "sparsity": sparsity}
+            rows.append(axes | _accuracy(cell) | _difference(cell, reference))
+    return _mark_best(rows, "task", "sparsity")
+
+
+def retraining(preset: Preset, runs: Path) -> list[Row]:
+    """Test accuracy and shedding by retraining; differences, also that of the excess, are to fine-tuning."""
+    rows = []
+    keys = ["task", "criterion", "sparsity"]
+    for key, group in _pruned_ends(preset, runs, "retraining").groupby(keys, sort=False):
+        fine_tuned = group[group["retraining"] == "fine_tune"]
+        for name, cell in group.groupby("retraining", sort=False):
+            axes = dict(zip(keys, key, strict=True)) | {"retraining": name}
+            further = _difference(cell, fine_tuned, "excess", "excess_difference")
+            rows.append(axes | _accuracy(cell) | _difference(cell, fine_tuned) | _shed(cell) | further)
+    return rows
+
+
+def schedules(preset: Preset, runs: Path) -> list[Row]:
+    """Test accuracy and shedding by pruning schedule and LR schedule."""
+    keys = ["task", "criterion", "sparsity", "pruning", "lr_schedule"]
+    cells = _pruned_ends(preset, runs, "schedules").groupby(keys, sort=False)
+    rows = [dict(zip(keys, key, strict=True)) | _accuracy(cell) | _shed(cell) for key, cell in cells]
+    return _mark_best(rows, "task")
+
+
+def gmp(preset: Preset, runs: Path) -> list[Row]:
+    """Gradual magnitude pruning by prelude and sparsity: accuracy, and the cost of reaching plain gradual pruning.
+
+    `harvested` is the share of all weights that the harvest of shed weights prunes. `reached` counts the seeds that
+    reach plain gradual pruning (`_reaching`), `steps` is their mean number of updates until then, those of the
+    prelude included. `steps_ratio` and `flops_ratio` are geometric means over these seeds of what it took over what
+    plain gradual pruning itself took by the same rule; the latter counts `flops_sparse`, which is theoretical (no
+    hardware here skips zeros).
+    """
+    ends = _ends(preset, runs, "gmp")
+    ends = ends.merge(_harvested(preset, runs), on=RUN, how="left")
+    ends = ends.merge(_reaching(preset, runs, ends), on=RUN, how="left")
+    rows = []
+    for (task, sparsity), group in ends.groupby(["task", "sparsity"], sort=False):
+        plain = group[group["prelude"] == "none"]
+        for prelude, cell in group.groupby("prelude", sort=False):
+            rows.append(
+                {"task": task, "prelude": prelude, "sparsity": sparsity}
+                | _accuracy(cell)
+                | _difference(cell, plain)
+                | {"harvested": cell["harvested"].mean()}
+                | {"reached": int(cell["steps"].notna().sum()), "steps": cell["steps"].mean()}
+                | _ratio(cell, plain, "steps", "steps_ratio")
+                | _ratio(cell, plain, "flops_sparse", "flops_ratio")
+            )
+    return rows
+
+
+def _harvested(preset: Preset, runs: Path) -> pd.DataFrame:
+    """Share of all weights pruned between the prelude and the phase after it, of every run whose prelude trained."""
+    phases = _read(preset, runs, "gmp", "phases")
+    before = phases.loc[(phases["phase"] == 0) & (phases["status"] == "trained"), [*RUN, "sparsity_now"]]
+    after = phases.loc[phases["phase"] == 1, [*RUN, "sparsity_start"]]
+    both = before.merge(after, on=RUN)
+    return both.assign(harvested=both["sparsity_start"] - both["sparsity_now"])[[*RUN, "harvested"]]
+
+
+def _reaching(preset: Preset, runs: Path, ends: pd.DataFrame) -> pd.DataFrame:
+    """Updates and FLOPs (both from the arm's start) until a run first reaches plain gradual pruning of its seed.
+
+    That is the end of the first epoch in which the network is as sparse as when its training ends, and its validation
+    accuracy is at least plain gradual pruning's last one minus REACH. A run that diverged reaches nothing, and one
+    that diverged is not there to be reached.
+    """
+    sound = ends[ends["status"] == "trained"]
+    final = sound[[*RUN, "sparsity_now"]].rename(columns={"sparsity_now": "final"})
+    plain = sound.loc[sound["prelude"] == "none", ["task", "seed", "sparsity", "validation_accuracy"]]
+    plain = plain.rename(columns={"validation_accuracy": "goal"})
+    epochs = _read(preset, runs, "gmp", "epochs").merge(final, on=RUN).merge(plain, on=["task", "seed", "sparsity"])
+    # 1e-9: at the goal is enough, whichever way the last bit was rounded
+    there = (epochs["sparsity_now"] - epochs["final"]).abs() < 1e-9
+    there &= epochs["validation_accuracy"] >= epochs["goal"] - REACH - 1e-9
+    return epochs.loc[there, [*RUN, "steps", "flops_sparse"]].drop_duplicates(RUN)
+
+
+def progress(preset: Preset, runs: Path) -> list[Row]:
+    """Validation accuracy and sparsity by epoch of gradual pruning, the prelude's epochs first; no diverged runs."""
+    epochs = _trained(_read(preset, runs, "gmp", "epochs"), _ends(preset, runs, "gmp"))
+    epochs["epoch"] = epochs.groupby(RUN).cumcount() + 1  # a run's own count begins again in each phase
+    keys = ["task", "prelude", "sparsity", "epoch"]
+    rows = []
+    for key, cell in epochs.groupby(keys, sort=False):
+        score = summarise(cell["validation_accuracy"].tolist())
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {"steps": cell["steps"].mean(), "n": score.n, "sparsity_now": cell["sparsity_now"].mean()}
+            | {"validation_accuracy": score.mean, "low": score.low, "high": score.high}
+        )
+    return rows
+
+
+def overlap(preset: Preset, runs: Path) -> list[Row]:
+    """Jaccard overlap of kept weights beyond chance: between schemes within a seed, and between a scheme's seeds."""
+    part = study(preset).criteria
+    assert part is not None
+    ends = _ends(preset, runs, "criteria")
+    sound = set(ends.loc[ends["status"] == "trained", RUN].itertuples(index=False, name=None))
+    labels = {run.arm: _label(run.criterion, run.prelude) for run in ends.itertuples()}
+    rows = []
+    for task in part.tasks:
+        pairs = read_table(runs / "cascade" / task / "overlap.csv")
+        for (sparsity, a, b), group in pairs.groupby(["sparsity", "arm_a", "arm_b"], sort=False):
+            cell = [
+                pair
+                for pair in group.itertuples()
+                if (task, pair.seed_a, a) in sound and (task, pair.seed_b, b) in sound
+            ]
+            beyond = {(pair.seed_a, pair.seed_b): pair.jaccard - pair.chance for pair in cell}
+            score = over_pairs(beyond) if a == b else summarise(list(beyond.values()))
+            rows.append(
+                {"task": task, "sparsity": sparsity, "comparison": "seeds" if a == b else "schemes"}
+                | {"a": labels[a], "b": labels[b], "n": score.n}
+                | {name: summarise([getattr(pair, name) for pair in cell]).mean for name in ("jaccard", "chance")}
+                | {"excess": score.mean, "excess_low": score.low, "excess_high": score.high}
+            )
+    return rows
+
+
+def _label(criterion: str, prelude: str) -> str:
+    return criterion if prelude == "none" else f"{criterion} + {prelude}"
+
+
+def over_pairs(values: Mapping[tuple[int, int], float]) -> Summary:
+    """Mean over all pairs of n seeds, with a 95 % t interval by the jackknife over seeds (Tukey 1958).
+
+    Pairs share seeds, so they are not independent: an interval over pairs would be too narrow. Below 3 seeds there is
+    no interval.
+    """
+    seeds = sorted(set(itertools.chain(*values)))
+    n, whole = len(seeds), summarise(list(values.values())).mean
+    if n < 3:
+        return Summary(n, whole, *[math.nan] * 3)
+    without = [summarise([value for pair, value in values.items() if seed not in pair]).mean for seed in seeds]
+    return summarise([n * whole - (n - 1) * mean for mean in without])
+
+
+def semi_structured(preset: Preset, runs: Path) -> list[Row]:
+    """Test accuracy by pattern and prelude; the difference is to the same pattern without a prelude.
+
+    `sparsity` is that of the final network. `fitting` is the share of groups that fit the pattern before it is
+    imposed: at most n of m weights alive, or none of a block's.
+    """
+    ends = _ends(preset, runs, "semi_structured")
+    ends = ends.merge(_fitting(_groups(preset, runs), _patterns(preset)), on=RUN, how="left")
+    rows = []
+    for (task, pattern), group in ends.groupby(["task", "pattern"], sort=False):
+        plain = group[group["prelude"] == "none"]
+        for prelude, cell in group.groupby("prelude", sort=False):
+            axes = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": cell["sparsity_now"].mean()}
+            rows.append(axes | _accuracy(cell) | _difference(cell, plain) | _mean("fitting", cell["fitting"]))
+    return rows
+
+
+def occupancy(preset: Preset, runs: Path) -> list[Row]:
+    """Share of groups of m weights with so many alive, before a pattern is imposed.
+
+    `chance` is the binomial share at the density of each seed, as if the same weights were alive anywhere. What comes
+    before is the same for every pattern of a prelude: the first one with groups of m serves.
+    """
+    groups = _groups(preset, runs)
+    first: dict[int, str] = {}
+    for label, pattern in _patterns(preset).items():
+        first.setdefault(_size(pattern), label)
+    rows = []
+    for m, label in sorted(first.items()):
+        at = groups[(groups["m"] == m) & (groups["pattern"] == label)]
+        density = (at["alive"] * at["blocks"]).groupby([at[name] for name in RUN]).transform("sum") / (m * at["total"])
+        at = at.assign(share=at["blocks"] / at["total"], chance=stats.binom.pmf(at["alive"], m, density))
+        for (task, prelude, alive), cell in at.groupby(["task", "prelude", "alive"], sort=False):
+            axes = {"task": task, "prelude": prelude, "m": m, "alive": alive, "n": len(cell)}
+            rows.append(axes | _mean("share", cell["share"]) | {"chance": cell["chance"].mean()})
+    return rows
+
+
+def _patterns(preset: Preset) -> dict[str, Pattern]:
+    part = study(preset).semi_structured
+    assert part is not None
+    return {pattern.label: pattern for pattern in part.patterns}
+
+
+def _size(pattern: Pattern) -> int:
+    return pattern.m if isinstance(pattern, NOfM) else pattern.size
+
+
+def _groups(preset: Preset, runs: Path) -> pd.DataFrame:
+    """How many groups of m have how many weights alive before the pattern is imposed; `total`: of all groups of m."""
+    rows = _read(preset, runs, "semi_structured", "occupancy")
+    rows = rows[(rows["moment"] == "before") & (rows["phase"] == rows["last_phase"])]
+    return rows.assign(total=rows.groupby([*RUN, "m"])["blocks"].transform("sum"))
+
+
+def _fitting(groups: pd.DataFrame, patterns: Mapping[str, Pattern]) -> pd.DataFrame:
+    """Share of its own pattern's groups that fit it, of every run."""
+    own = groups[groups["m"] == groups["pattern"].map(lambda label: _size(patterns[label]))]
+    most = own["pattern"].map(lambda label: getattr(patterns[label], "n", 0))
+    fit = own.assign(fitting=(own["blocks"] / own["total"]).where(own["alive"] <= most, 0.0))
+    return fit.groupby(RUN)["fitting"].sum().reset_index()

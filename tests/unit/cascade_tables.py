@@ -1,0 +1,168 @@
+"""Tables of the cascade study with invented numbers of realistic size, for the tests of its figures."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from prunebench.studies.cascade_names import DATA, TABLES
+
+SCALE = "scaled-down: a toy <of> 1 & $2"
+SETTINGS = ((0.01, 0.0), (0.1, 0.0), (0.01, 5e-4), (0.1, 5e-4), (0.01, 5e-3), (0.1, 5e-3))
+DOSES = (0.05, 0.1, 0.2, 0.3)
+SPARSITIES = (0.5, 0.8, 0.9)
+CRITERIA = ("global_magnitude", "layer_magnitude", "random", "layer_random", "random_gmp_ratios")
+PRELUDES = ("none", "shedding", "no_decay")
+TASKS = ("toy-resnet8", "toy-mobilenet")
+EPOCHS = (*(0.0, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8), *range(1, 11))
+
+
+def tables(
+    folder: Path,
+    *,
+    seeds: int = 3,
+    tasks: tuple[str, ...] = TASKS,
+    settings: tuple[tuple[float, float], ...] = SETTINGS,
+    criteria: tuple[str, ...] = CRITERIA,
+    preludes: tuple[str, ...] = PRELUDES,
+    sparsities: tuple[float, ...] = SPARSITIES,
+    diverged: int = 0,
+    missing: bool = False,
+) -> Path:
+    """Writes every table of the study into `folder`.
+
+    diverged: how many seeds are lost, at chance accuracy, in one cell of each table; missing: those cells have no
+    numbers at all.
+    """
+    rng = np.random.default_rng(0)
+    made: dict[str, list[dict[str, object]]] = {name: [] for name in (*TABLES, *DATA)}
+
+    def interval(name: str, value: float, spread: float) -> dict[str, float]:
+        half = math.nan if seeds == 1 else spread * (0.5 + rng.random())
+        low, high = ("ci_low", "ci_high") if name == "test_accuracy" else (f"{name}_low", f"{name}_high")
+        return {name: value, low: value - half, high: value + half}
+
+    def cell(score: float, gap: float | None, lost: bool) -> dict[str, object]:
+        """Accuracy and its difference to a reference, by which a gap of None is meant."""
+        score = math.nan if lost and missing else 0.1 if lost else score + 0.004 * rng.normal()
+        n = {"n": seeds, "diverged": min(diverged, seeds) if lost else 0}
+        shift = 0.0 if gap is None else math.nan if lost and missing else gap + 0.004 * rng.normal()
+        spread = 0.0 if gap is None else 0.012
+        return n | {"std": 0.01} | interval("test_accuracy", score, 0.015) | interval("difference", shift, spread)
+
+    lost_here = diverged > 0 or missing
+    for nth, (task, (lr, decay)) in enumerate(itertools.product(tasks, settings)):
+        clock = decay * lr * 10 * 400
+        lost = lost_here and nth == len(settings) - 1
+        for share in DOSES:
+            where = {"task": task, "criterion": criteria[0], "max_lr": lr, "weight_decay": decay, "pruned_share": share}
+            final = math.tanh(clock) * share * (1.1 if task == tasks[0] else 0.4)
+            for threshold, factor in {"absolute": 1.2, "relative": 1.0, "removable": 0.8, "in_dead": 0.3}.items():
+                for epoch in EPOCHS:
+                    if threshold == "removable" and epoch not in (0.0, 10.0):
+                        continue
+                    grown = 1 - math.exp(-epoch / 2)
+                    control = interval("control", factor * 0.3 * math.tanh(clock) * grown, 0.01)
+                    excess = interval("excess", factor * final * grown + 0.003 * rng.normal(), 0.04 * grown + 0.002)
+                    pruned = interval("pruned", control["control"] + excess["excess"], 0.015)
+                    row = where | {"epoch": epoch, "clock": clock * epoch / 10, "threshold": threshold, "n": seeds}
+                    row |= pruned | control | excess
+                    if lost and missing:
+                        row |= dict.fromkeys((*pruned, *control, *excess), math.nan)
+                    made["cascade_shedding_curves"].append(row | {"scale": SCALE})
+                last = {name: value for name, value in row.items() if name[-4:] not in ("_low", "high")}
+                last |= {name: row[name] for name in ("excess_low", "excess_high")}
+                made["cascade_shedding"].append(last | {"scale": SCALE})
+            edges = np.concatenate([[0.0], 10.0 ** np.linspace(-8, 1, 37), [np.inf]])
+            for run, moment in itertools.product(("pruned", "control"), ("start", "end")):
+                moved = moment == "end"
+                values = np.abs(rng.normal(0, 0.05 * (1 - 0.5 * moved * math.tanh(clock)), 4000))
+                small = rng.random(4000) < moved * (final if run == "pruned" else 0.0)
+                values[small] *= 1e-4
+                shares = np.histogram(values, edges)[0] / 4000
+                for left, right, height in zip(edges[:-1], edges[1:], shares, strict=True):
+                    bar = {"run": run, "moment": moment, "n": seeds, "left": left, "right": right}
+                    made["cascade_magnitudes"].append(where | bar | {"weights_share": height, "scale": SCALE})
+
+    worth = dict(zip(criteria, np.linspace(0.0, 0.12, len(criteria)), strict=True))
+    for nth, task in enumerate(tasks):
+        base = 0.9 - 0.08 * nth
+        for sparsity in sparsities:
+            lost = lost_here and sparsity == sparsities[-1]
+            at = {"task": task, "sparsity": sparsity}
+            for criterion, prelude in itertools.product(criteria, preludes):
+                gap = -worth[criterion] * sparsity + (0.02 if prelude == "shedding" else 0.0)
+                reference = criterion == criteria[0] and prelude == "none"
+                numbers = cell(base - 0.1 * sparsity + gap, None if reference else gap, lost and criterion == "random")
+                names = at | {"criterion": criterion, "prelude": prelude}
+                made["cascade_criteria"].append(names | numbers | {"best": reference, "scale": SCALE})
+            for criterion, way in itertools.product(criteria[:3], ("fine_tune", "rewind_lr", "rewind_weights")):
+                plain = way == "fine_tune"
+                gap = 0.02 * sparsity + 0.01 * rng.normal()
+                numbers = cell(base - 0.1 * sparsity, None if plain else gap, lost and way == "rewind_weights")
+                shift = interval("excess_difference", 0.0 if plain else 2 * gap, 0.0 if plain else 0.03)
+                shed = {"clock": 0.2, "shed": 0.3, "control": 0.2} | interval("excess", 0.1, 0.03) | shift
+                names = at | {"criterion": criterion, "retraining": way}
+                made["cascade_retraining"].append(names | numbers | shed | {"scale": SCALE})
+            for pruning, schedule in itertools.product(
+                ("one_shot", "iterative", "gradual"), ("constant", "cyclical", "lr_warmup", "step_decay")
+            ):
+                bonus = {"one_shot": 0.0, "iterative": 0.01, "gradual": 0.015}[pruning]
+                numbers = cell(
+                    base - 0.1 * sparsity + bonus, 0.0, lost and (pruning, schedule) == ("gradual", "constant")
+                )
+                shed = {"clock": 0.2, "shed": 0.3, "control": 0.2} | interval("excess", bonus * 5, 0.03)
+                names = at | {"criterion": criteria[0], "pruning": pruning, "lr_schedule": schedule}
+                best = {"best": (pruning, schedule) == ("gradual", "cyclical")}
+                made["cascade_schedules"].append(names | numbers | best | shed | {"scale": SCALE})
+            for prelude in preludes:
+                none = prelude == "none"
+                gap = 0.006 if prelude == "shedding" else -0.004
+                ratio = {
+                    name: value
+                    for kind in ("steps", "flops")
+                    for name, value in interval(
+                        f"{kind}_ratio", 1.0 if none else 1 - 10 * gap, 0.0 if none else 0.1
+                    ).items()
+                }
+                names = at | {"prelude": prelude}
+                more = {"harvested": 0.1, "reached": seeds, "steps": 4000} | ratio
+                numbers = cell(base - 0.1 * sparsity, None if none else gap, lost and prelude == preludes[-1])
+                made["cascade_gmp"].append(names | numbers | more | {"scale": SCALE})
+                for epoch in range(1, 21):
+                    now = sparsity * (1 - (1 - min(1.0, epoch / 14)) ** 3)
+                    score = base + gap - 0.12 * now - 0.1 * math.exp(-epoch / 3) + 0.004 * rng.normal()
+                    half = math.nan if seeds == 1 else 0.01
+                    point = {"epoch": float(epoch), "steps": 200 * epoch, "n": seeds, "sparsity_now": now}
+                    point |= {"validation_accuracy": score, "low": score - half, "high": score + half}
+                    made["cascade_progress"].append(names | point | {"scale": SCALE})
+            schemes = [c if p == "none" else f"{c} + {p}" for c in criteria for p in preludes[: 1 + (c == "random")]]
+            for a, b in itertools.combinations(schemes, 2):
+                overlap = interval("excess", 0.3 * rng.random() ** 2 - 0.02, 0.04)
+                pair = {"comparison": "schemes", "a": a, "b": b, "n": seeds, "jaccard": 0.4, "chance": 0.2}
+                made["cascade_overlap"].append(at | pair | overlap | {"scale": SCALE})
+            for a in schemes if seeds > 1 else []:
+                overlap = interval("excess", 0.2 * rng.random(), 0.04)
+                pair = {"comparison": "seeds", "a": a, "b": a, "n": seeds, "jaccard": 0.4, "chance": 0.2}
+                made["cascade_overlap"].append(at | pair | overlap | {"scale": SCALE})
+        for (pattern, sparsity), prelude in itertools.product(
+            {"2:4": 0.5, "1:4": 0.75, "4:8": 0.5, "1x4@0.5": 0.5}.items(), preludes
+        ):
+            gap = None if prelude == "none" else 0.01 if prelude == "shedding" else -0.003
+            lost = lost_here and (pattern, prelude) == ("1:4", preludes[-1])
+            names = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": sparsity}
+            fits = interval("fitting", 0.05 if prelude == "none" else 0.2, 0.02)
+            made["cascade_semi_structured"].append(names | cell(base - 0.05, gap, lost) | fits | {"scale": SCALE})
+        for m, prelude in itertools.product((4, 8), preludes):
+            density = {"none": 1.0, "shedding": 0.6}.get(prelude, 0.8)
+            for alive in range(m + 1):
+                chance = math.comb(m, alive) * density**alive * (1 - density) ** (m - alive)
+                share = interval("share", chance + 0.02 * rng.random(), 0.02)
+                names = {"task": task, "prelude": prelude, "m": m, "alive": alive, "n": seeds}
+                made["cascade_occupancy"].append(names | share | {"chance": chance, "scale": SCALE})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in made.items():
+        (pd.DataFrame(rows) if rows else pd.DataFrame(columns=["scale"])).to_csv(folder / f"{name}.csv", index=False)
+    return folder
