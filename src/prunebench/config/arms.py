@@ -32,6 +32,7 @@ class ToSparsity(Strict):
     """Prunes by a criterion until this share of all prunable weights is pruned."""
 
     kind: Literal["sparsity"] = "sparsity"
+    """Prune to a sparsity."""
     criterion: CriterionName
     """Pruning criterion."""
     sparsity: float = Field(ge=0, lt=1)
@@ -44,6 +45,7 @@ class Shed(Strict):
     """Prunes what has been shed: survivors below `below` times their dense magnitude (the harvest)."""
 
     kind: Literal["shed"] = "shed"
+    """Prune what is shed."""
     below: float = Field(gt=0, lt=1)
     """Share of a weight's dense magnitude below which it counts as shed."""
     at_most: Sparsity
@@ -54,6 +56,7 @@ class NOfM(Strict):
     """N:M sparsity: of every m consecutive weights along the input dimension the n largest are kept."""
 
     kind: Literal["n_of_m"] = "n_of_m"
+    """N:M sparsity."""
     n: int = Field(ge=1)
     """Weights kept in each group."""
     m: int = Field(ge=2, le=64)
@@ -75,6 +78,7 @@ class Blocks(Strict):
     """1 x size blocks along the input dimension, pruned or kept whole by the sum of magnitudes."""
 
     kind: Literal["blocks"] = "blocks"
+    """Blocks."""
     size: int = Field(ge=2, le=64)
     """Weights of a block."""
     sparsity: Sparsity
@@ -151,7 +155,7 @@ class RetrainSpec(RunSpec):
         before: set[str] = set()
         for arm in self.arms:
             if arm.name in before:
-                raise InputError(f"{self.part} has the same arm twice: {arm.name}")
+                raise InputError(f"the same arm twice: {arm.name}")
             for name in arm.follows:
                 if name not in before:
                     raise InputError(f"arm {arm.name} follows '{name}', which is no earlier arm of the job")

@@ -24,7 +24,7 @@ from prunebench.config.arms import (
     ToSparsity,
     constant_phase,
 )
-from prunebench.config.parsing import Name, Strict
+from prunebench.config.parsing import Name, Strict, parse
 from prunebench.config.tasks import CriterionName, ProfileConfig, known, profile_of
 from prunebench.errors import InputError
 from prunebench.pruning.amounts import round_density
@@ -87,6 +87,8 @@ class Setting(Strict):
     """Shares of the weights that are pruned, each beside the same control without a prune."""
     tasks: list[Name] | None = None
     """The part's tasks that have this setting; null means all of them."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs of fine-tuning; null means the part's."""
 
 
 class Part(Strict):
@@ -102,7 +104,7 @@ class SheddingPart(Part):
     criteria: list[CriterionName] = ["global_magnitude"]
     """Criteria of the small prune."""
     epochs: int = Field(ge=1)
-    """Epochs of fine-tuning."""
+    """Epochs of fine-tuning, where a setting does not say otherwise."""
     settings: list[Setting] = Field(min_length=1)
     """Fine-tuning settings; their clocks should span from nothing to what long fine-tunings reach (about 0.5)."""
     removable_images: int = Field(default=1000, ge=0)
@@ -113,7 +115,7 @@ class SheddingPart(Part):
         for setting in self.settings:
             if setting.tasks is not None and task not in setting.tasks:
                 continue
-            recipe = (self.epochs, setting.max_lr, setting.weight_decay)
+            recipe = (setting.epochs or self.epochs, setting.max_lr, setting.weight_decay)
             axes: dict[str, Any] = {"max_lr": setting.max_lr, "weight_decay": setting.weight_decay}
             where = f"lr{setting.max_lr:g}.wd{setting.weight_decay:g}"
             pruned = [
@@ -439,12 +441,20 @@ class Cascade(Strict):
 
     def check(self, preset: "Preset") -> None:
         """Raises InputError where a name is unknown or numbers do not hold together."""
-        known("cascade.dense", self.dense, preset.schedules)
         for name, prelude in self.preludes.items():
             if prelude.epochs >= self.retrain.epochs:
                 raise InputError(
                     f"cascade.preludes.{name}.epochs is {prelude.epochs}; retrain has {self.retrain.epochs} in all"
                 )
+        profiles = {"retrain": self.retrain.profile}
+        if self.schedules:
+            named = self.schedules.lr_schedules.items()
+            profiles |= {f"schedules.lr_schedules.{name}": config.profile for name, config in named}
+        for key, profile in profiles.items():
+            try:
+                profile_of(profile)
+            except InputError as error:
+                raise InputError(f"cascade.{key}: {error}") from None
         for name, part in self.parts().items():
             for task in part.tasks:
                 known(f"cascade.{name}.tasks", task, preset.tasks)
@@ -460,10 +470,7 @@ class Cascade(Strict):
             preset.datasets[preset.tasks[task].dataset].validation for task in self.shedding.tasks
         ):
             raise InputError("cascade.shedding.removable_images is more than there are validation images")
-        try:
-            self.jobs(preset)
-        except ValidationError as error:
-            raise InputError(f"cascade: {error.errors()[0]['ctx']['error']}") from None
+        self.jobs(preset)
 
     def _check_preludes(self, key: str, part: Part) -> None:
         """Preludes exist and take less than what is pruned after them."""
@@ -477,13 +484,17 @@ class Cascade(Strict):
     def jobs(self, preset: "Preset") -> list[RetrainSpec]:
         """Every job, in a stable order: one per part, task, portion of the part's groups, and seed."""
         return [
-            RetrainSpec(
-                **preset.common("cascade", task, seed),
-                part=name,
-                batch=batch,
-                dense=preset.dense(task, self.dense, seed),
-                arms=arms,
-                measure=part.measure(self.below),
+            parse(
+                RetrainSpec,
+                preset.common("cascade", task, seed)
+                | {
+                    "part": name,
+                    "batch": batch,
+                    "dense": preset.dense(task, self.dense, seed),
+                    "arms": arms,
+                    "measure": part.measure(self.below),
+                },
+                f"cascade.{name}",
             )
             for name, part in self.parts().items()
             for task in part.tasks

@@ -61,6 +61,8 @@ class Preset(Strict):
             raise InputError(f"seeds holds a value twice: {self.seeds}")
         if not self._studies():
             raise InputError("no study: a preset needs s_cyc or cascade")
+        if self.cascade:  # before any study is checked: which dense networks there are hangs on all studies
+            known("cascade.dense", self.cascade.dense, self.schedules)
         for study in self._studies():
             study.check(self)
         return self

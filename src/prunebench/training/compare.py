@@ -37,7 +37,11 @@ def compare(folders: Sequence[Path], out: Path) -> None:
     kept = [one for folder in folders for one in _read(folder)]
     rows = [
         {
-            **{"sparsity": a.sparsity, "arm_a": a.arm, "seed_a": a.seed, "arm_b": b.arm, "seed_b": b.seed},
+            "sparsity": a.sparsity,
+            "arm_a": a.arm,
+            "seed_a": a.seed,
+            "arm_b": b.arm,
+            "seed_b": b.seed,
             "jaccard": jaccard(a.masks, b.masks),
             "chance": chance_jaccard(a.masks, b.masks),
         }

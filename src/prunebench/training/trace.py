@@ -6,7 +6,7 @@ excess compares the same weights.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -37,6 +37,8 @@ class Trace:
     """The dense network's prunable weights."""
     followed: dict[str, Masks]
     """Survivors of the arms that a control follows; empty: the arm's own."""
+    thresholds: dict[float, float] = field(default_factory=dict)
+    """Density -> absolute threshold: the dense weights stay the same, and ranking them takes longest."""
 
     @property
     def measure(self) -> Measure:
@@ -104,7 +106,7 @@ class Trace:
         weights, at = self._weights(state), self.progress(state)
         for name, masks in self._survivors(state).items():
             living, count = self._living(state, masks), alive(masks)
-            tau = absolute_threshold(self.reference, 1 - density(masks))
+            tau = self._threshold(density(masks))
             row = at | {
                 "followed": name,
                 "phase": state.position["cycle"],
@@ -119,6 +121,11 @@ class Trace:
             if edge and self.measure.removable_images:
                 row["removable"] = self._removable(state, masks)
             state.write("shedding", [row])
+
+    def _threshold(self, kept: float) -> float:
+        if kept not in self.thresholds:
+            self.thresholds[kept] = absolute_threshold(self.reference, 1 - kept)
+        return self.thresholds[kept]
 
     def _removable(self, state: State, masks: Masks) -> float:
         validation, images = self.job.data.validation, self.measure.removable_images
