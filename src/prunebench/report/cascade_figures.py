@@ -40,6 +40,7 @@ from prunebench.report.style import (
     plain,
     pretty,
     seeds_text,
+    settle,
     spaced_labels,
     spacing,
     sparsity_axis,
@@ -284,6 +285,12 @@ def _stack(rows: Sequence[str | float], margin: float) -> tuple[Figure, list[Sub
     return fig, places
 
 
+def _finished(fig: Figure, scale: str, notes: Sequence[str]) -> Figure:
+    footer(fig, scale, notes)
+    settle(fig)
+    return fig
+
+
 def _row(fig: Figure, grid: GridSpecBase, row: int, columns: int, share: bool = True) -> list[Axes]:
     """The panels of a row of `grid`, with one y axis if `share`."""
     first = fig.add_subplot(grid[row, 0])
@@ -418,14 +425,13 @@ def shedding(tables: Tables, scale: str) -> Figure:
     legend_above(fig, _handles((*runs, *doses.values())))
     notes = [
         f"Upper rows, {100 * dose:g} % pruned: S, the share of survivors with |w| below 5 % of its value before "
-        "pruning, and excess, S of the pruned network minus S of the control over the same weights, paired by seed; epochs "
-        "since pruning, linear up to the first update that was measured, logarithmic beyond",
+        "pruning, and excess, S of the pruned network minus S of the control over the same weights, paired by seed; "
+        "epochs since pruning, linear up to the first update that was measured, logarithmic beyond",
         f"Mean of seeds; {interval_text(ends['n'], 'bands and bars')}",
         f"Dotted: the excess that claim B1 asks for after pruning at most {100 * SHED:g} %. {_CLOCK}",
         _BEYOND,
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _chunks(values: list[Any], size: int) -> list[list[Any]]:
@@ -534,11 +540,10 @@ def histograms(tables: Tables, scale: str) -> Figure:
     legend_above(fig, [*handles, *_handles(ends)])
     notes = [
         f"Magnitudes of the weights that survive pruning {100 * dose:g} %, seeds pooled ({seeds_text(frame['n'])}), "
-        "without bars; four bins per decade of a log axis; the first and the last bin shown hold all that lies beyond them",
+        "without bars; four bins per decade of a log axis; the first and the last bin shown hold all that lies beyond",
         f"Control: the same weights in a network trained alike but not pruned. {_CLOCK}",
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _reach(frame: pd.DataFrame, keys: list[str], edges: Floats) -> tuple[int, int]:
@@ -624,8 +629,7 @@ def random_vs_magnitude(tables: Tables, scale: str) -> Figure:
         *(["Wide line in the panels of one criterion: global magnitude without prelude"] if varied else []),
         f"{_BEYOND}. Markers are moved sideways a little",
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _behind(ax: Axes, reference: pd.DataFrame, criteria: Mapping[str, Look]) -> None:
@@ -702,8 +706,7 @@ def networks(tables: Tables, scale: str) -> Figure:
         f"Dotted: claim B1's mark. {_CLOCK}{small}",
         _BEYOND,
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 _SHORT = {"relative": "relative", "removable": "removable", "in_dead": "in dead filters"}
@@ -765,8 +768,7 @@ def retraining(tables: Tables, scale: str) -> Figure:
         "in which seeds diverged",
         f"{_BEYOND}. Left and middle: markers are moved sideways a little",
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _scatter(ax: Axes, part: pd.DataFrame, series: Series, spans: Mapping[str, tuple[float, float]]) -> None:
@@ -854,8 +856,7 @@ def schedules(tables: Tables, scale: str) -> Figure:
         "same learning-rate schedule, paired by seed",
         _BEYOND,
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _is_best(rows: pd.DataFrame) -> pd.Series:
@@ -925,16 +926,16 @@ def gmp(tables: Tables, scale: str) -> Figure:
                 _reached(ax, [(look, rows[np.isfinite(rows[column])]) for look, rows in series])
     shown = [look for name, look in looks.items() if (frame["prelude"] == name).any()]
     legend_above(fig, [*_handles(shown), *_crosses(frame)])
-    course_note = f"Top: mean of seeds; {interval_text(progress['n'], 'bands')}; large marker: the target is reached"
     notes = [
-        *([course_note] if len(progress) else []),
+        *([f"Top: mean of seeds; {interval_text(progress['n'], 'bands')}"] if len(progress) else []),
+        *(["Large marker: the target is reached"] if len(progress) else []),
         f"Bottom: paired by seed with no prelude; {interval_text(frame['n'])}",
-        "Ratios: of the computation until the validation accuracy that no prelude ends with, less a margin, is "
-        "reached; below 1: less with the prelude; no point: not reached; k/n: reached by k of n seeds",
+        "Ratios: geometric means of the computation (FLOPs: with zeros skipped, which no hardware here does) until the "
+        "validation accuracy that no prelude ends with, less a margin, is reached at the final sparsity; below 1: less "
+        "with the prelude; no point: not reached; k/n: reached by k of n seeds",
         _BEYOND,
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _reached(ax: Axes, series: Series) -> None:
@@ -1032,8 +1033,7 @@ def overlap(tables: Tables, scale: str) -> Figure:
         *([f"Right: two seeds of the same scheme; {interval_text(seeds['n'])}"] if looks else []),
         *(["Not every sparsity is shown on the left"] if hidden else []),
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _numbered(nth: int, name: str, inches: float) -> str:
@@ -1152,8 +1152,7 @@ def semi_structured(tables: Tables, scale: str) -> Figure:
         "with at most n weights alive (blocks: none alive) before the pattern was imposed",
         f"Bottom: groups of m weights by how many are alive then. {_BEYOND}",
     ]
-    footer(fig, scale, notes)
-    return fig
+    return _finished(fig, scale, notes)
 
 
 def _occupancy_panel(ax: Axes, series: Series, m: int) -> None:

@@ -186,7 +186,7 @@ def _difference(
 def _ratio(cell: pd.DataFrame, reference: pd.DataFrame, column: str, name: str) -> Row:
     """Geometric mean over seeds of the cell's column over the reference's, with the t interval of the log."""
     ratios = cell.set_index("seed")[column] / reference.set_index("seed")[column]
-    return {key: float(np.exp(value)) for key, value in _mean(name, np.log(ratios)).items()}
+    return {key: float(np.exp(value)) for key, value in _mean(name, np.log(ratios.astype(float))).items()}
 
 
 def _excess(cell: pd.DataFrame, threshold: str) -> Row:
@@ -438,6 +438,7 @@ def occupancy(preset: Preset, runs: Path) -> list[Row]:
     rows = []
     for m, label in sorted(first.items()):
         at = groups[(groups["m"] == m) & (groups["pattern"] == label)]
+        at = at.astype({"alive": int, "blocks": float, "total": float})  # a table without rows knows no types
         density = (at["alive"] * at["blocks"]).groupby([at[name] for name in RUN]).transform("sum") / (m * at["total"])
         at = at.assign(share=at["blocks"] / at["total"], chance=stats.binom.pmf(at["alive"], m, density))
         for (task, prelude, alive), cell in at.groupby(["task", "prelude", "alive"], sort=False):

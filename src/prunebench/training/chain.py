@@ -46,7 +46,7 @@ def run_chain(job: Job, out: Path, start: Path | None = None) -> None:
         viable = dense.start_from_(job, state, spec.dense, start)
         if viable and get_criterion(spec.criterion).needs_previous_weights:
             earlier = state.kept_network(spec.training.epochs - 1)
-            state.previous_weights = {name: earlier[name] for name in prunable(job, state)}
+            state.previous_weights = {name: earlier[name].clone() for name in prunable(job, state)}
     schedule = spec.schedule.schedule()
     for cycle in range(state.position["cycle"], spec.pruning.cycles + 1):
         pruned = state.position["cycle"] == cycle or prune_(job, state, cycle)

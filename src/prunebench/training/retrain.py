@@ -250,7 +250,11 @@ def _end_phase(job: Job, state: State, trace: Trace, phase: Phase, viable: bool)
     cost = cost_row(job, state)
     state.write("cost", [cost])
     row = cycle_row(job, state, phase.max_lr, viable) | cost
+    epochs = [epoch for epoch in state.rows.get("epochs", []) if epoch["cycle"] == cost["cycle"] and "flops" in epoch]
+    before = sum(earlier["flops_sparse"] for earlier in state.rows.get("phases", []))
     row |= {
+        # As the epochs counted them: a ramp's masks at the phase's end are sparser than those it trained with.
+        "flops_sparse": epochs[-1]["flops_sparse"] - before if epochs else 0.0,
         "sparsity_start": 1 - state.position["alive"] / total if "alive" in state.position else row["sparsity"],
         "clock": trace.progress(state)["clock"],
     }
