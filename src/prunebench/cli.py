@@ -204,7 +204,7 @@ def draw_s_cyc(tables: Annotated[Path, typer.Option(help="Folder of the study's 
 @app.command()
 def draw_cascade(tables: Annotated[Path, typer.Option(help="Folder of the study's tables.")], out: Out) -> None:
     """Draw the figures of the study of cascade weight shedding from its tables, as SVG and PNG."""
-    from prunebench.report.cascade_figures import draw
+    from prunebench.report.cascade import draw
 
     draw(tables, out)
 

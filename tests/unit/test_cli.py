@@ -13,8 +13,9 @@ from prunebench import __version__, cli
 from prunebench.config import ChainSpec
 
 VERBS = [
-    *("version", "prepare-data", "train-chain", "search-max-lr", "select-max-lr"),
-    *("tabulate-s-cyc", "tabulate-runs", "draw-s-cyc", "document-config"),
+    *("version", "prepare-data", "train-dense", "train-chain", "retrain", "search-max-lr", "select-max-lr"),
+    *("compare-masks", "tabulate-s-cyc", "tabulate-cascade", "tabulate-runs", "draw-s-cyc", "draw-cascade"),
+    "document-config",
 ]
 CHAIN = {
     "study": "s_cyc",
@@ -32,6 +33,26 @@ CHAIN = {
         "policy": {"kind": "fixed", "max_lr": 0.1},
     },
     "gradients": {"images": 32, "at": [0.5, 1.0]},
+}
+DENSE = {key: CHAIN[key] for key in ("task", "dataset", "network", "training", "augmentation", "seed")} | {
+    "study": "dense",
+    "recipe": "cyclical",
+    "profile": {"kind": "cyclical"},
+    "max_lr": 0.1,
+    "keep": [],
+}
+PHASE = {"epochs": 1, "profile": {"kind": "constant"}, "max_lr": 0.1, "weight_decay": 0.1, "profile_epochs": 1}
+PRUNE = {"kind": "sparsity", "criterion": "global_magnitude", "sparsity": 0.5}
+ARMS = {key: CHAIN[key] for key in ("task", "dataset", "network", "training", "augmentation", "seed")} | {
+    "study": "cascade",
+    "part": "criteria",
+    "batch": 0,
+    "dense": DENSE,
+    "arms": [
+        {"name": "a", "axes": {"sparsity": 0.5}, "phases": [PHASE | {"prune": [PRUNE]}]},
+        {"name": "b", "axes": {"sparsity": 0.5}, "phases": [PHASE | {"prune": [PRUNE | {"criterion": "random"}]}]},
+    ],
+    "measure": {"masks": True, "shedding": True, "below": 0.05},
 }
 
 
@@ -107,7 +128,22 @@ NOT_THERE = "No such file or directory"
         (["train-chain", "--spec", "x" * 5000, *OUT], "x: File name too long"),
         (["train-chain", "--spec", json.dumps(CHAIN), *OUT], f"cannot read none.safetensors: {NOT_THERE}"),
         (["train-chain", "--spec", json.dumps(CHAIN | {"criterion": "lampp"}), *OUT], "did you mean 'lamp'?"),
+        (
+            ["train-chain", "--spec", json.dumps(CHAIN), *OUT, "--start", "x"],
+            "--start belongs to a chain whose spec names a dense network, and to no other",
+        ),
+        (
+            ["train-chain", "--spec", json.dumps(CHAIN | {"dense": DENSE}), *OUT],
+            "--start belongs to a chain whose spec names a dense network, and to no other",
+        ),
         (["search-max-lr", "--spec", json.dumps(CHAIN), *OUT], "--spec: unknown key 'schedule_name': "),
+        (["train-dense", "--spec", json.dumps(CHAIN), *OUT], "--spec: unknown key 'pruning': "),
+        (["train-dense", "--spec", json.dumps(DENSE), *OUT], f"cannot read none.safetensors: {NOT_THERE}"),
+        (["train-dense", "--spec", json.dumps(DENSE | {"keep": ["x"]}), *OUT], "--spec: 'keep.0': "),
+        (["retrain", "--spec", json.dumps(DENSE), *OUT, "--start", "x"], "--spec: unknown key 'recipe': "),
+        (["retrain", "--spec", json.dumps(ARMS | {"arms": []}), *OUT, "--start", "x"], "--spec: 'arms': "),
+        (["retrain", "--spec", json.dumps(ARMS), *OUT, "--start", "x"], f"cannot read none.safetensors: {NOT_THERE}"),
+        (["compare-masks", "none", "--out", "x.csv"], "none/spec.json is not of a job that keeps its masks"),
         (["prepare-data", "--spec", '{"source": "digit"}', "--out", "x"], "'source' is 'digit': did you mean 'digits'"),
         (
             ["prepare-data", "--spec", '{"source": "digits", "train": 5000, "validation": 1}', "--out", "x"],
@@ -115,8 +151,10 @@ NOT_THERE = "No such file or directory"
         ),
         (["select-max-lr", "none", "--out", "x"], f"none/candidates.csv: {NOT_THERE}"),
         (["tabulate-s-cyc", "--plan", "none", "--runs", "r", "--out", "x"], f"none: {NOT_THERE}"),
+        (["tabulate-cascade", "--plan", "none", "--runs", "r", "--out", "x"], f"none: {NOT_THERE}"),
         (["tabulate-runs", "--plan", "none", "--runs", "r", "--out", "x"], f"none: {NOT_THERE}"),
         (["draw-s-cyc", "--tables", "none", "--out", "x"], "none"),
+        (["draw-cascade", "--tables", "none", "--out", "x"], "none"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -137,6 +175,8 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, words, message):
         (["train-chain", "--bogus", "1"], "--bogus"),
         (["train-chain", "--spec", "{}", *OUT, "--threads", "0"], "--threads"),
         (["train-chain", "--spec", "{}", *OUT, "--save-every", "-1"], "--save-every"),
+        (["retrain", "--spec", "{}", *OUT], "--start"),
+        (["compare-masks", "--out", "x"], "folders"),
     ],
 )
 def test_a_misused_option_names_itself_without_a_traceback(call, words, message):
@@ -199,6 +239,37 @@ def test_a_training_job_takes_its_spec_either_way_and_imports_only_what_it_needs
     for path in sorted((tmp_path / "a").iterdir()):
         if path.name not in ("cost.csv", "provenance.json"):
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_from_a_dense_network_to_the_overlap_of_masks_by_hand(call, data, tmp_path):
+    """Each verb after the one that it needs, with nothing between them but files; nothing heavy is imported."""
+    runs = {
+        "dense": ["train-dense", "--spec", json.dumps(DENSE), "--data", data],
+        "chain": [
+            *("train-chain", "--spec", json.dumps(CHAIN | {"dense": DENSE, "gradients": None}), "--data", data),
+            *("--start", "dense/network.safetensors"),
+        ],
+        "arms": ["retrain", "--spec", json.dumps(ARMS), "--data", data, "--start", "dense/network.safetensors"],
+    }
+    for out, words in runs.items():
+        done = subprocess.run(
+            [sys.executable, "-c", START_UP, *map(str, words), "--out", out],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert call("compare-masks", "arms", "--out", "overlap.csv") == (0, "", "")
+    assert (tmp_path / "overlap.csv").read_text().splitlines()[1].startswith("0.5,a,0,b,0,")
+    other = DENSE | {"seed": 1}
+    wrong = ["--spec", json.dumps(ARMS | {"dense": other}), "--start", "dense/network.safetensors"]
+    code, _, err = call("retrain", *wrong, "--data", data, "--out", "wrong")
+    assert (code, err) == (
+        2,
+        "prunebench: dense/network.safetensors is another network than dense/digits-mlp/cyclical/seed-1\n",
+    )
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_the_documents_are_generated_where_they_are_wanted(call, tmp_path):

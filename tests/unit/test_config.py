@@ -16,13 +16,24 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from prunebench import config_docs
-from prunebench.config import ChainSpec, Dataset, Gradients, OracleSpec, load_preset, parse, parse_preset
+from prunebench.config import (
+    ChainSpec,
+    Dataset,
+    DenseSpec,
+    Gradients,
+    OracleSpec,
+    RetrainSpec,
+    load_preset,
+    parse,
+    parse_preset,
+)
 from prunebench.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "config").glob("*.yaml"))
 SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))  # no shared aliases
 RESNET = ("tasks", "digits-resnet8")
+CASCADE = ("cascade",)
 REMOVED = object()
 
 
@@ -48,8 +59,7 @@ def refusal(content):
 
 
 def digests(content):
-    preset = parse_preset(content, "my.yaml")
-    return {spec.folder: spec.digest() for spec in (*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs())}
+    return {spec.folder: spec.digest() for spec in parse_preset(content, "my.yaml").jobs()}
 
 
 def differing(content):
@@ -62,7 +72,13 @@ def differing(content):
 def test_every_preset_resolves_into_distinct_runs(path):
     preset = load_preset(path)
     assert preset.preset == path.stem
+    specs = preset.jobs()
+    assert specs
+    assert len({spec.folder for spec in specs}) == len({spec.digest() for spec in specs}) == len(specs)
     study = preset.s_cyc
+    if study is None:
+        assert not preset.s_cyc_chains() + preset.s_cyc_oracle_jobs()
+        return
     cells = {
         (task, criterion, schedule)
         for grid in (*study.accuracy, *study.gradients)
@@ -78,15 +94,15 @@ def test_every_preset_resolves_into_distinct_runs(path):
     jobs = preset.s_cyc_oracle_jobs()
     if study.oracle:
         assert len(jobs) == len(preset.seeds) * (study.pruning.cycles + 1) * len(study.oracle.batches())
-    specs = [*chains, *jobs]
-    assert len({spec.folder for spec in specs}) == len({spec.digest() for spec in specs}) == len(specs)
+    assert [spec for spec in specs if spec.study == "s_cyc"] == [*chains, *jobs]
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_a_spec_and_a_preset_survive_their_own_json(path):
     preset = load_preset(path)
     assert parse_preset(json.loads(preset.model_dump_json()), "plan.json") == preset
-    for spec in (*preset.s_cyc_chains()[:3], *preset.s_cyc_oracle_jobs()[:3]):
+    kinds = (preset.dense_jobs(), preset.s_cyc_chains(), preset.s_cyc_oracle_jobs(), preset.cascade_jobs())
+    for spec in (spec for jobs in kinds for spec in (*jobs[:3], *jobs[-3:])):
         again = parse(type(spec), json.loads(spec.to_json()), "--spec")
         assert (again, again.to_json()) == (spec, spec.to_json())
 
@@ -119,6 +135,7 @@ def test_the_oracle_s_grid_is_the_same_in_one_job_or_in_many():
 def test_beta_of_s_cyc_changes_only_the_chains_of_s_cyc():
     touched = differing(changed("schedules", "s_cyc", "policy", "beta", to=3))
     assert touched == {folder for folder in digests(SMOKE) if "/s_cyc/seed-" in folder}
+    assert all(folder.startswith("s_cyc/") for folder in touched)  # no dense network knows of beta
     assert touched
 
 
@@ -128,8 +145,9 @@ def test_one_task_s_recipe_changes_only_that_task_s_runs():
     assert touched
 
 
-def test_the_pruning_rate_changes_every_run():
-    assert differing(changed("s_cyc", "pruning", "rate", to=0.5)) == set(digests(SMOKE))
+def test_the_pruning_rate_changes_every_run_of_its_study():
+    touched = differing(changed("s_cyc", "pruning", "rate", to=0.5))
+    assert touched == {folder for folder in digests(SMOKE) if folder.startswith("s_cyc/")}
 
 
 def test_the_measure_of_gradients_changes_only_measured_runs():
@@ -214,6 +232,55 @@ def test_key_order_changes_no_digest():
         (("tasks", 5), SMOKE["tasks"]["digits-mlp"], ["tasks.5"]),
         (("a\nb",), 1, ["unknown key"]),
         ((*RESNET, "network", "kind"), "res\nnet", ["network.kind"]),
+        ((*CASCADE, "dense"), "step_decy", ["cascade.dense names 'step_decy'", "mean 'step_decay'?"]),
+        ((*CASCADE, "denso"), 1, ["unknown key 'cascade.denso'", "mean 'dense'?"]),
+        ((*CASCADE, "retrain", "epoch"), 1, ["'cascade.retrain.epoch'", "mean 'epochs'?"]),
+        ((*CASCADE, "retrain", "max_lr"), 0, ["'cascade.retrain.max_lr'", "greater than 0"]),
+        (
+            (*CASCADE, "retrain", "profile"),
+            {"kind": "step_decay", "milestones": [0.6, 0.5]},
+            ["cascade.retrain: ", "milestones"],
+        ),
+        ((*CASCADE, "preludes", "shedding", "epochs"), 3, ["cascade.preludes.shedding.epochs is 3", "retrain has 3"]),
+        ((*CASCADE, "preludes", "shedding", "sparsity"), 0.6, ["cascade.criteria", "'shedding'", "the sparsity 0.5"]),
+        ((*CASCADE, "criteria", "preludes"), ["sheding"], ["cascade.criteria.preludes", "mean 'shedding'?"]),
+        ((*CASCADE, "gmp", "preludes"), ["none"], ["cascade.gmp.preludes names 'none'"]),
+        ((*CASCADE, "semi_structured", "preludes"), ["x"], ["cascade.semi_structured.preludes names 'x'"]),
+        ((*CASCADE, "gmp", "tasks"), ["digits-resnet"], ["cascade.gmp.tasks", "mean 'digits-resnet8'?"]),
+        ((*CASCADE, "criteria", "criteria"), ["lampp"], ["cascade.criteria.criteria.0", "mean 'lamp'?"]),
+        ((*CASCADE, "criteria", "criteria"), ["global_weight_change"], ["cascade.criteria: arm", "pruning chains"]),
+        (
+            (*CASCADE, "criteria", "criteria"),
+            ["random", "lamp", "random"],
+            ["cascade.criteria: the same arm twice: random.s0.5"],
+        ),
+        ((*CASCADE, "criteria", "sparsities"), [0.5, 1], ["cascade.criteria.sparsities.1", "less than 1"]),
+        ((*CASCADE, "retraining", "sparsities"), [0.8, 0.8], ["cascade.retraining: the same arm twice"]),
+        ((*CASCADE, "retraining", "rewind_epoch"), 2, ["cascade.retraining.rewind_epoch", "'digits-resnet8'"]),
+        ((*CASCADE, "shedding", "removable_images"), 257, ["cascade.shedding.removable_images", "validation"]),
+        ((*CASCADE, "shedding", "settings", 0, "pruned_shares"), [0.2, 0.2], ["cascade.shedding: the same arm twice"]),
+        ((*CASCADE, "shedding", "settings", 0, "weight_decay"), 0.1, ["cascade.shedding: the same arm twice"]),
+        ((*CASCADE, "schedules", "rounds"), 3, ["cascade.schedules", "epochs is 2", "rounds, 3"]),
+        ((*CASCADE, "schedules", "rounds"), 1, ["cascade.schedules.rounds", "greater than or equal to 2"]),
+        ((*CASCADE, "schedules", "ramp", "share"), 1.1, ["cascade.schedules.ramp.share", "less than or equal to 1"]),
+        ((*CASCADE, "schedules", "lr_schedules"), {}, ["cascade.schedules.lr_schedules", "at least 1"]),
+        ((*CASCADE, "schedules", "lr_schedules", "low", "profile", "kind"), "cosin", ["low.profile", "mean 'cosine'?"]),
+        (
+            (*CASCADE, "schedules", "lr_schedules", "low", "profile"),
+            {"kind": "cyclical", "periods": -1},
+            ["cascade.schedules.lr_schedules.low: ", "periods is -1"],
+        ),
+        ((*CASCADE, "schedules", "lr_schedules", "../x"), {}, ["lr_schedules.../x"]),
+        ((*CASCADE, "semi_structured", "patterns", 0, "n"), 4, ["patterns.0", "n is 4", "below m, 4"]),
+        ((*CASCADE, "semi_structured", "patterns", 0, "n"), 0, ["patterns.0", "greater than or equal to 1"]),
+        ((*CASCADE, "semi_structured", "patterns", 0, "kind"), "nofm", ["patterns.0", "mean 'n_of_m'?"]),
+        (
+            (*CASCADE, "semi_structured", "patterns", 1),
+            {"kind": "n_of_m", "n": 2, "m": 4},
+            ["cascade.semi_structured: the same arm twice: 2-of-4.none"],
+        ),
+        ((*CASCADE, "groups_per_job"), 0, ["cascade.groups_per_job", "greater than or equal to 1"]),
+        ((*CASCADE, "below"), 1, ["cascade.below", "less than 1"]),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,
 )
@@ -234,6 +301,336 @@ def test_a_schedule_may_not_take_the_oracle_s_folder():
     assert "schedules.oracle" in refusal(changed("schedules", "oracle", to=SMOKE["schedules"]["constant"]))
 
 
+def test_a_preset_without_a_study_is_refused():
+    assert "no study" in refusal(changed("s_cyc", to=None, base=changed("cascade", to=None)))
+    assert "no study" in refusal(changed("s_cyc", to=REMOVED, base=changed("cascade", to=REMOVED)))
+
+
+# ------------------------------------------------------------------------------------------------- dense networks
+
+
+def test_schedules_that_train_the_dense_network_alike_share_one():
+    """The same profile and the same first max_lr; what a policy does later makes no other dense network."""
+    preset = parse_preset(SMOKE, "x")
+    recipes = {spec.schedule_name: spec.dense.recipe for spec in preset.s_cyc_chains() if spec.dense}
+    assert recipes == {
+        "constant": "constant",
+        "step_decay": "step_decay",
+        "cyclical": "cyclical",
+        "s_cyc": "cyclical",
+        "linear_ramp": "cyclical",
+        "lr_warmup": "lr_warmup",
+        "silo": "lr_warmup",
+        "constant_at_top": "constant_at_top",
+    }
+    dense = [spec for spec in preset.dense_jobs() if spec.task == "digits-resnet8"]
+    wanted = {(recipe, seed) for recipe in recipes.values() for seed in preset.seeds}
+    assert {(spec.recipe, spec.seed) for spec in dense} == wanted
+    assert len(dense) == len(wanted)
+
+
+def test_a_chain_starts_from_the_network_of_its_own_task_seed_and_first_lr():
+    for spec in parse_preset(SMOKE, "x").s_cyc_chains():
+        if spec.dense is None:
+            continue
+        for key in ("task", "dataset", "network", "training", "augmentation", "seed"):
+            assert getattr(spec.dense, key) == getattr(spec, key), key
+        assert spec.dense.profile == spec.schedule.profile
+        assert spec.dense.max_lr == spec.schedule.schedule().policy.at(0)
+        assert spec.dense.folder == f"dense/{spec.task}/{spec.dense.recipe}/seed-{spec.seed}"
+
+
+def test_a_chain_whose_gradients_are_measured_trains_its_own_network():
+    chains = parse_preset(SMOKE, "x").s_cyc_chains()
+    assert {spec.dense is None for spec in chains} == {True, False}
+    assert all((spec.dense is None) == (spec.gradients is not None) for spec in chains)
+
+
+def test_both_studies_share_a_dense_network_where_the_recipe_is_the_same():
+    preset = parse_preset(SMOKE, "x")
+    chain = next(s for s in preset.s_cyc_chains() if (s.task, s.schedule_name) == ("digits-resnet8", "step_decay"))
+    arms = [spec for spec in preset.cascade_jobs() if (spec.task, spec.seed) == (chain.task, chain.seed)]
+    assert arms
+    assert all(spec.dense == chain.dense for spec in arms)
+    folders = [spec.folder for spec in preset.dense_jobs()]
+    assert folders.count(chain.dense.folder) == 1
+    # under another schedule that trains alike it is still the same one
+    preset = parse_preset(changed("cascade", "dense", to="silo"), "x")
+    assert {spec.dense.recipe for spec in preset.cascade_jobs()} == {"lr_warmup"}
+
+
+def test_only_the_epochs_that_some_job_goes_back_to_are_kept():
+    def kept(content):
+        return {(s.task, s.recipe): s.keep for s in parse_preset(content, "x").dense_jobs() if s.keep}
+
+    ours = ("digits-resnet8", "step_decay")
+    assert kept(SMOKE) == {ours: [1]}  # cascade.retraining.rewind_epoch
+    assert kept(changed("cascade", "retraining", "rewind_epoch", to=0)) == {ours: [0]}
+    assert kept(changed("cascade", "retraining", to=None)) == {}
+    rewinding = changed("s_cyc", "pruning", to={"rate": 0.75, "cycles": 3, "after": "rewind_weights"})
+    recipes = ("constant", "step_decay", "cyclical", "lr_warmup", "constant_at_top")
+    assert kept(rewinding) == {("digits-resnet8", recipe): [0] for recipe in recipes} | {ours: [0, 1]}
+    compared = changed("s_cyc", "accuracy", 1, "criteria", to=["layer_weight_times_change"])
+    assert kept(compared) == {ours: [1], ("digits-resnet8", "cyclical"): [1]}
+
+
+def test_a_preset_may_hold_either_study_alone():
+    for study in ("s_cyc", "cascade"):
+        preset = parse_preset(changed(study, to=None), "x")
+        assert {spec.study for spec in preset.jobs()} == {"dense", "cascade" if study == "s_cyc" else "s_cyc"}
+        assert bool(preset.s_cyc_chains()) is (study == "cascade")
+        assert bool(preset.s_cyc_oracle_jobs()) is (study == "cascade")
+        assert bool(preset.cascade_jobs()) is (study == "s_cyc")
+    assert {spec.recipe for spec in parse_preset(changed("s_cyc", to=None), "x").dense_jobs()} == {"step_decay"}
+
+
+# ---------------------------------------------------------------------------------------------- the cascade study
+
+
+def job_of(part, content=SMOKE, task="digits-resnet8", seed=0):
+    jobs = parse_preset(content, "x").cascade_jobs()
+    [found] = [spec for spec in jobs if (spec.part, spec.task, spec.seed) == (part, task, seed)]
+    return found
+
+
+def arms_of(part, content=SMOKE):
+    return {arm.name: arm for arm in job_of(part, content).arms}
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_arms_have_names_of_their_own_and_controls_follow_arms_of_their_job(path):
+    for spec in load_preset(path).cascade_jobs():
+        names = [arm.name for arm in spec.arms]
+        assert len(set(names)) == len(names)
+        for number, arm in enumerate(spec.arms):
+            assert set(arm.follows) <= set(names[:number])
+            assert bool(arm.follows) == arm.name.startswith("control.")
+            assert sum(phase.epochs for phase in arm.phases) > 0
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_arms_that_are_compared_train_for_the_same_number_of_epochs(path):
+    for spec in load_preset(path).cascade_jobs():
+        epochs = {arm.name: sum(phase.epochs for phase in arm.phases) for arm in spec.arms}
+        for arm in spec.arms:
+            assert {epochs[name] for name in arm.follows} <= {epochs[arm.name]}, arm.name
+        if spec.part != "shedding":  # whose settings, each with its own control, may have epochs of their own
+            assert len(set(epochs.values())) == 1, spec.folder
+
+
+def test_jobs_of_the_cascade_study_are_one_per_part_task_and_seed():
+    preset = parse_preset(SMOKE, "x")
+    wanted = {
+        (part, task, seed, 0)
+        for part, value in preset.cascade.parts().items()
+        for task in value.tasks
+        for seed in preset.seeds
+    }
+    jobs = preset.cascade_jobs()
+    assert {(s.part, s.task, s.seed, s.batch) for s in jobs} == wanted
+    assert len(jobs) == len(wanted) == 8 * 2
+    assert {s.folder for s in jobs} == {f"cascade/{task}/{part}/seed-{seed}/batch-0" for part, task, seed, _ in wanted}
+    assert {s.dense.recipe for s in jobs} == {"step_decay"}
+
+
+def test_groups_stay_together_however_many_a_job_has():
+    def groups(content):
+        preset = parse_preset(content, "x")
+        jobs = [spec for spec in preset.cascade_jobs() if (spec.seed, spec.task) == (0, "digits-resnet8")]
+        return {spec.folder: [arm.name for arm in spec.arms] for spec in jobs}
+
+    whole, single = groups(SMOKE), groups(changed("cascade", "groups_per_job", to=1))
+    for part in ("shedding", "criteria", "retraining", "schedules", "gmp", "semi_structured"):
+        folder = f"cascade/digits-resnet8/{part}/seed-0/batch-"
+        portions = [single[name] for name in sorted(single) if name.startswith(folder)]
+        assert [name for portion in portions for name in portion] == whole[f"{folder}0"]
+        assert len(portions) == {"shedding": 2, "criteria": 2, "retraining": 3, "schedules": 2}.get(
+            part, len(SMOKE["cascade"][part].get("patterns", [0]))
+        )
+
+
+def numbers(phase):
+    return phase.epochs, phase.profile.kind, phase.max_lr, phase.weight_decay, phase.first_epoch, phase.profile_epochs
+
+
+def prunes(phase):
+    return [action.model_dump(exclude_none=True) for action in phase.prune]
+
+
+def sparsity(value, criterion="global_magnitude", **more):
+    return {"kind": "sparsity", "criterion": criterion, "sparsity": value} | more
+
+
+def test_the_arms_of_shedding_are_pruned_ones_and_a_control_over_the_same_weights():
+    arms = arms_of("shedding")
+    assert list(arms) == [
+        *("global_magnitude.p0.2.lr0.1.wd0", "control.lr0.1.wd0"),
+        *("global_magnitude.p0.1.lr0.1.wd0.1", "global_magnitude.p0.2.lr0.1.wd0.1", "control.lr0.1.wd0.1"),
+    ]
+    pruned, control = arms["global_magnitude.p0.1.lr0.1.wd0.1"], arms["control.lr0.1.wd0.1"]
+    assert prunes(pruned.phases[0]) == [sparsity(0.1)]
+    assert prunes(control.phases[0]) == []
+    assert numbers(pruned.phases[0]) == numbers(control.phases[0]) == (2, "constant", 0.1, 0.1, 0, 2)
+    assert control.follows == list(arms)[2:4]
+    assert pruned.axes == {"criterion": "global_magnitude", "max_lr": 0.1, "weight_decay": 0.1, "pruned_share": 0.1}
+    assert control.axes == {"criterion": "none", "max_lr": 0.1, "weight_decay": 0.1, "pruned_share": 0.0}
+    measure = job_of("shedding").measure
+    assert (measure.shedding, measure.histograms, measure.removable_images, measure.below) == (True, True, 256, 0.05)
+
+
+def test_the_arms_of_criteria_prune_at_once_or_after_a_prelude_within_the_same_epochs():
+    arms = arms_of("criteria")
+    assert len(arms) == 2 * (4 + 2)
+    assert len(arms["layer_random.s0.9"].phases) == 1
+    assert prunes(arms["layer_random.s0.9"].phases[0]) == [sparsity(0.9, "layer_random")]
+    assert numbers(arms["layer_random.s0.9"].phases[0]) == (3, "cosine", 0.1, 5e-4, 0, 3)
+    first, second = arms["layer_random.shedding.s0.9"].phases
+    assert prunes(first) == [sparsity(0.2, "layer_random")]
+    assert numbers(first) == (1, "constant", 0.1, 0.05, 0, 1)
+    assert prunes(second) == [sparsity(0.9)]
+    assert numbers(second) == (2, "cosine", 0.1, 5e-4, 0, 2)
+    assert arms["layer_random.shedding.s0.9"].axes == {
+        "criterion": "layer_random",
+        "prelude": "shedding",
+        "sparsity": 0.9,
+    }
+    measure = job_of("criteria").measure
+    assert (measure.masks, measure.shedding) == (True, False)
+
+
+def test_the_arms_of_retraining_train_for_as_many_epochs_at_the_lr_of_their_kind():
+    content = changed("tasks", "digits-resnet8", "training", "epochs", to=10)
+    content = changed("cascade", "retraining", "rewind_epoch", to=4, base=content)
+    arms = arms_of("retraining", content)
+    assert len(arms) == 6
+    for name, expected in {
+        "fine_tune": (6, "constant", pytest.approx(0.1 * 0.01), 5e-4, 0, 6),  # below both milestones
+        "rewind_lr": (6, "step_decay", 0.1, 5e-4, 4, 10),
+        "rewind_weights": (6, "step_decay", 0.1, 5e-4, 4, 10),
+    }.items():
+        pruned, control = arms[f"global_magnitude.s0.8.{name}"], arms[f"control.{name}"]
+        assert numbers(pruned.phases[0]) == numbers(control.phases[0]) == expected
+        assert prunes(pruned.phases[0]) == [sparsity(0.8)]
+        assert prunes(control.phases[0]) == []
+        rewind = 4 if name == "rewind_weights" else None
+        assert (pruned.phases[0].rewind, control.phases[0].rewind) == (rewind, rewind)
+        assert control.follows == [pruned.name]
+        assert (pruned.axes["retraining"], control.axes["retraining"]) == (name, name)
+    assert job_of("retraining", content).dense.keep == [4]
+
+
+def test_the_arms_of_schedules_cross_pruning_with_lr_schedules_over_the_same_epochs():
+    content = changed("cascade", "schedules", "epochs", to=8)
+    content = changed("cascade", "schedules", "rounds", to=4, base=content)
+    arms = arms_of("schedules", content)
+    assert set(arms) == {
+        f"{p}.{lr}" for p in ("one_shot", "iterative", "gradual", "control") for lr in ("low", "cosine")
+    }
+    ramp = {"share": 0.75, "every": 4}
+    assert [prunes(phase) for phase in arms["one_shot.low"].phases] == [[sparsity(0.8)]]
+    assert [prunes(phase) for phase in arms["gradual.low"].phases] == [[sparsity(0.8, ramp=ramp)]]
+    assert [prunes(phase) for phase in arms["control.low"].phases] == [[]]
+    rounds = [phase.prune[0].sparsity for phase in arms["iterative.cosine"].phases]
+    assert rounds == pytest.approx([1 - 0.2 ** (i / 4) for i in (1, 2, 3, 4)])
+    assert rounds[-1] == 0.8
+    # an LR schedule spans all epochs, whatever is pruned when
+    wanted = [(2, "cosine", 0.1, 0.05, begin, 8) for begin in (0, 2, 4, 6)]
+    assert [numbers(phase) for phase in arms["iterative.cosine"].phases] == wanted
+    assert numbers(arms["one_shot.cosine"].phases[0]) == (8, "cosine", 0.1, 0.05, 0, 8)
+    assert arms["control.low"].follows == ["one_shot.low", "iterative.low", "gradual.low"]
+    assert arms["control.low"].axes == {"criterion": "none", "sparsity": 0, "pruning": "none", "lr_schedule": "low"}
+
+
+def test_the_arms_of_gmp_harvest_after_the_prelude_and_never_beyond_the_target():
+    arms = arms_of("gmp", changed("cascade", "below", to=0.1))
+    ramp = {"share": 0.6, "every": 4}
+    assert prunes(arms["none.s0.8"].phases[0]) == [sparsity(0.8, ramp=ramp)]
+    assert numbers(arms["none.s0.8"].phases[0]) == (3, "cosine", 0.1, 5e-4, 0, 3)
+    first, second = arms["no_decay.s0.8"].phases
+    assert prunes(first) == [sparsity(0.2)]
+    assert numbers(first) == (1, "constant", 0.1, 0, 0, 1)
+    assert prunes(second) == [{"kind": "shed", "below": 0.1, "at_most": 0.8}, sparsity(0.8, ramp=ramp)]
+    assert numbers(second) == (2, "cosine", 0.1, 5e-4, 0, 2)
+    assert job_of("gmp", changed("cascade", "below", to=0.1)).measure.below == 0.1
+
+
+def test_the_arms_of_semi_structured_impose_each_pattern_at_once_and_after_each_prelude():
+    arms = arms_of("semi_structured")
+    labels = {"2-of-4": "2:4", "1x4-at-0.5": "1x4@0.5"}
+    preludes = ("none", "shedding", "no_decay")
+    assert set(arms) == {f"{name}.{prelude}" for name in labels for prelude in preludes}
+    for name, label in labels.items():
+        for prelude in preludes:
+            assert arms[f"{name}.{prelude}"].axes == {"pattern": label, "prelude": prelude}
+    assert prunes(arms["2-of-4.shedding"].phases[1]) == [{"kind": "n_of_m", "n": 2, "m": 4}]
+    assert prunes(arms["1x4-at-0.5.none"].phases[0]) == [{"kind": "blocks", "size": 4, "sparsity": 0.5}]
+    assert job_of("semi_structured").measure.occupancy == [4]
+
+
+def cascade_folders(*parts, task=""):
+    return {f for f in digests(SMOKE) if any(f"/{part}/seed-" in f for part in parts) and f"cascade/{task}" in f}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "parts"),
+    [
+        (("cascade", "retrain", "max_lr"), 0.2, ("criteria", "gmp", "semi_structured")),
+        (("cascade", "retrain", "epochs"), 4, ("criteria", "gmp", "semi_structured")),
+        (("cascade", "preludes", "no_decay", "max_lr"), 0.2, ("criteria", "gmp", "semi_structured")),
+        (("cascade", "shedding", "epochs"), 3, ("shedding",)),
+        (("cascade", "shedding", "removable_images"), 100, ("shedding",)),
+        (("cascade", "shedding", "settings", 1, "weight_decay"), 0.2, ("shedding",)),
+        (("cascade", "criteria", "sparsities"), [0.5, 0.95], ("criteria",)),
+        (("cascade", "schedules", "ramp", "every"), 5, ("schedules",)),
+        (("cascade", "schedules", "lr_schedules", "low", "max_lr"), 0.002, ("schedules",)),
+        (("cascade", "gmp", "ramp", "share"), 0.5, ("gmp",)),
+        (("cascade", "semi_structured", "patterns", 0, "n"), 1, ("semi_structured",)),
+        (
+            ("cascade", "below"),
+            0.1,
+            ("shedding", "criteria", "retraining", "schedules", "gmp", "semi_structured"),
+        ),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_a_number_of_the_cascade_study_changes_only_the_jobs_of_its_parts(path, value, parts):
+    assert differing(changed(*path, to=value)) == cascade_folders(*parts) != set()
+
+
+def test_the_epoch_that_is_rewound_to_changes_the_dense_network_and_all_that_starts_from_it():
+    touched = differing(changed("cascade", "retraining", "rewind_epoch", to=0))
+    starting = {
+        spec.folder
+        for spec in parse_preset(SMOKE, "x").jobs()
+        if getattr(spec, "dense", None) and spec.dense.folder.startswith("dense/digits-resnet8/step_decay/")
+    }
+    assert touched == starting | {f"dense/digits-resnet8/step_decay/seed-{seed}" for seed in SMOKE["seeds"]}
+
+
+def test_a_task_s_recipe_changes_its_dense_networks_and_all_that_starts_from_them():
+    touched = differing(changed("tasks", "digits-mobilenet", "training", "momentum", to=0.8))
+    assert touched == {folder for folder in digests(SMOKE) if folder.split("/")[1] == "digits-mobilenet"}
+    assert any(folder.startswith("dense/") for folder in touched)
+
+
+def test_how_arms_are_spread_over_jobs_changes_no_arm():
+    def arms(content):
+        return {
+            (spec.part, spec.task, spec.seed, arm.name): arm
+            for spec in parse_preset(content, "x").cascade_jobs()
+            for arm in spec.arms
+        }
+
+    assert arms(SMOKE) == arms(changed("cascade", "groups_per_job", to=1))
+
+
+def test_large_and_tiny_numbers_make_names_of_arms_all_the_same():
+    content = changed(
+        "cascade", "shedding", "settings", 0, to={"max_lr": 1e6, "weight_decay": 1e-9, "pruned_shares": [0.2]}
+    )
+    assert "control.lr1e+06.wd1e-09" in arms_of("shedding", content)
+
+
 @pytest.mark.parametrize("content", [None, [], [1], "x", 5])
 def test_what_is_no_mapping_is_refused(content):
     message = refusal(content)
@@ -241,7 +638,7 @@ def test_what_is_no_mapping_is_refused(content):
     assert "Preset" not in message  # no class of ours says anything to a user
 
 
-@pytest.mark.parametrize("key", [key for key in SMOKE if key not in ("raw_data", "resources")])
+@pytest.mark.parametrize("key", [key for key in SMOKE if key not in ("raw_data", "resources", "s_cyc", "cascade")])
 def test_a_missing_key_is_named(key):
     assert f"'{key}': field required" in refusal(changed(key, to=REMOVED))
 
@@ -310,14 +707,14 @@ def test_a_mutated_preset_resolves_or_is_refused_in_one_line(mutations):
     except InputError as error:
         preset, message = None, str(error)
     assert len(message.splitlines()) == (preset is None)
-    for spec in (*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()) if preset else ():
+    for spec in preset.jobs() if preset else ():
         assert ".." not in spec.folder.split("/")
         again = json.loads(spec.to_json())
         json.dumps(again, allow_nan=False)
         assert parse(type(spec), again, "x") == spec
 
 
-@pytest.mark.parametrize("model", [Dataset, ChainSpec, OracleSpec])
+@pytest.mark.parametrize("model", [Dataset, ChainSpec, OracleSpec, DenseSpec, RetrainSpec])
 def test_specs_given_by_hand_are_held_to_the_same_standard(model):
     with pytest.raises(InputError, match="--spec: unknown key 'odd'"):
         parse(model, {"odd": 1}, "--spec")
@@ -385,7 +782,8 @@ def test_the_constraints_pin_every_package_inside_its_range(wanted):
 def test_reading_a_preset_imports_nothing_heavy():
     code = (
         "import sys; from pathlib import Path; from prunebench.config import load_preset; import prunebench.files;"
-        "import prunebench.studies.s_cyc_names; load_preset(Path(sys.argv[1])).s_cyc_chains();"
+        "import prunebench.studies.s_cyc_names, prunebench.studies.cascade_names;"
+        "load_preset(Path(sys.argv[1])).jobs();"
         "print([m for m in ('torch', 'numpy', 'pandas', 'scipy', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, ROOT / "config/smoke.yaml"], capture_output=True, text=True)

@@ -9,6 +9,7 @@ import signal
 import pytest
 import torch
 from safetensors import safe_open
+from training_jobs import VOLATILE, Killed, KilledAt, same
 
 from prunebench.config import OracleSpec
 from prunebench.errors import InputError
@@ -21,7 +22,6 @@ from prunebench.training.selection import CANDIDATE_COLUMNS, select
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-VOLATILE = {"seconds", "peak_memory_mb"}
 GRID = [0.01, 0.05, 0.2, 1e30]
 STEPS, EPOCHS = 3, 2
 
@@ -75,10 +75,6 @@ def read(path):
 def tensors(path):
     with safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 CASES = {
@@ -136,11 +132,11 @@ def test_candidates_start_from_the_previous_winner(digits, tmp_path, monkeypatch
     winner = tensors(first / "winner.safetensors")
     starts = []
 
-    def train_cycle_(of, state, *arguments):
+    def train_(of, state, *arguments):
         starts.append({name: tensor.clone() for name, tensor in state.tensors().items()})
-        return job.train_cycle_(of, state, *arguments)
+        return job.train_(of, state, *arguments)
 
-    monkeypatch.setattr(oracle, "train_cycle_", train_cycle_)
+    monkeypatch.setattr(oracle, "train_", train_)
     spec = make_spec(1, GRID[:3], pruning={"after": after})
     out = run_search(spec, digits, first / "winner.safetensors", tmp_path / "second")
     assert len(starts) == 3
@@ -257,26 +253,6 @@ def test_candidates_that_never_train_stand_at_their_cycles_sparsity(digits, tmp_
 
 
 # ------------------------------------------------------------------------------------------------------------ resume
-
-
-class Killed(Exception):
-    """Stands for the end of the process right after a save."""
-
-
-class KilledAt(ResumeFile):
-    """Saves before update `at` (counted from 0 over this process) and is killed."""
-
-    def __init__(self, path, digest, at):
-        super().__init__(path, digest, 1e9)
-        self.left = at
-
-    def due(self):
-        self.left -= 1
-        return self.left < 0
-
-    def save(self, tensors, values):
-        super().save(tensors, values)
-        raise Killed
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from prunebench.config import ChainSpec, parse_preset
+from prunebench.config import ChainSpec, DenseSpec, OracleSpec, RetrainSpec, parse_preset
 from prunebench.errors import InputError
 from prunebench.files import write_csv, write_json, write_text
 from prunebench.studies.runs import AXES, read_chains, read_table, write_runs
@@ -43,6 +43,17 @@ def preset():
                     "candidates_per_job": 2,
                 },
             },
+            "cascade": {
+                "dense": "cyclical",
+                "retrain": {"epochs": 2, "profile": {"kind": "cosine"}, "max_lr": 0.1, "weight_decay": 0},
+                "preludes": {"short": {"sparsity": 0.2, "epochs": 1, "max_lr": 0.1, "weight_decay": 0.1}},
+                "gmp": {
+                    "tasks": ["net"],
+                    "sparsities": [0.8],
+                    "ramp": {"share": 0.5, "every": 1},
+                    "preludes": ["short"],
+                },
+            },
         },
         "tiny",
     )
@@ -59,7 +70,24 @@ def result(cycle, accuracy, status="trained"):
 
 @pytest.fixture
 def runs(preset, tmp_path):
-    """Folders of all jobs: chains end at 0.6, seed 3 of s_cyc diverges; candidates at 0.5, 0.7 and (alone) 0.4."""
+    """Folders of all jobs: dense networks end at 0.8, chains at 0.6, seed 3 of s_cyc diverges; candidates at 0.5, 0.7
+    and (alone) 0.4; arms one after another at 0.3, 0.4, 0.5 by phase, seed 3's last phase diverged."""
+    for spec in preset.dense_jobs():
+        write_csv(tmp_path / spec.folder / "cycles.csv", [result(0, 0.8)], CYCLES)
+        write_csv(tmp_path / spec.folder / "cost.csv", [cost(0, 4)], COST)
+        write_json(tmp_path / spec.folder / "provenance.json", PROVENANCE)
+    for spec in preset.cascade_jobs():
+        rows = [
+            {"arm": arm, "phase": phase, "sparsity": 0.2 * number, "clock": 0.5}
+            | {k: v for k, v in result(0, 0.2 + number / 10).items() if k not in ("cycle", "sparsity")}
+            | {k: v for k, v in cost(0, number).items() if k != "cycle"}
+            for number, (arm, phase) in enumerate([("none.s0.8", 0), ("short.s0.8", 0), ("short.s0.8", 1)], 1)
+        ]
+        if spec.seed == 3:
+            rows[-1] |= {"status": "diverged", "validation_accuracy": 0.1, "test_accuracy": 0.1}
+        columns = ["arm", "phase", *CYCLES[1:], *COST[1:], "clock"]
+        write_csv(tmp_path / spec.folder / "phases.csv", rows, columns)
+        write_json(tmp_path / spec.folder / "provenance.json", PROVENANCE)
     for spec in preset.s_cyc_chains():
         lost = (spec.schedule_name, spec.seed) == ("s_cyc", 3)
         last = result(1, 0.1, "diverged") if lost else result(1, 0.6)
@@ -84,22 +112,54 @@ def listed(preset, runs):
 
 def test_one_line_per_job_in_a_folder_of_its_own(preset, runs):
     table = listed(preset, runs)
-    assert len(table) == 2 * 2 + 2 * 2 * 2
-    specs = [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()]
+    # dense networks (one for both schedules, whose dense training is the same), chains, the oracle's jobs, arms
+    assert len(table) == 2 + 2 * 2 + 2 * 2 * 2 + 2
+    specs = preset.jobs()
     assert table["folder"].tolist() == [spec.folder for spec in specs]
     assert table["folder"].is_unique
     assert table["spec_sha256"].tolist() == [spec.digest() for spec in specs]
     assert table["spec_sha256"].is_unique
     for column, value in PROVENANCE.items():
         assert set(table[column]) == {value}
-    assert list(table.columns[:5]) == AXES
-    for spec, row in zip(specs, table.to_dict("records"), strict=True):
-        schedule = spec.schedule_name if isinstance(spec, ChainSpec) else "oracle"
-        assert [row[axis] for axis in AXES] == ["s_cyc", "net", "random", schedule, spec.seed]
+    assert list(table.columns[:7]) == ["study", "task", "part", "criterion", "schedule", "cycle", "seed"]
+    axes = {
+        DenseSpec: ["dense", "net", "", "", "cyclical"],
+        RetrainSpec: ["cascade", "net", "gmp", "", ""],
+        OracleSpec: ["s_cyc", "net", "", "random", "oracle"],
+    }
+    for spec, row in zip(specs, table.astype(object).fillna("").to_dict("records"), strict=True):
+        chain = isinstance(spec, ChainSpec)
+        expected = ["s_cyc", "net", "", "random", spec.schedule_name] if chain else axes[type(spec)]
+        assert [row[axis] for axis in table.columns[:5]] == expected
+        assert row["seed"] == spec.seed
+
+
+def test_a_dense_network_s_line_is_its_only_cycle(preset, runs):
+    row = listed(preset, runs).set_index("folder").loc["dense/net/cyclical/seed-3"]
+    assert row[["cycle", "sparsity", "status", "validation_accuracy"]].tolist() == [0, 0, "trained", 0.8]
+    assert row[COST[1:]].tolist() == [40, 400, 4000, 2000, 2.0, 204]
+
+
+def test_a_job_of_arms_stands_with_its_last_arm_s_last_phase_and_the_cost_of_all(preset, runs):
+    table = listed(preset, runs).set_index("folder")
+    row = table.loc["cascade/net/gmp/seed-0/batch-0"]
+    assert (row["status"], row["validation_accuracy"]) == ("trained", 0.5)
+    assert row["sparsity"] == pytest.approx(0.6)
+    assert row[COST[1:]].tolist() == [60, 600, 6000, 3000, 3.0, 203]
+    assert table.loc["cascade/net/gmp/seed-3/batch-0", "status"] == "diverged"
+    assert pd.isna(row["cycle"])
+
+
+def test_a_missing_table_of_a_job_of_arms_is_named(preset, runs):
+    path = runs / preset.cascade_jobs()[1].folder / "phases.csv"
+    path.unlink()
+    with pytest.raises(InputError, match=str(path)):
+        write_runs(preset, runs, runs / "runs.csv")
 
 
 def test_a_chains_line_is_its_last_cycle_and_its_whole_cost(preset, runs):
-    table = listed(preset, runs).set_index(["schedule", "seed"])
+    table = listed(preset, runs)
+    table = table[table["study"] == "s_cyc"].set_index(["schedule", "seed"])
     row = table.loc[("cyclical", 3)]
     assert row[["cycle", "sparsity", "validation_accuracy"]].tolist() == [1, 0.5, 0.6]
     assert row["test_accuracy"] == pytest.approx(0.55)
@@ -154,6 +214,7 @@ def test_runs_of_another_version_are_listed_too(preset, runs):
 def test_chains_are_stacked_with_their_axes_first(preset, runs):
     chains = preset.s_cyc_chains()
     table = read_chains(chains, runs, "cycles")
+    assert AXES == ["study", "task", "criterion", "schedule", "seed"]
     assert list(table.columns) == [*AXES, *CYCLES]
     assert len(table) == 2 * len(chains)
     assert table[["schedule", "seed"]].drop_duplicates().to_numpy().tolist() == [

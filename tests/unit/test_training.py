@@ -1,9 +1,5 @@
-"""Pruning chains: the same bytes whenever and wherever they are interrupted, exact masks, the LR that was asked for.
+"""Pruning chains: the same bytes whenever and wherever they are interrupted, exact masks, the LR that was asked for."""
 
-Every chain here trains a network of a few hundred to a few thousand weights on 192 digits, three updates per epoch.
-"""
-
-import csv
 import dataclasses
 import json
 import math
@@ -11,75 +7,32 @@ import signal
 
 import pytest
 import torch
+from training_jobs import (
+    CYCLES,
+    EPOCHS,
+    MLP,
+    RESNET,
+    STEPS,
+    Killed,
+    KilledAt,
+    make_job,
+    make_spec,
+    results,
+    same,
+    table,
+    weights,
+)
 
 from prunebench.config import ChainSpec
 from prunebench.data.prepare import prepare
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.training import chain, job
-from prunebench.training.chain import COLUMNS, run_chain
+from prunebench.training.chain import run_chain
 from prunebench.training.checkpoint import ResumeFile
-from prunebench.training.job import Job, resume_path
+from prunebench.training.job import resume_path
 from prunebench.training.sgd import sgd_step_
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-MLP = {"kind": "mlp", "depth": 1, "width": 0.05}
-RESNET = {"kind": "resnet", "depth": 8, "width": 0.25}
-VOLATILE = {"seconds", "peak_memory_mb"}
-STEPS = 3
-EPOCHS = 2
-CYCLES = 2
-
-
-def make_spec(
-    *,
-    network=MLP,
-    training=(),
-    pruning=(),
-    profile=None,
-    policy=None,
-    gradients=None,
-    criterion="global_magnitude",
-    **more,
-):
-    return ChainSpec.model_validate(
-        {
-            "study": "s_cyc",
-            "task": "digits-tiny",
-            "dataset": "digits",
-            "network": network,
-            "training": {"epochs": EPOCHS, "batch_size": 64, "precision": "fp32"} | dict(training),
-            "augmentation": {"pad": 1, "flip": True},
-            "pruning": {"rate": 0.5, "cycles": CYCLES, "score_images": 100} | dict(pruning),
-            "criterion": criterion,
-            "seed": 0,
-            "schedule_name": "ramp",
-            "schedule": {
-                "profile": profile or {"kind": "cyclical"},
-                "policy": policy or {"kind": "linear", "start": 0.1, "top": 0.3, "last": 2},
-            },
-            "gradients": gradients,
-        }
-        | more
-    )
-
-
-def make_job(spec, data, out, resume=None, report=lambda line: None):
-    resume = resume or ResumeFile(resume_path(out), spec.digest(), 1e9)
-    return Job(spec, data, torch.device("cpu"), resume, report)
-
-
-def table(out, name):
-    with (out / f"{name}.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def results(out):
-    """The bytes of every table, but for what the clock and the memory say."""
-    texts = {name: (out / f"{name}.csv").read_text() for name in COLUMNS if name != "cost"}
-    texts["cost"] = [{k: v for k, v in row.items() if k not in VOLATILE} for row in table(out, "cost")]
-    texts["spec"] = (out / "spec.json").read_text()
-    return texts
 
 
 @pytest.fixture
@@ -107,39 +60,19 @@ def watch(monkeypatch):
     """Calls before(state), after(state) around each cycle's training and each(state) before every update."""
 
     def hook(before=lambda state: None, after=lambda state: None, each=lambda state: None):
-        def train_cycle_(of, state, profile, max_lr, save, before_update):
+        def train_(of, state, leg, save, before_update):
             def about_to_update(done):
                 each(state)
                 before_update(done)
 
             before(state)
-            converged = job.train_cycle_(of, state, profile, max_lr, save, about_to_update)
+            converged = job.train_(of, state, leg, save, about_to_update)
             after(state)
             return converged
 
-        monkeypatch.setattr(chain, "train_cycle_", train_cycle_)
+        monkeypatch.setattr(chain, "train_", train_)
 
     return hook
-
-
-class Killed(Exception):
-    """Stands for the end of the process right after a save."""
-
-
-class KilledAt(ResumeFile):
-    """Saves before update `at` (counted from 0 over this process) and is killed."""
-
-    def __init__(self, path, digest, at):
-        super().__init__(path, digest, 1e9)
-        self.left = at
-
-    def due(self):
-        self.left -= 1
-        return self.left < 0
-
-    def save(self, tensors, values):
-        super().save(tensors, values)
-        raise Killed
 
 
 @pytest.fixture
@@ -166,14 +99,6 @@ def command_line(monkeypatch):
     torch.set_flush_denormal(False)
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def weights(state):
-    return {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # ------------------------------------------------------------------------------------------------------------- SGD

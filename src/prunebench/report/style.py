@@ -459,8 +459,7 @@ def save(fig: Figure, out: Path, name: str) -> None:
     }
     # Laid out once: both files show the same, and layout is what takes time.
     if not isinstance(fig.get_layout_engine(), PlaceHolderLayoutEngine):
-        fig.draw_without_rendering()
-        fig.set_layout_engine("none")
+        settle(fig)
     for kind, stated in metadata.items():
         buffer = BytesIO()
         fig.savefig(buffer, format=kind, metadata=stated)
