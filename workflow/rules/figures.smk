@@ -1,9 +1,7 @@
-localrules:
-    draw_s_cyc,
-    draw_cascade,
-
-
 if PRESET.s_cyc:
+
+    localrules:
+        draw_s_cyc,
 
     rule draw_s_cyc:
         input:
@@ -22,6 +20,9 @@ if PRESET.s_cyc:
 
 
 if PRESET.cascade:
+
+    localrules:
+        draw_cascade,
 
     rule draw_cascade:
         input:

@@ -1,8 +1,6 @@
 localrules:
     write_plan,
     tabulate_runs,
-    tabulate_s_cyc,
-    tabulate_cascade,
 
 
 rule write_plan:
@@ -34,6 +32,9 @@ rule tabulate_runs:
 
 if PRESET.s_cyc:
 
+    localrules:
+        tabulate_s_cyc,
+
     rule tabulate_s_cyc:
         input:
             plan=f"{RESULTS}/plan.json",
@@ -53,6 +54,9 @@ if PRESET.s_cyc:
 
 
 if PRESET.cascade:
+
+    localrules:
+        tabulate_cascade,
 
     rule tabulate_cascade:
         input:

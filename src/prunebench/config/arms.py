@@ -16,7 +16,11 @@ from prunebench.schedules import Profile
 
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
 CONSTANT = {"kind": "constant"}
+
+BELOW = 0.05
+"""A survivor below this share of its dense magnitude counts as shed [ours]."""
 
 
 class Ramp(Strict):
@@ -46,7 +50,7 @@ class Shed(Strict):
 
     kind: Literal["shed"] = "shed"
     """Prune what is shed."""
-    below: float = Field(gt=0, lt=1)
+    below: float = Field(default=BELOW, gt=0, lt=1)
     """Share of a weight's dense magnitude below which it counts as shed."""
     at_most: Sparsity
     """Sparsity that the harvest does not go beyond."""
@@ -98,15 +102,15 @@ class Phase(Strict):
     """A part of an arm: prunes, in order, then training."""
 
     prune: list[Prune] = []
-    rewind: int | None = None
+    rewind: int | None = Field(default=None, ge=0)
     """The weights left after the prunes go back to this epoch of the dense training."""
-    epochs: int
+    epochs: Epochs
     profile: ProfileConfig
-    max_lr: float
-    weight_decay: float
-    first_epoch: int = 0
+    max_lr: Positive
+    weight_decay: float = Field(ge=0)
+    first_epoch: int = Field(default=0, ge=0)
     """Epoch of the LR profile that the phase begins at."""
-    profile_epochs: int
+    profile_epochs: Epochs
     """Epochs that the LR profile spans."""
 
     @cached_property
@@ -138,7 +142,7 @@ class Measure(Strict):
     removable_images: int = 0
     occupancy: list[int] = []
     masks: bool = False
-    below: float
+    below: float = BELOW
 
 
 class RetrainSpec(RunSpec):

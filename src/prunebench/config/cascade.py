@@ -5,13 +5,14 @@ order of data: pruned arms and the control that follows their survivors.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from prunebench.config.arms import (
     CONSTANT,
     Arm,
+    Epochs,
     Measure,
     NOfM,
     Pattern,
@@ -32,11 +33,25 @@ from prunebench.pruning.amounts import round_density
 if TYPE_CHECKING:
     from prunebench.config.preset import Preset
 
+T = TypeVar("T")
+
+
+def _distinct(values: list[T]) -> list[T]:
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"holds {value} twice")
+    return values
+
+
+Names = Annotated[list[Name], AfterValidator(_distinct)]
+Criteria = Annotated[list[CriterionName], AfterValidator(_distinct)]
+Sparsities = Annotated[list[Sparsity], AfterValidator(_distinct)]
+
 
 class Retraining(Strict):
     """Training after a prune, where a part of the study does not say otherwise."""
 
-    epochs: int = Field(ge=1)
+    epochs: Epochs
     """Epochs, those of a prelude included."""
     profile: ProfileConfig
     """LR over these epochs."""
@@ -63,12 +78,14 @@ class Prelude(Strict):
 
     sparsity: Sparsity
     """Share of the weights that the small prune takes."""
-    epochs: int = Field(ge=1)
+    epochs: Epochs
     """Epochs, taken from the retraining's."""
     max_lr: Positive
     """LR, constant."""
     weight_decay: float = Field(ge=0)
     """Weight decay: what makes weights that the loss does not hold up shrink."""
+    control: Name | None = None
+    """The prelude that this one is compared with: the same without what is meant to shed."""
 
     def phase(self, criterion: str) -> Phase:
         """The prelude after a prune by this criterion."""
@@ -83,27 +100,27 @@ class Setting(Strict):
     """LR, constant."""
     weight_decay: float = Field(ge=0)
     """Weight decay. The clock of shedding is weight decay x LR x updates."""
-    pruned_shares: list[Sparsity] = Field(min_length=1)
+    pruned_shares: Sparsities = Field(min_length=1)
     """Shares of the weights that are pruned, each beside the same control without a prune."""
-    tasks: list[Name] | None = None
+    tasks: Names | None = None
     """The part's tasks that have this setting; null means all of them."""
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: Epochs | None = None
     """Epochs of fine-tuning; null means the part's."""
 
 
 class Part(Strict):
     """A part of the study."""
 
-    tasks: list[Name] = Field(min_length=1)
+    tasks: Names = Field(min_length=1)
     """Names of entries of `tasks`."""
 
 
 class SheddingPart(Part):
     """Shedding after a small prune, against a control without one."""
 
-    criteria: list[CriterionName] = ["global_magnitude"]
+    criteria: Criteria = ["global_magnitude"]
     """Criteria of the small prune."""
-    epochs: int = Field(ge=1)
+    epochs: Epochs
     """Epochs of fine-tuning, where a setting does not say otherwise."""
     settings: list[Setting] = Field(min_length=1)
     """Fine-tuning settings; their clocks should span from nothing to what long fine-tunings reach (about 0.5)."""
@@ -129,9 +146,9 @@ class SheddingPart(Part):
             ]
             yield [*pruned, _control(where, {"criterion": "none", "pruned_share": 0.0} | axes, pruned, recipe)]
 
-    def measure(self, below: float) -> Measure:
+    def measure(self) -> Measure:
         """Curves, histograms and the removable share."""
-        return Measure(shedding=True, histograms=True, removable_images=self.removable_images, below=below)
+        return Measure(shedding=True, histograms=True, removable_images=self.removable_images)
 
 
 def _control(where: str, axes: dict[str, Any], pruned: list[Arm], recipe: tuple[int, float, float]) -> Arm:
@@ -143,13 +160,13 @@ def _control(where: str, axes: dict[str, Any], pruned: list[Arm], recipe: tuple[
 class CriteriaPart(Part):
     """Pruning criteria at several sparsities, with and without a prelude."""
 
-    criteria: list[CriterionName] = Field(min_length=1)
+    criteria: Criteria = Field(min_length=1)
     """Criteria: one-shot to the sparsity, then retraining."""
-    sparsities: list[Sparsity] = Field(min_length=1)
+    sparsities: Sparsities = Field(min_length=1)
     """Sparsities."""
-    preludes: list[Name] = []
+    preludes: Names = []
     """Preludes after which the network is pruned on by global magnitude."""
-    prelude_criteria: list[CriterionName] = []
+    prelude_criteria: Criteria = []
     """Criteria of the preludes' small prune."""
 
     def groups(self, study: "Cascade", preset: "Preset", task: str) -> Iterator[list[Arm]]:
@@ -175,9 +192,9 @@ class CriteriaPart(Part):
             ]
             yield plain + begun
 
-    def measure(self, below: float) -> Measure:
+    def measure(self) -> Measure:
         """The kept masks, for their overlap."""
-        return Measure(masks=True, below=below)
+        return Measure(masks=True)
 
 
 RETRAININGS = ("fine_tune", "rewind_lr", "rewind_weights")
@@ -186,9 +203,9 @@ RETRAININGS = ("fine_tune", "rewind_lr", "rewind_weights")
 class RetrainingPart(Part):
     """Fine-tuning, LR rewinding and weight rewinding (Renda et al. 2020), for as many epochs each."""
 
-    criteria: list[CriterionName] = Field(min_length=1)
+    criteria: Criteria = Field(min_length=1)
     """Criteria, one-shot."""
-    sparsities: list[Sparsity] = Field(min_length=1)
+    sparsities: Sparsities = Field(min_length=1)
     """Sparsities."""
     rewind_epoch: int = Field(ge=0)
     """Epoch k of the dense training that is gone back to; all three train for the epochs from k on."""
@@ -235,9 +252,9 @@ class RetrainingPart(Part):
             )
             yield [*pruned, control]
 
-    def measure(self, below: float) -> Measure:
+    def measure(self) -> Measure:
         """Shedding beside accuracy."""
-        return Measure(shedding=True, below=below)
+        return Measure(shedding=True)
 
 
 class NamedLR(Strict):
@@ -259,11 +276,11 @@ class SchedulesPart(Part):
     """Pruning criterion."""
     sparsity: Sparsity
     """Final sparsity."""
-    epochs: int = Field(ge=1)
+    epochs: Epochs
     """Epochs of every arm."""
     weight_decay: float = Field(ge=0)
     """Weight decay."""
-    rounds: int = Field(ge=2)
+    rounds: int = Field(ge=2, le=100)
     """Prunes of iterative pruning, spread evenly over the epochs; each takes the same share of the survivors."""
     ramp: Ramp
     """The curve of gradual pruning."""
@@ -322,26 +339,27 @@ class SchedulesPart(Part):
         }
         return Arm(name=f"{'control' if control else pruning}.{name}", axes=axes, phases=made)
 
-    def measure(self, below: float) -> Measure:
+    def measure(self) -> Measure:
         """Shedding beside accuracy."""
-        return Measure(shedding=True, below=below)
+        return Measure(shedding=True)
 
 
 class GmpPart(Part):
     """Gradual magnitude pruning, with and without a phase of shedding whose shed weights are harvested."""
 
-    sparsities: list[Sparsity] = Field(min_length=1)
+    sparsities: Sparsities = Field(min_length=1)
     """Final sparsities."""
     ramp: Ramp
-    """The curve of gradual pruning, over the epochs that are left to it."""
-    preludes: list[Name] = Field(min_length=1)
+    """The curve of gradual pruning; its share is of all the retraining's epochs, so that the target is reached at the
+    same update with and without a prelude."""
+    preludes: Names = Field(min_length=1)
     """Preludes; after each its shed weights are harvested and gradual pruning goes on."""
 
     def groups(self, study: "Cascade", preset: "Preset", task: str) -> Iterator[list[Arm]]:
         """One group per sparsity."""
         for sparsity in self.sparsities:
             gradual = ToSparsity(criterion="global_magnitude", sparsity=sparsity, ramp=self.ramp)
-            harvest = Shed(below=study.below, at_most=sparsity)
+            harvest = Shed(at_most=sparsity)
             arms = [
                 Arm(
                     name=f"none.s{sparsity:g}",
@@ -351,18 +369,26 @@ class GmpPart(Part):
             ]
             for name in self.preludes:
                 first = study.preludes[name].phase("global_magnitude")
+                onward = gradual.model_copy(update={"ramp": self.ramp_after(first.epochs, study.retrain.epochs)})
                 arms.append(
                     Arm(
                         name=f"{name}.s{sparsity:g}",
                         axes={"prelude": name, "sparsity": sparsity},
-                        phases=[first, study.after_prelude(name, [harvest, gradual])],
+                        phases=[first, study.after_prelude(name, [harvest, onward])],
                     )
                 )
             yield arms
 
-    def measure(self, below: float) -> Measure:
+    def ramp_after(self, begun: int, epochs: int) -> Ramp:
+        """The rest of the ramp for a phase that begins after `begun` of `epochs` epochs."""
+        share = (self.ramp.share * epochs - begun) / (epochs - begun)
+        if share <= 0:
+            raise InputError(f"cascade.gmp.ramp ends after {self.ramp.share * epochs:g} epochs, within a prelude")
+        return Ramp(share=share, every=self.ramp.every)
+
+    def measure(self) -> Measure:
         """Nothing more."""
-        return Measure(below=below)
+        return Measure()
 
 
 class SemiStructuredPart(Part):
@@ -370,7 +396,7 @@ class SemiStructuredPart(Part):
 
     patterns: list[Pattern] = Field(min_length=1)
     """Patterns along the input dimension."""
-    preludes: list[Name] = []
+    preludes: Names = []
     """Preludes."""
 
     def groups(self, study: "Cascade", preset: "Preset", task: str) -> Iterator[list[Arm]]:
@@ -395,10 +421,10 @@ class SemiStructuredPart(Part):
                 )
             yield arms
 
-    def measure(self, below: float) -> Measure:
+    def measure(self) -> Measure:
         """How many weights of a group are alive."""
         sizes = {p.m if isinstance(p, NOfM) else p.size for p in self.patterns}
-        return Measure(occupancy=sorted(sizes), below=below)
+        return Measure(occupancy=sorted(sizes))
 
 
 AnyPart = SheddingPart | CriteriaPart | RetrainingPart | SchedulesPart | GmpPart | SemiStructuredPart
@@ -413,8 +439,6 @@ class Cascade(Strict):
     """Training after a prune, where a part does not say otherwise."""
     preludes: dict[Name, Prelude] = {}
     """Preludes by name."""
-    below: float = Field(default=0.05, gt=0, lt=1)
-    """A survivor below this share of its dense magnitude counts as shed [ours]."""
     groups_per_job: int | None = Field(default=None, ge=1)
     """Groups of arms that one job trains; null is all of a part's (where a process start would cost more)."""
     shedding: SheddingPart | None = None
@@ -442,6 +466,10 @@ class Cascade(Strict):
     def check(self, preset: "Preset") -> None:
         """Raises InputError where a name is unknown or numbers do not hold together."""
         for name, prelude in self.preludes.items():
+            if name == "none":
+                raise InputError("cascade.preludes.none: 'none' means no prelude; choose another name")
+            if prelude.control is not None:
+                known(f"cascade.preludes.{name}.control", prelude.control, self.preludes)
             if prelude.epochs >= self.retrain.epochs:
                 raise InputError(
                     f"cascade.preludes.{name}.epochs is {prelude.epochs}; retrain has {self.retrain.epochs} in all"
@@ -463,14 +491,28 @@ class Cascade(Strict):
             for task in self.retraining.tasks:
                 if self.retraining.rewind_epoch >= preset.tasks[task].training.epochs:
                     raise InputError(f"cascade.retraining.rewind_epoch must be below the epochs of '{task}'")
-        for setting in self.shedding.settings if self.shedding else []:
-            for task in setting.tasks or []:
-                known("cascade.shedding.settings.tasks", task, self.shedding.tasks if self.shedding else [])
-        if self.shedding and self.shedding.removable_images > min(
-            preset.datasets[preset.tasks[task].dataset].validation for task in self.shedding.tasks
-        ):
-            raise InputError("cascade.shedding.removable_images is more than there are validation images")
+        if self.shedding:
+            self._check_shedding(self.shedding, preset)
+        for name, part in self.parts().items():
+            for task in part.tasks:
+                arms = [arm.name for group in part.groups(self, preset, task) for arm in group]
+                # In one job or in several: tables tell arms of a part by what their names say.
+                if twice := [arm for arm in arms if arms.count(arm) > 1]:
+                    raise InputError(f"cascade.{name}: the same arm twice: {twice[0]}")
         self.jobs(preset)
+
+    @staticmethod
+    def _check_shedding(part: SheddingPart, preset: "Preset") -> None:
+        """Settings name tasks of the part and leave none without, and there are as many images as are asked for."""
+        for setting in part.settings:
+            for task in setting.tasks or []:
+                known("cascade.shedding.settings.tasks", task, part.tasks)
+        for task in part.tasks:
+            if not any(setting.tasks is None or task in setting.tasks for setting in part.settings):
+                raise InputError(f"cascade.shedding: no setting names the task '{task}'")
+            images = preset.datasets[preset.tasks[task].dataset].validation
+            if part.removable_images > images:
+                raise InputError(f"cascade.shedding.removable_images is more than the {images} validation images")
 
     def _check_preludes(self, key: str, part: Part) -> None:
         """Preludes exist and take less than what is pruned after them."""
@@ -478,8 +520,8 @@ class Cascade(Strict):
         for name in getattr(part, "preludes", []):
             known(f"{key}.preludes", name, self.preludes)
             for sparsity in targets:
-                if self.preludes[name].sparsity > sparsity:
-                    raise InputError(f"{key}: prelude '{name}' prunes more than the sparsity {sparsity:g}")
+                if self.preludes[name].sparsity >= sparsity:
+                    raise InputError(f"{key}: prelude '{name}' must prune less than the sparsity {sparsity:g}")
 
     def jobs(self, preset: "Preset") -> list[RetrainSpec]:
         """Every job, in a stable order: one per part, task, portion of the part's groups, and seed."""
@@ -492,7 +534,7 @@ class Cascade(Strict):
                     "batch": batch,
                     "dense": preset.dense(task, self.dense, seed),
                     "arms": arms,
-                    "measure": part.measure(self.below),
+                    "measure": part.measure(),
                 },
                 f"cascade.{name}",
             )

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from prunebench.config.cascade import Cascade, RetrainSpec
 from prunebench.config.parsing import Name, Strict, parse
 from prunebench.config.s_cyc import ChainSpec, OracleSpec, SCyc
-from prunebench.config.tasks import Dataset, DenseSpec, Resources, RunSpec, ScheduleConfig, Task, known
+from prunebench.config.tasks import CHANNELS, Dataset, DenseSpec, Resources, RunSpec, ScheduleConfig, Task, known
 from prunebench.errors import InputError, nearest
+from prunebench.models.names import TORCHVISION_KINDS
 
 
 class Preset(Strict):
@@ -45,6 +46,10 @@ class Preset(Strict):
         for name, task in self.tasks.items():
             known(f"tasks.{name}.dataset", task.dataset, self.datasets)
             data = self.datasets[task.dataset]
+            if task.network.kind in TORCHVISION_KINDS and CHANNELS[data.source] != 3:
+                raise InputError(
+                    f"tasks.{name}: {task.network.kind} needs colour images, '{data.source}' has grey ones"
+                )
             if task.training.batch_size > data.train:
                 raise InputError(
                     f"tasks.{name}.training.batch_size is {task.training.batch_size}, "

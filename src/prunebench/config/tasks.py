@@ -34,6 +34,10 @@ def _criterion(name: str) -> str:
 CriterionName = Annotated[str, Field(json_schema_extra={"enum": list(CRITERIA)}), AfterValidator(_criterion)]
 
 
+CHANNELS = {"digits": 1, "fashion_mnist": 1}
+"""Source -> channels of its images."""
+
+
 class Dataset(Strict):
     """One prepared data set: source, size and splits."""
 

@@ -241,16 +241,26 @@ def _along(factors: Tensor, weight: Tensor, dim: int) -> Tensor:
     return factors.to(weight.dtype).reshape(shape)
 
 
-@register("random_gmp_ratios", scope="layer", ratios="global_magnitude")
 @register("layer_random", scope="layer")
 @register("random")
 def random(inputs: ScoreInputs) -> Scores:
     """Uniform in [0, 1): a pure function of seed and cycle, the same on every device"""
+    return _uniform(inputs, "random-scores")
+
+
+@register("random_gmp_ratios", scope="layer", ratios="global_magnitude")
+def random_gmp_ratios(inputs: ScoreInputs) -> Scores:
+    """Uniform in [0, 1), drawn apart from `layer_random`'s; each layer keeps as many as global magnitude would"""
+    # Equal scores would make the two schemes' masks nested, and their overlap one of bookkeeping.
+    return _uniform(inputs, "random-gmp-ratios-scores")
+
+
+def _uniform(inputs: ScoreInputs, name: str) -> Scores:
     import torch
 
     from prunebench.seeding import generator
 
-    draw = generator(inputs.seed, inputs.cycle, "random-scores")
+    draw = generator(inputs.seed, inputs.cycle, name)
     # float64 makes ties, which fall to the lower index, practically impossible
     return {
         name: torch.rand(w.shape, generator=draw, dtype=torch.float64).to(w.device)

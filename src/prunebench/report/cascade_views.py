@@ -38,13 +38,14 @@ def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per setting and dose, the excess by threshold."""
+    """One line per setting and dose, the excess by threshold, and what claim B1's rule says of it."""
     keys = ["task", "criterion", "max_lr", "weight_decay", "pruned_share"]
     rows = []
     for key, cell in frame.groupby(keys, sort=False):
         named = dict(zip(keys, key, strict=True))
         counts = sorted({int(n) for n in cell["n"]})
         excess = zip(cell["threshold"], _interval(cell, "excess"), strict=True)
+        verdicts = zip(cell["threshold"], cell["cascade"], strict=True)
         rows.append(
             {"task": escape(named["task"]), "criterion": escape(named["criterion"])}
             | {"LR": f"{named['max_lr']:g}", "weight decay": f"{named['weight_decay']:g}"}
@@ -52,14 +53,23 @@ def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
             | {"clock": _clocks(cell["clock"])[0]}
             | {"n": str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"}
             | {f"excess, {threshold}, points": text for threshold, text in excess}
+            | {f"cascade, {threshold}": verdict for threshold, verdict in verdicts if verdict}
         )
     return pd.DataFrame(rows).fillna("n/a")
 
 
 def _criteria(frame: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy in % by criterion, prelude and sparsity, the best of each column and task in bold."""
-    cells = frame.assign(cell=[_accuracy(row) for row in frame.itertuples()], n=frame["n"].astype(str))
-    return pivot(cells, ["task", "criterion", "prelude", "n"], "sparsity")
+    """By criterion, prelude and sparsity: test accuracy in %, the best of each column and task in bold.
+
+    Then, where preludes have controls, test accuracy minus that with the control.
+    """
+    keys = ["task", "criterion", "prelude", "control", "n"]
+    cells = frame.assign(n=frame["n"].astype(str), control=[name or "none" for name in frame["prelude_control"]])
+    wide = pivot(cells.assign(cell=[_accuracy(row) for row in frame.itertuples()]), keys, "sparsity")
+    if not frame["prelude_control"].any():
+        return wide.drop(columns="control")
+    minus = pivot(cells.assign(cell=_interval(frame, "control_difference")), keys, "sparsity").drop(columns=keys)
+    return wide.join(minus.add_prefix("minus control, points, "))
 
 
 def _retraining(frame: pd.DataFrame) -> pd.DataFrame:
@@ -91,6 +101,12 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _control(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """What the prelude does beyond its control, which is named."""
+    names = [escape(name) if name else "none" for name in frame["prelude_control"]]
+    return {"control": names, "minus control, points": _interval(frame, "control_difference")}
+
+
 def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "prelude")
@@ -98,6 +114,7 @@ def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
         | _accuracies(frame)
         | {
             "minus no prelude, points": _interval(frame, "difference"),
+            **_control(frame),
             "harvested, %": _percent(frame["harvested"]),
             "reach plain": [f"{row.reached} of {row.n}" for row in frame.itertuples()],
             "updates until then": [number(steps, 0) for steps in frame["steps"]],
@@ -127,6 +144,7 @@ def _semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
         | _accuracies(frame)
         | {
             "minus no prelude, points": _interval(frame, "difference"),
+            **_control(frame),
             "groups that fit before, %": _interval(frame, "fitting"),
         }
     )

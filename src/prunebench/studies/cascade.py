@@ -28,37 +28,45 @@ REACH = 0.002
 
 RUN = ["task", "seed", "arm"]
 SETTING = ["criterion", "max_lr", "weight_decay", "pruned_share"]
-THRESHOLDS = ("absolute", "relative", "removable", "in_dead")
-"""Shed shares of survivors that runs measure."""
+_SURVIVORS = ("absolute", "relative", "removable", "in_dead")
+_STRUCTURES = {"dead_filters": "filters", "dead_channels": "channels"}
+THRESHOLDS = (*_SURVIVORS, *_STRUCTURES)
+"""What runs measure: shed shares of survivors, and the shares of filters and of input channels that are dead."""
+
+CASCADE, NO_CASCADE = 0.2, 0.05
+"""Excess above which weights are shed in a cascade, and below which they are not (claim B1)."""
 
 _ACCURACY = ("n", "diverged", "test_accuracy", "std", "ci_low", "ci_high")
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
+_CONTROL = ("prelude_control", "control_difference", "control_difference_low", "control_difference_high")
 _EXCESS = ("excess", "excess_low", "excess_high")
 _SHED = ("clock", "shed", "control", *_EXCESS)
 
 COLUMNS = {
-    "cascade_shedding": ("task", *SETTING, "epoch", "clock", "threshold", "n", "pruned", "control", *_EXCESS),
-    "cascade_criteria": ("task", "criterion", "prelude", "sparsity", *_ACCURACY, "best", *_DIFFERENCE),
+    "cascade_shedding": (
+        *("task", *SETTING, "epoch", "clock", "threshold", "n", "pruned", "control", *_EXCESS, "cascade"),
+    ),
+    "cascade_criteria": ("task", "criterion", "prelude", "sparsity", *_ACCURACY, "best", *_DIFFERENCE, *_CONTROL),
     "cascade_retraining": (
         *("task", "criterion", "sparsity", "retraining", *_ACCURACY, *_DIFFERENCE, *_SHED),
         *("excess_difference", "excess_difference_low", "excess_difference_high"),
     ),
     "cascade_schedules": ("task", "criterion", "sparsity", "pruning", "lr_schedule", *_ACCURACY, "best", *_SHED),
     "cascade_gmp": (
-        *("task", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE, "harvested", "reached", "steps"),
+        *("task", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE, *_CONTROL, "harvested", "reached", "steps"),
         *("steps_ratio", "steps_ratio_low", "steps_ratio_high"),
         *("flops_ratio", "flops_ratio_low", "flops_ratio_high"),
     ),
     "cascade_overlap": ("task", "sparsity", "comparison", "a", "b", "n", "jaccard", "chance", *_EXCESS),
     "cascade_semi_structured": (
-        *("task", "pattern", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE),
+        *("task", "pattern", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE, *_CONTROL),
         *("fitting", "fitting_low", "fitting_high"),
     ),
     "cascade_shedding_curves": (
         *("task", *SETTING, "epoch", "clock", "threshold", "n", "pruned", "pruned_low", "pruned_high"),
         *("control", "control_low", "control_high", *_EXCESS),
     ),
-    "cascade_magnitudes": ("task", *SETTING, "run", "moment", "n", "left", "right", "weights_share"),
+    "cascade_magnitudes": ("task", *SETTING, "clock", "run", "moment", "n", "left", "right", "weights_share"),
     "cascade_occupancy": ("task", "prelude", "m", "alive", "n", "share", "share_low", "share_high", "chance"),
     "cascade_progress": (
         *("task", "prelude", "sparsity", "epoch", "steps", "n", "sparsity_now"),
@@ -140,6 +148,8 @@ def _trained(rows: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
 def _shed_shares(preset: Preset, runs: Path, part: str, ends: pd.DataFrame) -> pd.DataFrame:
     """Shed shares of every pruned arm, and as `<threshold>_control` of its control, wherever both are measured."""
     rows = _trained(_read(preset, runs, part, "shedding"), ends)
+    # 0 of 0, where no layer has input channels, is NaN
+    rows = rows.assign(**{dead: rows[dead] / rows[whole] for dead, whole in _STRUCTURES.items()})
     at, own = ["task", "seed", "followed", "epoch"], rows["arm"] == rows["followed"]
     control = rows.loc[~own, [*at, *THRESHOLDS]]
     return rows[own].merge(control, on=at, suffixes=("", "_control"), validate="one_to_one")
@@ -183,6 +193,14 @@ def _difference(
     return _mean(name, cell.set_index("seed")[column] - reference.set_index("seed")[column])
 
 
+def _control_difference(preset: Preset, prelude: str, cell: pd.DataFrame, group: pd.DataFrame) -> Row:
+    """Test accuracy minus that of the group's runs with the prelude's control; empty and NaN where it has none."""
+    found = study(preset).preludes.get(prelude)  # not there: the arm without a prelude
+    control = (found.control if found else None) or ""
+    reference = group[group["prelude"] == control]
+    return {"prelude_control": control} | _difference(cell, reference, name="control_difference")
+
+
 def _ratio(cell: pd.DataFrame, reference: pd.DataFrame, column: str, name: str) -> Row:
     """Geometric mean over seeds of the cell's column over the reference's, with the t interval of the log."""
     ratios = cell.set_index("seed")[column] / reference.set_index("seed")[column]
@@ -221,13 +239,21 @@ def shedding(preset: Preset, runs: Path) -> list[Row]:
     assert part is not None
     thresholds = [name for name in THRESHOLDS if name != "removable" or part.removable_images]
     ends = _pruned_ends(preset, runs, "shedding")
-    return [
-        dict(zip(("task", *SETTING), key, strict=True))
-        | {"epoch": cell["last_epoch"].iloc[0], "clock": cell["clock"].mean()}
-        | _excess(cell, threshold)
-        for key, cell in ends.groupby(["task", *SETTING], sort=False)
-        for threshold in thresholds
-    ]
+    rows = []
+    for key, cell in ends.groupby(["task", *SETTING], sort=False):
+        axes = dict(zip(("task", *SETTING), key, strict=True))
+        axes |= {"epoch": cell["last_epoch"].iloc[0], "clock": cell["clock"].mean()}
+        for threshold in thresholds:
+            row = axes | _excess(cell, threshold)
+            rows.append(row | {"cascade": _verdict(row) if threshold in ("relative", "removable") else ""})
+    return rows
+
+
+def _verdict(row: Row) -> str:
+    """Claim B1's rule: whether weights are shed in a cascade; undecided also where there is no interval."""
+    if row["excess_low"] > CASCADE and row["excess_low"] >= row["pruned_share"]:
+        return "yes"
+    return "no" if row["excess_high"] < NO_CASCADE else "undecided"
 
 
 def shedding_curves(preset: Preset, runs: Path) -> list[Row]:
@@ -244,11 +270,12 @@ def shedding_curves(preset: Preset, runs: Path) -> list[Row]:
 def magnitudes(preset: Preset, runs: Path) -> list[Row]:
     """Histograms of survivors' |w| when fine-tuning starts and ends: share of weights per bin, seeds pooled.
 
-    A control stands once beside each arm that it follows, with that arm's axes.
+    A control stands once beside each arm that it follows, with that arm's axes, in the seeds in which that arm did
+    not diverge. `clock` is the setting's at the end of the fine-tuning.
     """
     ends = _ends(preset, runs, "shedding")
     rows = _trained(_read(preset, runs, "shedding", "histograms"), ends).drop(columns=SETTING)
-    followed = ends[[*RUN, *SETTING]].rename(columns={"arm": "followed"})
+    followed = ends.loc[ends["status"] == "trained", [*RUN, *SETTING]].rename(columns={"arm": "followed"})
     rows = rows.merge(followed, on=["task", "seed", "followed"])
     rows["run"] = np.where(rows["arm"] == rows["followed"], "pruned", "control")
     rows["moment"] = np.where(rows["epoch"] == 0, "start", "end")
@@ -256,18 +283,24 @@ def magnitudes(preset: Preset, runs: Path) -> list[Row]:
     sums = {"n": ("seed", "nunique"), "count": ("count", "sum")}
     pooled = rows.groupby([*histogram, "left", "right"], sort=False).agg(**sums).reset_index()
     pooled["weights_share"] = pooled["count"] / pooled.groupby(histogram)["count"].transform("sum")
+    pooled = pooled.merge(ends.groupby(["task", *SETTING])["clock"].mean().reset_index(), on=["task", *SETTING])
     made: list[Row] = pooled.to_dict("records")
     return made
 
 
 def criteria(preset: Preset, runs: Path) -> list[Row]:
-    """Test accuracy by criterion, prelude and sparsity; the difference is to global magnitude without a prelude."""
+    """Test accuracy by criterion, prelude and sparsity.
+
+    `difference` is to global magnitude without a prelude, `control_difference` to the same criterion with the
+    prelude's control.
+    """
     rows = []
     for (task, sparsity), group in _ends(preset, runs, "criteria").groupby(["task", "sparsity"], sort=False):
         reference = group[(group["criterion"] == "global_magnitude") & (group["prelude"] == "none")]
         for (criterion, prelude), cell in group.groupby(["criterion", "prelude"], sort=False):
             axes = {"task": task, "criterion": criterion, "prelude": prelude, "sparsity": sparsity}
-            rows.append(axes | _accuracy(cell) | _difference(cell, reference))
+            shift = _control_difference(preset, prelude, cell, group[group["criterion"] == criterion])
+            rows.append(axes | _accuracy(cell) | _difference(cell, reference) | shift)
     return _mark_best(rows, "task", "sparsity")
 
 
@@ -312,6 +345,7 @@ def gmp(preset: Preset, runs: Path) -> list[Row]:
                 {"task": task, "prelude": prelude, "sparsity": sparsity}
                 | _accuracy(cell)
                 | _difference(cell, plain)
+                | _control_difference(preset, prelude, cell, group)
                 | {"harvested": cell["harvested"].mean()}
                 | {"reached": int(cell["steps"].notna().sum()), "steps": cell["steps"].mean()}
                 | _ratio(cell, plain, "steps", "steps_ratio")
@@ -409,10 +443,10 @@ def over_pairs(values: Mapping[tuple[int, int], float]) -> Summary:
 
 
 def semi_structured(preset: Preset, runs: Path) -> list[Row]:
-    """Test accuracy by pattern and prelude; the difference is to the same pattern without a prelude.
+    """Test accuracy by pattern and prelude; differences are to the same pattern without a prelude and with its control.
 
-    `sparsity` is that of the final network. `fitting` is the share of groups that fit the pattern before it is
-    imposed: at most n of m weights alive, or none of a block's.
+    `sparsity` is that of the final networks that did not diverge. `fitting` is the share of groups that fit the
+    pattern before it is imposed: at most n of m weights alive, or none of a block's.
     """
     ends = _ends(preset, runs, "semi_structured")
     ends = ends.merge(_fitting(_groups(preset, runs), _patterns(preset)), on=RUN, how="left")
@@ -420,8 +454,10 @@ def semi_structured(preset: Preset, runs: Path) -> list[Row]:
     for (task, pattern), group in ends.groupby(["task", "pattern"], sort=False):
         plain = group[group["prelude"] == "none"]
         for prelude, cell in group.groupby("prelude", sort=False):
-            axes = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": cell["sparsity_now"].mean()}
-            rows.append(axes | _accuracy(cell) | _difference(cell, plain) | _mean("fitting", cell["fitting"]))
+            sparsity = cell.loc[cell["status"] == "trained", "sparsity_now"].mean()
+            axes = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": sparsity}
+            shift = _difference(cell, plain) | _control_difference(preset, prelude, cell, group)
+            rows.append(axes | _accuracy(cell) | shift | _mean("fitting", cell["fitting"]))
     return rows
 
 

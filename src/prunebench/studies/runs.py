@@ -45,7 +45,8 @@ def read_oracle(jobs: Sequence[OracleSpec], runs: Path) -> pd.DataFrame:
 def write_runs(preset: Preset, runs: Path, out: Path) -> None:
     """runs.csv: one line per training job with its axes, status, result, cost and provenance.
 
-    A job of arms stands with its last arm's last phase; its arms are in its own tables.
+    A job of arms stands with its last arm's last phase, and as diverged if any of its phases did; its arms are in its
+    own tables.
     """
     rows = []
     for spec in preset.jobs():
@@ -83,7 +84,10 @@ def _summary(spec: RunSpec, folder: Path) -> tuple[dict[str, Any], pd.Series, pd
         return {"criterion": spec.criterion, "schedule": "oracle", "cycle": spec.cycle}, best, candidates
     if isinstance(spec, RetrainSpec):
         phases = read_table(folder / "phases.csv")
-        return {"part": spec.part}, phases.iloc[-1], phases
+        last = phases.iloc[-1].copy()
+        if (phases["status"] == "diverged").any():
+            last["status"] = "diverged"
+        return {"part": spec.part}, last, phases
     cycles, cost = read_table(folder / "cycles.csv"), read_table(folder / "cost.csv")
     axes: dict[str, Any] = {"cycle": cycles.iloc[-1]["cycle"]}
     if isinstance(spec, ChainSpec):

@@ -34,6 +34,7 @@ from prunebench.training.job import (
     new_state,
     prunable,
     pruned_masks,
+    recalibrate_,
     train_,
 )
 from prunebench.training.trace import Trace
@@ -114,6 +115,7 @@ def _dense_state(job: Job, start: Path) -> tuple[State, bool]:
     viable = start_from_(job, state, job.spec.dense, start)
     state.rows, state.seconds_before = {}, 0.0
     begin_(state, -1)
+    state.position["sparse_flops"] = 0
     return state, viable
 
 
@@ -129,7 +131,8 @@ def _run_arm(job: Job, state: State, trace: Trace, viable: bool, save: Callable[
         if state.position["cycle"] > number:
             continue  # a resumed arm has this phase behind it
         if state.position["cycle"] < number:
-            begin_(state, number)
+            # Momentum goes on, as it does in a control that has no such boundary; a rewound network has none.
+            begin_(state, number, keep_momentum=number > 0 and phase.rewind is None)
             viable = viable and _begin_phase(job, state, trace, phase)
         viable = viable and _train_phase(job, state, trace, phase, layers, save)
         _end_phase(job, state, trace, phase, viable)
@@ -153,6 +156,7 @@ def _begin_phase(job: Job, state: State, trace: Trace, phase: Phase) -> bool:
         apply_masks_(prunable(job, state), state.masks)
     state.position["alive"] = alive(state.masks)
     if state.position["cycle"] == 0:
+        recalibrate_(job, state)
         trace.begin(state)
     return True
 
@@ -162,7 +166,9 @@ def _masks_of(job: Job, state: State, trace: Trace, action: Any) -> Masks | None
     if isinstance(action, ToSparsity):
         if action.ramp or action.sparsity == 0:
             return state.masks
-        return pruned_masks(job, state, action.criterion, 1 - action.sparsity, cycle=state.position["cycle"])
+        # Counted from the arm's end, so that a prelude's random prune is not the one-shot arm's.
+        draw = state.position["cycle"] - len(trace.arm.phases)
+        return pruned_masks(job, state, action.criterion, 1 - action.sparsity, cycle=draw)
     weights = {name: p.detach().abs() for name, p in prunable(job, state).items()}
     if isinstance(action, Shed):
         return harvest(weights, trace.reference, state.masks, action)
@@ -196,10 +202,13 @@ def _train_phase(
     ramp = next((a for a in phase.prune if isinstance(a, ToSparsity) and a.ramp), None)
     before = trace.arm.phases[: state.position["cycle"]]
 
+    costs = _SparseCost(job, layers)
+
     def before_update(done: int) -> None:
         if ramp:
             _follow_ramp(job, state, ramp, done, phase.epochs * spe)
         trace.before_update(state, done)
+        state.position["sparse_flops"] += costs.of_update(state.masks)
 
     def after_epoch() -> None:
         _record_cost(job, state, trace, layers)
@@ -210,6 +219,7 @@ def _train_phase(
         lr=lambda step: phase.lr(step, spe),
         weight_decay=phase.weight_decay,
         order=job.spec.training.epochs + sum(earlier.epochs for earlier in before),
+        recalibrate=True,
     )
     return train_(job, state, leg, save, before_update, after_epoch)
 
@@ -229,18 +239,31 @@ def _follow_ramp(job: Job, state: State, action: ToSparsity, done: int, total: i
         apply_masks_(prunable(job, state), masks)
 
 
+class _SparseCost:
+    """FLOPs of an update with each layer scaled by its density, counted anew only when the masks change."""
+
+    def __init__(self, job: Job, layers: dict[str, int]) -> None:
+        self._images, self._layers = job.spec.training.batch_size, layers
+        self._masks: Masks | None = None
+        self._flops = 0
+
+    def of_update(self, masks: Masks) -> int:
+        if masks is not self._masks:
+            self._masks = masks
+            self._flops = round(TRAINING_FACTOR * self._images * sparse_flops(self._layers, masks))
+        return self._flops
+
+
 def _record_cost(job: Job, state: State, trace: Trace, layers: dict[str, int]) -> None:
     """Completes the epoch's row: sparsity now, and what the arm has cost so far."""
-    images = job.steps_per_epoch * job.spec.training.batch_size
-    rows, progress = state.rows["epochs"], trace.progress(state)
-    so_far = rows[-2] if len(rows) > 1 else {"flops": 0, "flops_sparse": 0.0}
-    rows[-1] |= {
+    progress = trace.progress(state)
+    images = progress["steps"] * job.spec.training.batch_size
+    state.rows["epochs"][-1] |= {
         "sparsity": 1 - density(state.masks),
         "steps": progress["steps"],
         "clock": progress["clock"],
-        "flops": so_far["flops"] + TRAINING_FACTOR * images * sum(layers.values()),
-        # Masks as they are at the epoch's end: a ramp's prunes within it are not told apart.
-        "flops_sparse": so_far["flops_sparse"] + TRAINING_FACTOR * images * sparse_flops(layers, state.masks),
+        "flops": TRAINING_FACTOR * images * sum(layers.values()),
+        "flops_sparse": state.position["sparse_flops"],
     }
 
 
@@ -250,11 +273,9 @@ def _end_phase(job: Job, state: State, trace: Trace, phase: Phase, viable: bool)
     cost = cost_row(job, state)
     state.write("cost", [cost])
     row = cycle_row(job, state, phase.max_lr, viable) | cost
-    epochs = [epoch for epoch in state.rows.get("epochs", []) if epoch["cycle"] == cost["cycle"] and "flops" in epoch]
-    before = sum(earlier["flops_sparse"] for earlier in state.rows.get("phases", []))
     row |= {
-        # As the epochs counted them: a ramp's masks at the phase's end are sparser than those it trained with.
-        "flops_sparse": epochs[-1]["flops_sparse"] - before if epochs else 0.0,
+        "flops_sparse": state.position["sparse_flops"]
+        - sum(earlier["flops_sparse"] for earlier in state.rows.get("phases", [])),
         "sparsity_start": 1 - state.position["alive"] / total if "alive" in state.position else row["sparsity"],
         "clock": trace.progress(state)["clock"],
     }
@@ -267,5 +288,5 @@ def _fill_up_after_divergence(state: State, trace: Trace) -> None:
     """An arm that diverged stays at chance in every later phase: tables have a row for each phase all the same."""
     last = state.rows["phases"][-1]
     for number in range(last["cycle"] + 1, len(trace.arm.phases)):
-        costless = {"steps": 0, "images": 0, "flops": 0, "flops_sparse": 0.0, "seconds": 0.0}
+        costless = {"steps": 0, "images": 0, "flops": 0, "flops_sparse": 0, "seconds": 0.0}
         state.write("phases", [last | {"cycle": number} | costless])

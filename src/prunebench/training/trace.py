@@ -48,7 +48,7 @@ class Trace:
 
     def begin(self, state: State) -> None:
         """The arm's start: after the first phase's prune, before any update."""
-        self._shedding(state, edge=True)
+        self._shedding(state, removable=True)
         self._histograms(state)
 
     def before_update(self, state: State, done: int) -> None:
@@ -61,11 +61,11 @@ class Trace:
         """Every epoch's end but the arm's last, which `end` measures."""
         last = self.arm.phases[-1]
         if (state.position["cycle"], state.position["epoch"]) != (len(self.arm.phases) - 1, last.epochs):
-            self._shedding(state)
+            self._shedding(state, removable=True)
 
     def end(self, state: State) -> None:
         """The arm's end."""
-        self._shedding(state, edge=True)
+        self._shedding(state, removable=True)
         self._histograms(state)
 
     def occupancy(self, state: State, moment: str) -> None:
@@ -100,12 +100,14 @@ class Trace:
         gone = shed(self._weights(state), self.reference, masks, self.measure.below)
         return {name: masks[name] & ~gone[name] for name in masks}
 
-    def _shedding(self, state: State, edge: bool = False) -> None:
+    def _shedding(self, state: State, removable: bool = False) -> None:
         if not self.measure.shedding:
             return
         weights, at = self._weights(state), self.progress(state)
         for name, masks in self._survivors(state).items():
             living, count = self._living(state, masks), alive(masks)
+            if count == 0:
+                continue  # nothing survives that could be shed
             tau = self._threshold(density(masks))
             row = at | {
                 "followed": name,
@@ -118,7 +120,7 @@ class Trace:
                 "in_dead": in_dead(living, masks),
                 **structures(living),
             }
-            if edge and self.measure.removable_images:
+            if removable and self.measure.removable_images:
                 row["removable"] = self._removable(state, masks)
             state.write("shedding", [row])
 
@@ -127,13 +129,16 @@ class Trace:
             self.thresholds[kept] = absolute_threshold(self.reference, 1 - kept)
         return self.thresholds[kept]
 
-    def _removable(self, state: State, masks: Masks) -> float:
+    def _removable(self, state: State, masks: Masks) -> float | None:
+        """None where the network is no better than guessing: taking weights away cannot hurt it."""
         validation, images = self.job.data.validation, self.measure.removable_images
         split = Split(validation.images[:images], validation.labels[:images])
 
         def loss() -> float:
             return evaluate(self.job, state.model, split, precision="fp32")[0]
 
+        if not loss() < math.log(self.job.data.classes):
+            return None
         return removable_share(loss, prunable(self.job, state), masks)
 
     def _histograms(self, state: State) -> None:

@@ -9,12 +9,25 @@ from prunebench.report.style import Drawing, draw_figures
 from prunebench.studies.cascade_names import DATA, FIGURES, TABLES
 
 _NAMES = (
-    *("task", "criterion", "prelude", "threshold", "retraining", "pruning", "lr_schedule", "comparison", "a", "b"),
+    *(
+        "task",
+        "criterion",
+        "prelude",
+        "prelude_control",
+        "threshold",
+        "retraining",
+        "pruning",
+        "lr_schedule",
+        "comparison",
+        "a",
+        "b",
+    ),
     *("pattern", "run", "moment", "scale"),
 )
 
 _ACCURACY = "n diverged test_accuracy ci_low ci_high"
 _DIFFERENCE = "difference difference_low difference_high"
+_CONTROL = "prelude_control control_difference control_difference_low control_difference_high"
 _EXCESS = "excess excess_low excess_high"
 _SETTING = "task criterion max_lr weight_decay pruned_share"
 
@@ -24,13 +37,14 @@ _NEEDED = {
     "cascade_retraining": f"task criterion sparsity retraining {_ACCURACY} {_DIFFERENCE} excess_difference "
     "excess_difference_low excess_difference_high",
     "cascade_schedules": f"task criterion sparsity pruning lr_schedule {_ACCURACY} best {_EXCESS}",
-    "cascade_gmp": f"task prelude sparsity {_ACCURACY} {_DIFFERENCE} reached steps_ratio steps_ratio_low "
+    "cascade_gmp": f"task prelude sparsity {_ACCURACY} {_DIFFERENCE} {_CONTROL} reached steps_ratio steps_ratio_low "
     "steps_ratio_high flops_ratio flops_ratio_low flops_ratio_high",
     "cascade_overlap": f"task sparsity comparison a b n {_EXCESS}",
-    "cascade_semi_structured": f"task pattern prelude {_ACCURACY} {_DIFFERENCE} fitting fitting_low fitting_high",
+    "cascade_semi_structured": f"task pattern prelude {_ACCURACY} {_DIFFERENCE} {_CONTROL} fitting fitting_low "
+    "fitting_high",
     "cascade_shedding_curves": f"{_SETTING} epoch clock threshold n pruned pruned_low pruned_high control control_low "
     f"control_high {_EXCESS}",
-    "cascade_magnitudes": f"{_SETTING} run moment n left right weights_share",
+    "cascade_magnitudes": f"{_SETTING} clock run moment n left right weights_share",
     "cascade_occupancy": "task prelude m alive n share share_low share_high chance",
     "cascade_progress": "task prelude sparsity steps n sparsity_now validation_accuracy low high",
 }

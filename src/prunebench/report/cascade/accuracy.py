@@ -16,6 +16,7 @@ from prunebench.report.cascade.common import (
     DASHES,
     SCHEDULES,
     Series,
+    against_control,
     at_sparsity,
     blocks_of,
     bounds_of,
@@ -36,6 +37,8 @@ from prunebench.report.cascade.common import (
     sparsity_panel,
     stacked,
     values_of,
+    with_control,
+    with_values,
 )
 from prunebench.report.style import (
     SMALL,
@@ -146,19 +149,18 @@ def retraining(tables: Tables, scale: str) -> Figure:
             sparsity_panel(ax, series, column, 1.8, crosses=column == "difference")
         panels[0].set_ylabel("test accuracy minus\nfine-tuning (points)")
         panels[1].set_ylabel("excess shedding minus\nfine-tuning (points)")
-        _scatter(panels[2], part, series, spans)
+        _scatter(panels[2], series, spans)
     legend_above(fig, [*handles_of(looks.values()), *diverged_crosses(frame)])
     notes = [
         f"Mean of seeds, paired by seed with fine-tuning; {interval_text(frame['n'])}",
         "Excess: share of survivors with |w| below 5 % of its value before pruning, minus that in the control. Right: "
-        "each criterion, sparsity and way of retraining is a cell; r: Pearson's correlation over cells, without those "
-        "in which seeds diverged",
+        "each point is a criterion, a sparsity and a way of retraining",
         f"{BEYOND}. Left and middle: markers are moved sideways a little",
     ]
     return finish(fig, scale, notes)
 
 
-def _scatter(ax: Axes, part: pd.DataFrame, series: Series, spans: Mapping[str, tuple[float, float]]) -> None:
+def _scatter(ax: Axes, series: Series, spans: Mapping[str, tuple[float, float]]) -> None:
     ax.set_xlim(spans["excess_difference"])
     ax.set_ylim(spans["difference"])
     level_line(ax)
@@ -169,11 +171,6 @@ def _scatter(ax: Axes, part: pd.DataFrame, series: Series, spans: Mapping[str, t
         ax.hlines(y, left, right, color=look.color, linewidth=0.6, alpha=0.5)
         ax.vlines(x, low, high, color=look.color, linewidth=0.6, alpha=0.5)
         ax.plot(x, y, **look.line() | {"linestyle": "", "zorder": 3})
-    sound = part[(part["diverged"] == 0) & np.isfinite(part["difference"]) & np.isfinite(part["excess_difference"])]
-    x, y = sound["excess_difference"].to_numpy(dtype=np.float64), sound["difference"].to_numpy(dtype=np.float64)
-    known = len(sound) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
-    told = f"r = {np.corrcoef(x, y)[0, 1]:.2f}".replace("-", "\u2212") if known else "r not defined"
-    ax.set_title(f"{told}, {len(sound)} cells", loc="right", fontsize=SMALL + 0.5)
     ax.set_xlabel("excess minus fine-tuning (points)", fontsize=SMALL + 0.5)
     ax.set_ylabel("test accuracy minus\nfine-tuning (points)")
 
@@ -272,11 +269,13 @@ def gmp(tables: Tables, scale: str) -> Figure:
     ratios = pd.concat([_renamed(frame, kind) for kind in kinds])
     heads = {
         "difference": "test accuracy minus\nno prelude (points)",
+        **against_control(frame),
         "steps_ratio": "updates to equal\nno prelude (ratio)",
         "flops_ratio": "FLOPs to equal\nno prelude (ratio)",
     }
     spans = dict.fromkeys(kinds, bounds_of(ratios, "ratio", (0.9, 1.0), least=0.2, factor=1.0))
-    spans["difference"] = bounds_of(frame, "difference", (0.0,), least=2.0)
+    spans |= {name: bounds_of(frame, name, (0.0,), least=2.0) for name in heads if name not in kinds}
+    room = 5.4 / len(heads)
     for nth, (_, part) in enumerate(blocks):
         course = progress[progress["task"] == part["task"].iloc[0]] if len(progress) else progress
         sparsities = thinned(sorted(course["sparsity"].unique()), 4) if len(course) else []
@@ -294,23 +293,23 @@ def gmp(tables: Tables, scale: str) -> Figure:
             for look, rows in series_by(part, "prelude", looks)
             if look is not looks.get("none")
         ]
-        lower = panel_row(fig, places[2 * nth + 1].subgridspec(1, 3), 0, 3, share=False)
+        lower = panel_row(fig, places[2 * nth + 1].subgridspec(1, len(heads)), 0, len(heads), share=False)
         for ax, (column, label) in zip(lower, heads.items(), strict=True):
             ax.set_ylim(spans[column])
             ax.set_ylabel(label)
-            if column == "difference":
-                level_line(ax)
-                sparsity_panel(ax, series, column, 1.8, crosses=True)
-            else:
+            if column in kinds:
                 level_line(ax, 1.0)
-                sparsity_panel(ax, series, column, 1.8, factor=1.0)
-                _reached(ax, [(look, rows[np.isfinite(rows[column])]) for look, rows in series])
+                sparsity_panel(ax, series, column, room, factor=1.0)
+                _reached(ax, [(look, rows[np.isfinite(rows[column])]) for look, rows in series], room)
+            else:
+                level_line(ax)
+                sparsity_panel(ax, with_values(series, column), column, room, crosses=True)
     shown = [look for name, look in looks.items() if (frame["prelude"] == name).any()]
     legend_above(fig, [*handles_of(shown), *diverged_crosses(frame)])
     notes = [
         *([f"Top: mean of seeds; {interval_text(progress['n'], 'bands')}"] if len(progress) else []),
         *(["Large marker: the target is reached"] if len(progress) else []),
-        f"Bottom: paired by seed with no prelude; {interval_text(frame['n'])}",
+        f"Bottom: paired by seed{with_control(frame)}; {interval_text(frame['n'])}",
         "Ratios: geometric means of the computation (FLOPs: with zeros skipped, which no hardware here does) until the "
         "validation accuracy that no prelude ends with, less a margin, is reached at the final sparsity; below 1: less "
         "with the prelude; no point: not reached; k/n: reached by k of n seeds",
@@ -319,7 +318,7 @@ def gmp(tables: Tables, scale: str) -> Figure:
     return finish(fig, scale, notes)
 
 
-def _reached(ax: Axes, series: Series) -> None:
+def _reached(ax: Axes, series: Series, inches: float) -> None:
     """Under a ratio, of how many seeds it is, where some did not get there."""
     series = [(look, rows.sort_values("sparsity")) for look, rows in series if len(rows)]
     if not series:
@@ -330,7 +329,7 @@ def _reached(ax: Axes, series: Series) -> None:
     texts = [f"{int(k)}/{int(n)}" for k, n in zip(rows["reached"][some], rows["n"][some], strict=True)]
     low, high = ax.get_xlim()
     at = np.concatenate(places)[some]
-    stacked_labels(ax, at, np.full(at.size, ax.get_ylim()[0]), texts, 0.24 / 1.8 * (high - low))
+    stacked_labels(ax, at, np.full(at.size, ax.get_ylim()[0]), texts, 0.24 / inches * (high - low))
 
 
 def _renamed(frame: pd.DataFrame, kind: str) -> pd.DataFrame:

@@ -268,13 +268,31 @@ def series_by(rows: pd.DataFrame, column: str, looks: Mapping[str, Look]) -> Ser
     return [(look, rows[rows[column] == name]) for name, look in looks.items() if (rows[column] == name).any()]
 
 
+def with_values(series: Series, column: str) -> Series:
+    """The series that have a number in `column`."""
+    return [(look, rows) for look, rows in series if np.isfinite(rows[column]).any()]
+
+
+def against_control(frame: pd.DataFrame) -> dict[str, str]:
+    """The panel of accuracy minus that with the prelude's control, where a prelude has one."""
+    label = "test accuracy minus\nits control (points)"
+    return {"control_difference": label} if np.isfinite(frame["control_difference"]).any() else {}
+
+
+def with_control(frame: pd.DataFrame) -> str:
+    """What differences are paired with, as a footer says it."""
+    pairs = frame.loc[frame["prelude_control"] != "", ["prelude", "prelude_control"]].drop_duplicates()
+    told = "; ".join(f"{pretty(a)}: {pretty(b)}" for a, b in pairs.itertuples(index=False))
+    return " with no prelude" + (f", and with the prelude's control ({told})" if told else "")
+
+
 BEYOND = "Triangles at an edge: a point or bar goes on beyond the axis"
 CLOCK = "Clock: weight decay x sum of the learning rates of all updates"
 
 
 def settings_of(rows: pd.DataFrame) -> list[tuple[float, float]]:
-    """(max_lr, weight_decay) ordered by clock, then by max_lr."""
-    clocks = rows.groupby(["max_lr", "weight_decay"])["clock"].max().reset_index()
+    """(max_lr, weight_decay) ordered by the least clock of any task, then by max_lr."""
+    clocks = rows.groupby(["max_lr", "weight_decay"])["clock"].min().reset_index()
     ordered = clocks.sort_values(["clock", "max_lr", "weight_decay"])
     return list(zip(ordered["max_lr"], ordered["weight_decay"], strict=True))
 
@@ -284,11 +302,16 @@ def rows_of(rows: pd.DataFrame, setting: tuple[float, float]) -> pd.DataFrame:
 
 
 def setting_text(rows: pd.DataFrame, setting: tuple[float, float]) -> str:
-    clock = rows_of(rows, setting)["clock"].max()
-    return f"LR {plain(setting[0])}\nwd {plain(setting[1])}\nclock {two_digits(clock)}"
+    return f"LR {plain(setting[0])}\nwd {plain(setting[1])}\nclock {clock_text(rows, setting)}"
 
 
-def two_digits(value: float) -> str:
+def clock_text(rows: pd.DataFrame, setting: tuple[float, float]) -> str:
+    """A setting's clock, or the least and the greatest where tasks differ: they train for other numbers of updates."""
+    clocks = rows_of(rows, setting)["clock"]
+    return "\u2013".join(dict.fromkeys(_two_digits(clock) for clock in (clocks.min(), clocks.max())))
+
+
+def _two_digits(value: float) -> str:
     return plain(float(f"{value:.1e}")) if math.isfinite(value) else "n/a"
 
 

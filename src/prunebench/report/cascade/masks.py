@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from prunebench.report.cascade.common import (
     BEYOND,
     Series,
+    against_control,
     blocks_of,
     bounds_of,
     chunks_of,
@@ -34,6 +35,8 @@ from prunebench.report.cascade.common import (
     side_by_side,
     stacked,
     values_of,
+    with_control,
+    with_values,
 )
 from prunebench.report.style import (
     SMALL,
@@ -176,14 +179,17 @@ def semi_structured(tables: Tables, scale: str) -> Figure:
     heads = {
         "test_accuracy": "test accuracy (%)",
         "difference": "test accuracy minus\nno prelude (points)",
+        **against_control(frame),
         "fitting": "groups that fitted\nbefore (%)",
     }
     spans = {
-        "difference": bounds_of(frame, "difference", (0.0,), least=2.0),
-        "fitting": bounds_of(frame, "fitting", (0.0,), least=5.0),
+        name: bounds_of(frame, name, (0.0,), least=5.0 if name == "fitting" else 2.0)
+        for name in heads
+        if name != "test_accuracy"
     }
+    room = 5.4 / len(heads)
     for nth, (_, part) in enumerate(blocks):
-        panels = panel_row(fig, places[2 * nth].subgridspec(1, 3), 0, 3, share=False)
+        panels = panel_row(fig, places[2 * nth].subgridspec(1, len(heads)), 0, len(heads), share=False)
         for ax, (column, label) in zip(panels, heads.items(), strict=True):
             rows = part[part["prelude"] != "none"] if column == "difference" else part
             ax.set_ylabel(label)
@@ -193,9 +199,8 @@ def semi_structured(tables: Tables, scale: str) -> Figure:
             if not np.isfinite(rows[column]).any():
                 empty_panel(ax, "no values")
                 continue
-            side_by_side(
-                ax, series_by(rows, "prelude", looks), at, column, inches=1.8, crosses=column == "test_accuracy"
-            )
+            series = with_values(series_by(rows, "prelude", looks), column)
+            side_by_side(ax, series, at, column, inches=room, crosses=column == "test_accuracy")
             ax.set_xlim(-0.6, len(patterns) - 0.4)
             named_ticks(ax.xaxis, [name.replace("@", "\n@") for name in patterns])
         groups = occupancy[occupancy["task"] == part["task"].iloc[0]] if len(occupancy) else occupancy
@@ -213,7 +218,7 @@ def semi_structured(tables: Tables, scale: str) -> Figure:
     chance = [Line2D([], [], label="chance: binomial, same density", **dash)] if len(occupancy) else []
     legend_above(fig, [*handles_of(shown), *chance, *diverged_crosses(frame)])
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed with no prelude",
+        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed{with_control(frame)}",
         "n:m keeps n of m consecutive weights, 1xk@s prunes whole blocks of k to sparsity s. Fitted before: groups "
         "with at most n weights alive (blocks: none alive) before the pattern was imposed",
         f"Bottom: groups of m weights by how many are alive then. {BEYOND}",

@@ -23,6 +23,7 @@ from prunebench.report.cascade.common import (
     bounds_of,
     chunks_of,
     claim_line,
+    clock_text,
     criterion_looks,
     empty_panel,
     finish,
@@ -40,7 +41,6 @@ from prunebench.report.cascade.common import (
     side_by_side,
     sparsity_panel,
     stacked,
-    two_digits,
     values_of,
 )
 from prunebench.report.style import (
@@ -113,7 +113,7 @@ def shedding(tables: Tables, scale: str) -> Figure:
             _setting_panel(
                 ax, [(look, of_one[of_one["pruned_share"] == share]) for share, look in doses.items()], order
             )
-            clocks = [two_digits(rows_of(of_one, setting)["clock"].max()) for setting in order]
+            clocks = [clock_text(of_one, setting) for setting in order]
             spaced_labels(ax, np.arange(len(order), dtype=np.float64), clocks, 5.8 / len(shown))
             ax.set_title(_THRESHOLDS[threshold], loc="left")
             ax.set_xlabel("clock, settings as above")
@@ -185,18 +185,16 @@ def _epoch_axis(ax: Axes, epochs: Floats) -> None:
 
 def histograms(tables: Tables, scale: str) -> Figure:
     """|w| of the survivors: just pruned, and at the end with and without pruning, per network and setting."""
-    frame, shed = tables["cascade_magnitudes"], tables["cascade_shedding"]
+    frame = tables["cascade_magnitudes"]
     dose = shown_dose(frame)
     frame = frame[np.isclose(frame["pruned_share"], dose)]
-    # Clocks come from the table of shedding; without it settings are ordered by LR, then by weight decay.
-    known = shed if len(shed) else frame.assign(clock=math.nan)
     keys = ["task", "criterion", "max_lr", "weight_decay", "run", "moment"]
     edges = np.sort(frame["left"].unique())
     first, last = _reach(frame, keys, edges)
     frame = frame.assign(bin=np.clip(np.searchsorted(edges, frame["left"]), first, last))
     tallest = frame.groupby([*keys, "bin"])["weights_share"].sum().max()
     blocks = blocks_of(frame, ("task", "criterion"))
-    lines = [chunks_of([s for s in settings_of(known) if len(rows_of(part, s))], 6) for _, part in blocks]
+    lines = [chunks_of(settings_of(part), 6) for _, part in blocks]
     rows: list[str | float] = []
     for (title, _), chunks in zip(blocks, lines, strict=True):
         rows += [title, *([1.75] * len(chunks))]
@@ -208,11 +206,7 @@ def histograms(tables: Tables, scale: str) -> Figure:
             panels = panel_row(fig, next(place).subgridspec(1, columns), 0, len(settings))
             for ax, setting in zip(panels, settings, strict=True):
                 _outlines(ax, rows_of(part, setting), edges, first, last)
-                ax.set_title(
-                    setting_text(known[known["task"] == part["task"].iloc[0]], setting),
-                    loc="left",
-                    fontsize=SMALL + 0.5,
-                )
+                ax.set_title(setting_text(part, setting), loc="left", fontsize=SMALL + 0.5)
                 ax.set_ylim(0, 105 * tallest if tallest > 0 else 1.0)
                 ax.set_xlabel("|w|", labelpad=1.0)
             panels[0].set_ylabel("% of survivors per bin")
