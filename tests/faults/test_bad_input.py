@@ -34,11 +34,30 @@ SEARCH = {key: value for key, value in CHAIN.items() if key not in ("schedule_na
     "batch": 0,
     "max_lr": [0.05, 1e30],
 }
+DENSE = {key: CHAIN[key] for key in ("task", "dataset", "network", "training", "augmentation", "seed")} | {
+    "study": "dense",
+    "recipe": "cyclical",
+    "profile": {"kind": "cyclical"},
+    "max_lr": 0.1,
+    "keep": [],
+}
+PHASE = {"epochs": 1, "profile": {"kind": "constant"}, "max_lr": 0.1, "weight_decay": 0.1, "profile_epochs": 1}
+PRUNE = {"kind": "sparsity", "criterion": "global_magnitude", "sparsity": 0.5}
+ARMS = {key: value for key, value in DENSE.items() if key not in ("recipe", "profile", "max_lr", "keep")} | {
+    "study": "cascade",
+    "part": "criteria",
+    "batch": 0,
+    "dense": DENSE,
+    "arms": [{"name": "a", "axes": {"sparsity": 0.5}, "phases": [PHASE | {"prune": [PRUNE]}]}],
+    "measure": {"masks": True, "shedding": True, "below": 0.05},
+}
 
 
 # A fork server that has imported torch once: each command is a process of its own, started in milliseconds.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["prunebench.cli", "prunebench.training.chain", "prunebench.training.oracle"])
+SERVER.set_forkserver_preload(
+    ["prunebench.cli", *(f"prunebench.training.{name}" for name in ("chain", "oracle", "dense", "retrain"))]
+)
 
 
 def child(words, output, sabotage):
@@ -72,6 +91,11 @@ def search(spec, data, out, start=None, **how):
     return prunebench("search-max-lr", "--spec", json.dumps(spec), "--data", data, "--out", out, *words, **how)
 
 
+def retrain(spec, data, out, start, **how):
+    words = ["retrain", "--spec", json.dumps(spec), "--data", data, "--out", out, "--start", start]
+    return prunebench(*words, **how)
+
+
 def assert_refused(done, *words, progress=False):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("prunebench: ")
@@ -97,6 +121,15 @@ def cycle_0(data, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert prunebench("select-max-lr", out / "batch-0", "--out", out).returncode == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def network(data, tmp_path_factory):
+    """A dense network."""
+    out = tmp_path_factory.mktemp("dense")
+    done = prunebench("train-dense", "--spec", json.dumps(DENSE), "--data", data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out / "network.safetensors"
 
 
 def test_a_corrupt_data_file_is_named_and_nothing_is_written(data, tmp_path):
@@ -157,6 +190,64 @@ def test_what_is_not_this_oracle_s_winner_is_named(data, cycle_0, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("keep", [0, 5, 1000, -10])
+def test_a_truncated_dense_network_is_named(data, network, tmp_path, keep):
+    start = tmp_path / "network.safetensors"
+    start.write_bytes(network.read_bytes()[:keep])
+    assert_refused(retrain(ARMS, data, tmp_path / "out", start), start)
+    words = ["train-chain", "--spec", json.dumps(CHAIN | {"dense": DENSE}), "--data", data, "--out", tmp_path / "out"]
+    assert_refused(prunebench(*words, "--start", start), start)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_the_dense_network_of_the_spec_is_named(data, network, cycle_0, tmp_path):
+    out = tmp_path / "out"
+    other = ARMS | {"dense": DENSE | {"seed": 1}}
+    assert_refused(retrain(other, data, out, network), network, "another network than dense/digits/cyclical/seed-1")
+    wider = {"network": {"kind": "mlp", "width": 0.5}}
+    assert_refused(retrain(ARMS | wider | {"dense": DENSE | wider}, data, out, network), network, "another network")
+    # A spec by hand whose arms are not of its dense network's kind: torch's message has several lines.
+    assert_refused(retrain(ARMS | wider, data, out, network), network)
+    for start in (cycle_0 / "winner.safetensors", data, tmp_path / "none.safetensors", tmp_path):
+        assert_refused(retrain(ARMS, data, out, start), start)
+    assert_refused(train(CHAIN | {"dense": DENSE}, data, out), "--start")
+    assert not out.exists()
+
+
+def test_a_dense_network_that_diverges_is_a_result_for_all_that_start_from_it(data, tmp_path):
+    lost = DENSE | {"max_lr": 1e30}
+    out = tmp_path / "dense"
+    words = ["--data", data, "--out"]
+    done = prunebench("train-dense", "--spec", json.dumps(lost), *words, out)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = retrain(ARMS | {"dense": lost}, data, tmp_path / "arms", out / "network.safetensors")
+    assert (done.returncode, done.stderr) == (0, "")
+    with open(tmp_path / "arms/phases.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["phase"], row["status"], row["test_accuracy"]) for row in rows] == [("0", "diverged", "0.1")]
+    chain = CHAIN | {"dense": lost, "gradients": None}
+    words = ["train-chain", "--spec", json.dumps(chain), *words, tmp_path / "chain"]
+    done = prunebench(*words, "--start", out / "network.safetensors")
+    assert (done.returncode, done.stderr) == (0, "")
+    with open(tmp_path / "chain/cycles.csv", newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["diverged"] * 3
+
+
+def test_masks_that_cannot_be_compared_are_named(data, network, tmp_path):
+    assert retrain(ARMS, data, tmp_path / "arms", network).returncode == 0
+    without = ARMS | {"measure": ARMS["measure"] | {"masks": False}}
+    assert retrain(without, data, tmp_path / "without", network).returncode == 0
+    masks = tmp_path / "arms/masks.safetensors"
+    out = tmp_path / "overlap.csv"
+    assert prunebench("compare-masks", tmp_path / "arms", "--out", out).returncode == 0
+    out.unlink()
+    assert_refused(prunebench("compare-masks", tmp_path / "arms", tmp_path / "without", "--out", out), "without/masks")
+    masks.write_bytes(masks.read_bytes()[:-1])
+    assert_refused(prunebench("compare-masks", tmp_path / "arms", "--out", out), masks)
+    assert_refused(prunebench("compare-masks", tmp_path / "none", "--out", out), tmp_path / "none")
+    assert not out.exists()
+
+
 def test_an_out_folder_that_cannot_be_made_is_named(data, tmp_path):
     (tmp_path / "file").write_text("")
     assert_refused(train(CHAIN, data, tmp_path / "file/out"), f"cannot write {tmp_path}/file/out", progress=True)
@@ -188,7 +279,8 @@ class DiskFullAt:
 
 
 @pytest.mark.parametrize(
-    ("name", "there"), [("epochs.csv", []), ("gradients.csv", ["cycles.csv", "epochs.csv"]), (".resume", [])]
+    ("name", "there"),
+    [("epochs.csv", []), ("gradients.csv", ["cost.csv", "cycles.csv", "epochs.csv"]), (".resume", [])],
 )
 def test_a_full_disk_is_one_line_and_leaves_whole_files_alone(data, tmp_path, name, there):
     """The write of one file is refused as a full disk would; the next try, with room, makes the job whole."""
@@ -229,7 +321,12 @@ def test_the_tables_of_a_study_name_the_run_that_is_missing(tmp_path):
 
     preset = load_preset(Path(__file__).parents[2] / "config/smoke.yaml")
     (tmp_path / "plan.json").write_text(preset.model_dump_json())
-    for verb in ("tabulate-s-cyc", "tabulate-runs"):
+    first = {
+        "tabulate-s-cyc": preset.s_cyc_chains()[0],
+        "tabulate-runs": preset.dense_jobs()[0],
+        "tabulate-cascade": preset.cascade_jobs()[0],
+    }
+    for verb, spec in first.items():
         done = prunebench(verb, "--plan", tmp_path / "plan.json", "--runs", tmp_path, "--out", tmp_path / "out")
-        assert_refused(done, preset.s_cyc_chains()[0].folder)
+        assert_refused(done, spec.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -14,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from prunebench import files
-from prunebench.config import ChainSpec, OracleSpec, parse
+from prunebench.config import ChainSpec, DenseSpec, OracleSpec, RetrainSpec, parse
 
 # A fork server that has imported torch once: a job starts in milliseconds, and is still a process of its own to kill.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["prunebench.cli", "prunebench.training.chain", "prunebench.training.oracle"])
+SERVER.set_forkserver_preload(
+    ["prunebench.cli", *(f"prunebench.training.{name}" for name in ("chain", "oracle", "dense", "retrain"))]
+)
 TIMINGS = {"seconds", "peak_memory_mb"}
 RESUME = ".resume.safetensors"
 
@@ -49,6 +52,39 @@ SEARCH = COMMON | {
     "max_lr": [0.05, 0.2, 1e30],
 }
 REWINDING = CHAIN | {"pruning": COMMON["pruning"] | {"after": "rewind_weights", "rewind_epoch": 1}}
+DENSE = {key: value for key, value in COMMON.items() if key != "pruning"} | {
+    "study": "dense",
+    "recipe": "s_cyc",
+    "profile": {"kind": "cyclical"},
+    "max_lr": 0.1,
+    "keep": [0, 1],
+}
+STARTED = CHAIN | {"gradients": None, "dense": DENSE}
+PHASE = {"epochs": 1, "profile": {"kind": "cosine"}, "max_lr": 0.1, "weight_decay": 0.1, "profile_epochs": 1}
+PRUNE = {"kind": "sparsity", "criterion": "global_magnitude", "sparsity": 0.5}
+ARMS = {key: value for key, value in COMMON.items() if key != "pruning"} | {
+    "study": "cascade",
+    "part": "schedules",
+    "batch": 0,
+    "dense": DENSE,
+    "arms": [
+        {
+            "name": "gradual",
+            "axes": {},
+            "phases": [PHASE | {"prune": [PRUNE | {"ramp": {"share": 0.7, "every": 2}}]}, PHASE | {"rewind": 1}],
+        },
+        {"name": "control", "axes": {}, "phases": [PHASE | {"epochs": 2, "profile_epochs": 2}], "follows": ["gradual"]},
+    ],
+    "measure": {
+        "shedding": True,
+        "histograms": True,
+        "removable_images": 32,
+        "occupancy": [4],
+        "masks": True,
+        "below": 0.05,
+    },
+}
+SPECS = {"train-chain": ChainSpec, "search-max-lr": OracleSpec, "train-dense": DenseSpec, "retrain": RetrainSpec}
 
 
 def child(words, log, sabotage):
@@ -69,7 +105,7 @@ class Job:
 
     def __init__(self, verb, spec, data, out, start=None):
         self.out, self.log = Path(out), Path(f"{out}.log")
-        parse(ChainSpec if verb == "train-chain" else OracleSpec, spec, "test")
+        parse(SPECS[verb], spec, "test")
         self.words = [verb, "--spec", json.dumps(spec), "--data", str(data), "--out", str(out)]
         self.words += ["--start", str(start)] if start else []
 
@@ -99,6 +135,12 @@ def content(path):
         return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows]
     if path.name == "provenance.json":
         return {key: value for key, value in json.loads(path.read_text()).items() if key != "finished"}
+    if path.name == "network.safetensors":
+        from prunebench.training.checkpoint import load_tensors
+
+        tensors, metadata = load_tensors(path)
+        values = {key: value for key, value in json.loads(metadata["values"]).items() if key not in TIMINGS}
+        return {key: value.tolist() for key, value in tensors.items()}, values, metadata["spec"]
     return path.read_bytes()
 
 
@@ -128,12 +170,16 @@ def undisturbed(data, tmp_path_factory):
     """{name: (job, seconds)} of jobs that nobody disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     jobs = {}
-    for name, (verb, spec) in {
-        "chain": ("train-chain", CHAIN),
-        "rewinding": ("train-chain", REWINDING),
-        "search": ("search-max-lr", SEARCH),
+    network = folder / "dense" / "network.safetensors"
+    for name, (verb, spec, start) in {
+        "chain": ("train-chain", CHAIN, None),
+        "rewinding": ("train-chain", REWINDING, None),
+        "search": ("search-max-lr", SEARCH, None),
+        "dense": ("train-dense", DENSE, None),
+        "started": ("train-chain", STARTED, network),
+        "arms": ("retrain", ARMS, network),
     }.items():
-        job = Job(verb, spec, data, folder / name)
+        job = Job(verb, spec, data, folder / name, start)
         began = time.monotonic()
         assert job.finish(save_every=1000) == 0, job.text
         assert not (job.out / RESUME).exists()
@@ -157,7 +203,7 @@ def assert_same(job, undisturbed, name):
     assert not (job.out / RESUME).exists()
 
 
-@pytest.mark.parametrize("name", ["chain", "rewinding", "search"])
+@pytest.mark.parametrize("name", ["chain", "rewinding", "search", "dense", "started", "arms"])
 def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_path, name):
     """SIGKILL at seeded random points of the work, a rerun after each, a save before every update."""
     rng = random.Random(f"{name} 1")
@@ -181,7 +227,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_pa
     if process.exitcode != 0:
         assert job.finish(save_every=0) == 0, job.text
     if name != "search":
-        assert job.text.count("going on at") >= kills - 1
+        assert len(re.findall(r"^going on (in \w+ )?at ", job.text, re.MULTILINE)) >= kills - 1
     left = [path.name for path in job.out.iterdir() if path.name.endswith(".tmp")]
     for file in left:  # what a kill in the middle of a write leaves is hidden and nothing reads it
         assert file.startswith(".")
@@ -189,7 +235,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_pa
     assert_same(job, undisturbed, name)
 
 
-@pytest.mark.parametrize("name", ["chain", "search"])
+@pytest.mark.parametrize("name", ["chain", "search", "dense", "arms"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_saves_and_the_rerun_ends_the_same(undisturbed, tmp_path, name, number):
     job = disturbed(undisturbed, name, tmp_path)
@@ -202,8 +248,13 @@ def test_told_to_stop_it_saves_and_the_rerun_ends_the_same(undisturbed, tmp_path
     assert [path.name for path in job.out.iterdir()] == [RESUME]
     assert f"told to stop (signal {int(number)})" in job.text
     assert job.finish(save_every=1000) == 0, job.text
-    assert job.text.count("cycle 0 epoch 0") == 1 or name == "search"
+    assert job.text.count("cycle 0 epoch 0") == job_text(undisturbed, name).count("cycle 0 epoch 0")
     assert_same(job, undisturbed, name)
+
+
+def job_text(undisturbed, name):
+    """What a job says that nobody disturbs: a resumed one must train no epoch again."""
+    return undisturbed[name][0].text
 
 
 def die_at_write(number, after_rename):
@@ -240,7 +291,13 @@ class Sabotage:
 
 
 @pytest.mark.parametrize("after_rename", [False, True])
-@pytest.mark.parametrize(("name", "number"), [("chain", 1), ("chain", 4), ("chain", 7), ("search", 1), ("search", 2)])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *(("chain", 1), ("chain", 4), ("chain", 7), ("search", 1), ("search", 2)),
+        *(("dense", 1), ("dense", 2), ("arms", 2), ("arms", 6)),
+    ],
+)
 def test_killed_while_it_writes_its_results_no_file_is_half_written(undisturbed, tmp_path, name, number, after_rename):
     job = disturbed(undisturbed, name, tmp_path)
     expected = undisturbed[name][0].results()

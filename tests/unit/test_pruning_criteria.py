@@ -210,7 +210,9 @@ def test_random_pruning_with_global_magnitudes_layer_ratios_over_many_cycles():
         assert alive(kept) == math.floor(total * 0.7**cycle + 0.5)
         assert all(bool((masks[name] | ~kept[name]).all()) for name in SHAPES)
         assert any(not torch.equal(kept[name], by_magnitude[name]) for name in SHAPES)
-        scores = get_criterion("random").scores(given)
+        scores = get_criterion("random_gmp_ratios").scores(given)
+        # Not the draws of the other random criteria: masks from equal scores would be nested.
+        assert not torch.equal(scores["conv1"], get_criterion("layer_random").scores(given)["conv1"])
         for name, mask in kept.items():
             dropped = scores[name][masks[name] & ~mask].tolist()
             assert all(score > max(dropped, default=-1) for score in scores[name][mask].tolist())

@@ -23,7 +23,7 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
         *("Snakefile", "environment.yml", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore"),
         *("config/README.md", "config/smoke.yaml", "config/laptop.yaml", "slurm/config.yaml"),
         *("workflow/rules/common.smk", "workflow/schemas/config.schema.json"),
-        *("src/prunebench/config.py", "src/prunebench/cli.py", "src/prunebench/stats.py"),
+        *("src/prunebench/config/__init__.py", "src/prunebench/cli.py", "src/prunebench/stats.py"),
         *("src/prunebench/data", "src/prunebench/models", "src/prunebench/pruning", "src/prunebench/schedules"),
         *("src/prunebench/training", "src/prunebench/analysis", "src/prunebench/studies", "src/prunebench/report"),
         *("tests/unit", "tests/workflow", "tests/faults"),

@@ -106,7 +106,7 @@ class Phase(Strict):
     """The weights left after the prunes go back to this epoch of the dense training."""
     epochs: Epochs
     profile: ProfileConfig
-    max_lr: Positive
+    max_lr: float = Field(ge=0)
     weight_decay: float = Field(ge=0)
     first_epoch: int = Field(default=0, ge=0)
     """Epoch of the LR profile that the phase begins at."""
