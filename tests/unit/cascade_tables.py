@@ -10,12 +10,20 @@ import pandas as pd
 from prunebench.studies.cascade_names import DATA, TABLES
 
 SCALE = "scaled-down: a toy <of> 1 & $2"
-SETTINGS = ((0.01, 0.0), (0.1, 0.0), (0.01, 5e-4), (0.1, 5e-4), (0.01, 5e-3), (0.1, 5e-3))
-DOSES = (0.05, 0.1, 0.2, 0.3)
-SPARSITIES = (0.5, 0.8, 0.9)
-CRITERIA = ("global_magnitude", "layer_magnitude", "random", "layer_random", "random_gmp_ratios")
+SETTINGS = ((0.01, 5e-4), (0.1, 5e-3))
+DOSES = (0.2, 0.3)
+SPARSITIES = (0.5, 0.9)
+CRITERIA = ("global_magnitude", "random", "random_gmp_ratios")
 PRELUDES = ("none", "shedding", "no_decay")
 TASKS = ("toy-resnet8", "toy-mobilenet")
+THRESHOLDS = {
+    "absolute": 1.2,
+    "relative": 1.0,
+    "removable": 0.8,
+    "in_dead": 0.3,
+    "dead_filters": 0.2,
+    "dead_channels": 0.1,
+}
 EPOCHS = (*(0.0, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8), *range(1, 11))
 
 
@@ -28,13 +36,15 @@ def tables(
     criteria: tuple[str, ...] = CRITERIA,
     preludes: tuple[str, ...] = PRELUDES,
     sparsities: tuple[float, ...] = SPARSITIES,
+    doses: tuple[float, ...] = DOSES,
+    only: tuple[str, ...] | None = None,
     diverged: int = 0,
     missing: bool = False,
 ) -> Path:
     """Writes every table of the study into `folder`.
 
     diverged: how many seeds are lost, at chance accuracy, in one cell of each table; missing: those cells have no
-    numbers at all.
+    numbers at all; only: the tables that have rows, None for all.
     """
     rng = np.random.default_rng(0)
     made: dict[str, list[dict[str, object]]] = {name: [] for name in (*TABLES, *DATA)}
@@ -52,16 +62,23 @@ def tables(
         spread = 0.0 if gap is None else 0.012
         return n | {"std": 0.01} | interval("test_accuracy", score, 0.015) | interval("difference", shift, spread)
 
+    def beyond(prelude: str, lost: bool) -> dict[str, object]:
+        """What the prelude of shedding does beyond its control."""
+        if prelude != "shedding":
+            none = dict.fromkeys((f"control_difference{end}" for end in ("", "_low", "_high")), math.nan)
+            return {"prelude_control": "", **none}
+        return {"prelude_control": "no_decay"} | interval("control_difference", math.nan if lost else 0.01, 0.012)
+
     lost_here = diverged > 0 or missing
     for nth, (task, (lr, decay)) in enumerate(itertools.product(tasks, settings)):
         clock = decay * lr * 10 * 400
         lost = lost_here and nth == len(settings) - 1
-        for share in DOSES:
+        for share in doses:
             where = {"task": task, "criterion": criteria[0], "max_lr": lr, "weight_decay": decay, "pruned_share": share}
             final = math.tanh(clock) * share * (1.1 if task == tasks[0] else 0.4)
-            for threshold, factor in {"absolute": 1.2, "relative": 1.0, "removable": 0.8, "in_dead": 0.3}.items():
+            for threshold, factor in THRESHOLDS.items():
                 for epoch in EPOCHS:
-                    if threshold == "removable" and epoch not in (0.0, 10.0):
+                    if threshold == "removable" and epoch % 1:
                         continue
                     grown = 1 - math.exp(-epoch / 2)
                     control = interval("control", factor * 0.3 * math.tanh(clock) * grown, 0.01)
@@ -74,7 +91,8 @@ def tables(
                     made["cascade_shedding_curves"].append(row | {"scale": SCALE})
                 last = {name: value for name, value in row.items() if name[-4:] not in ("_low", "high")}
                 last |= {name: row[name] for name in ("excess_low", "excess_high")}
-                made["cascade_shedding"].append(last | {"scale": SCALE})
+                verdict = "undecided" if threshold in ("relative", "removable") else ""
+                made["cascade_shedding"].append(last | {"cascade": verdict, "scale": SCALE})
             edges = np.concatenate([[0.0], 10.0 ** np.linspace(-8, 1, 37), [np.inf]])
             for run, moment in itertools.product(("pruned", "control"), ("start", "end")):
                 moved = moment == "end"
@@ -83,7 +101,7 @@ def tables(
                 values[small] *= 1e-4
                 shares = np.histogram(values, edges)[0] / 4000
                 for left, right, height in zip(edges[:-1], edges[1:], shares, strict=True):
-                    bar = {"run": run, "moment": moment, "n": seeds, "left": left, "right": right}
+                    bar = {"clock": clock, "run": run, "moment": moment, "n": seeds, "left": left, "right": right}
                     made["cascade_magnitudes"].append(where | bar | {"weights_share": height, "scale": SCALE})
 
     worth = dict(zip(criteria, np.linspace(0.0, 0.12, len(criteria)), strict=True))
@@ -97,7 +115,8 @@ def tables(
                 reference = criterion == criteria[0] and prelude == "none"
                 numbers = cell(base - 0.1 * sparsity + gap, None if reference else gap, lost and criterion == "random")
                 names = at | {"criterion": criterion, "prelude": prelude}
-                made["cascade_criteria"].append(names | numbers | {"best": reference, "scale": SCALE})
+                numbers |= {"best": reference} | beyond(prelude, missing)
+                made["cascade_criteria"].append(names | numbers | {"scale": SCALE})
             for criterion, way in itertools.product(criteria[:3], ("fine_tune", "rewind_lr", "rewind_weights")):
                 plain = way == "fine_tune"
                 gap = 0.02 * sparsity + 0.01 * rng.normal()
@@ -130,7 +149,7 @@ def tables(
                 names = at | {"prelude": prelude}
                 more = {"harvested": 0.1, "reached": seeds, "steps": 4000} | ratio
                 numbers = cell(base - 0.1 * sparsity, None if none else gap, lost and prelude == preludes[-1])
-                made["cascade_gmp"].append(names | numbers | more | {"scale": SCALE})
+                made["cascade_gmp"].append(names | numbers | beyond(prelude, missing) | more | {"scale": SCALE})
                 for epoch in range(1, 21):
                     now = sparsity * (1 - (1 - min(1.0, epoch / 14)) ** 3)
                     score = base + gap - 0.12 * now - 0.1 * math.exp(-epoch / 3) + 0.004 * rng.normal()
@@ -154,7 +173,8 @@ def tables(
             lost = lost_here and (pattern, prelude) == ("1:4", preludes[-1])
             names = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": sparsity}
             fits = interval("fitting", 0.05 if prelude == "none" else 0.2, 0.02)
-            made["cascade_semi_structured"].append(names | cell(base - 0.05, gap, lost) | fits | {"scale": SCALE})
+            numbers = cell(base - 0.05, gap, lost) | beyond(prelude, missing)
+            made["cascade_semi_structured"].append(names | numbers | fits | {"scale": SCALE})
         for m, prelude in itertools.product((4, 8), preludes):
             density = {"none": 1.0, "shedding": 0.6}.get(prelude, 0.8)
             for alive in range(m + 1):
@@ -164,5 +184,6 @@ def tables(
                 made["cascade_occupancy"].append(names | share | {"chance": chance, "scale": SCALE})
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in made.items():
+        rows = rows if only is None or name in only else []
         (pd.DataFrame(rows) if rows else pd.DataFrame(columns=["scale"])).to_csv(folder / f"{name}.csv", index=False)
     return folder

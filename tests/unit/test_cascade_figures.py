@@ -1,5 +1,6 @@
 """The cascade study's figures: files, determinism, and what they say of missing, diverged or single-seed data."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from test_figures import png_size, text_of
 
 from prunebench.errors import InputError
 from prunebench.report.cascade import draw
+from prunebench.report.cascade.common import setting_text, settings_of
 from prunebench.report.style import new_figure, spacing, stacked_labels
 from prunebench.studies.cascade_names import DATA, FIGURES, TABLES
 
@@ -41,7 +43,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Figures of one seed, one network, one setting, one sparsity and no prelude, some cells without numbers."""
     folder = tmp_path_factory.mktemp("single")
-    few = {"tasks": TASKS[:1], "settings": ((0.1, 5e-4),), "preludes": ("none",), "sparsities": (0.9,)}
+    few = {"tasks": TASKS[:1], "settings": ((0.1, 5e-4),), "preludes": ("none",), "sparsities": (0.9,), "doses": (0.2,)}
     draw(tables(folder / "tables", seeds=1, diverged=1, missing=True, **few), folder)  # type: ignore[arg-type]
     return folder
 
@@ -92,6 +94,27 @@ def test_networks_settings_and_claims_marks_are_named(drawn: tuple[Path, Path]) 
     assert "20 %: B1" in text_of(drawn[1] / "cascade_networks.svg")
 
 
+def test_a_prelude_stands_beside_its_control(drawn: tuple[Path, Path], single: Path) -> None:
+    for name in ("gmp", "semi_structured"):
+        text = text_of(drawn[1] / f"cascade_{name}.svg")
+        assert "its control (points)" in text
+        assert "(shedding: no decay)" in text
+        assert "control" not in text_of(single / f"cascade_{name}.svg")
+
+
+def test_tasks_whose_clocks_differ_share_a_setting_ordered_by_the_least() -> None:
+    rows = [("a", 0.1, 0.01, 0.25), ("b", 0.1, 0.01, 1.0), ("a", 0.2, 0.01, 0.5), ("b", 0.01, 0.2, math.nan)]
+    frame = pd.DataFrame(rows, columns=["task", "max_lr", "weight_decay", "clock"])
+    assert settings_of(frame) == [(0.1, 0.01), (0.2, 0.01), (0.01, 0.2)]
+    texts = [setting_text(frame, setting).split("\n")[-1] for setting in settings_of(frame)]
+    assert texts == ["clock 0.25\u20131", "clock 0.5", "clock n/a"]
+
+
+def test_accuracy_and_excess_of_retraining_are_not_correlated(drawn: tuple[Path, Path]) -> None:
+    """Cells of several criteria are no sample."""
+    assert "r = " not in text_of(drawn[1] / "cascade_retraining.svg")
+
+
 def test_diverged_seeds_are_marked_and_counted(drawn: tuple[Path, Path]) -> None:
     for name in ("random_vs_magnitude", "retraining", "schedules", "gmp", "semi_structured"):
         text = text_of(drawn[1] / f"cascade_{name}.svg")
@@ -125,9 +148,8 @@ def test_all_tables_without_rows_are_called_not_run(tmp_path: Path) -> None:
     "present", [("cascade_shedding", "cascade_gmp", "cascade_semi_structured"), ("cascade_magnitudes",)]
 )
 def test_a_figure_is_drawn_from_its_own_tables_alone(tmp_path: Path, present: tuple[str, ...]) -> None:
-    made = tables(tmp_path / "tables", tasks=TASKS[:1], settings=((0.1, 5e-4),))
-    for name in set(TABLES + DATA) - set(present):
-        (made / f"{name}.csv").write_text("scale\n")
+    few = {"tasks": TASKS[:1], "settings": ((0.1, 5e-4),), "sparsities": (0.9,), "doses": (0.2,)}
+    made = tables(tmp_path / "tables", only=present, **few)  # type: ignore[arg-type]
     draw(made, tmp_path)
     for name in FIGURES:
         run = all(table in present for table, figures in NEEDED.items() if name in figures)
@@ -142,8 +164,10 @@ def test_long_names_and_many_settings(tmp_path: Path) -> None:
         tmp_path / "tables",
         seeds=2,
         tasks=(long,),
+        doses=(0.2,),
+        sparsities=(0.5, 0.8, 0.9),
         settings=tuple((lr, decay) for lr in (0.001, 0.01, 0.1) for decay in (0.0, 5e-4, 5e-3)),
-        criteria=("global_magnitude", "random", *(f"a_long_name_of_a_criterion_$x_{i}$" for i in range(6))),
+        criteria=("global_magnitude", "random", *(f"a_long_name_of_a_criterion_$x_{i}$" for i in range(5))),
         preludes=("none", "a_long_name_of_a_prelude"),
     )
     draw(made, tmp_path)
@@ -175,9 +199,8 @@ def test_missing_and_broken_tables_are_named(tmp_path: Path) -> None:
 
 def test_gap_of_random_pruning_has_the_sign_of_magnitude_minus_random(tmp_path: Path) -> None:
     """Tables whose differences, random minus magnitude, are below 0 give an axis of gaps above 0."""
-    made = tables(tmp_path / "tables", settings=((0.1, 5e-4),))
-    for name in set(TABLES + DATA) - {"cascade_shedding", "cascade_criteria"}:
-        (made / f"{name}.csv").write_text("scale\n")
+    few = {"settings": ((0.1, 5e-4),), "sparsities": (0.5,), "preludes": ("none",), "doses": (0.2,)}
+    made = tables(tmp_path / "tables", only=("cascade_shedding", "cascade_criteria"), **few)  # type: ignore[arg-type]
     frame = pd.read_csv(made / "cascade_criteria.csv", keep_default_na=False)
     frame["difference"], frame["difference_low"], frame["difference_high"] = -0.4, -0.42, -0.39
     frame.to_csv(made / "cascade_criteria.csv", index=False)

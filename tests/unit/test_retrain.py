@@ -44,8 +44,6 @@ from prunebench.training.retrain import COLUMNS, MASKS, harvest
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 DENSE_EPOCHS = 3
-NO_LR = 1e-300
-"""Above 0, as a phase's has to be, and 0 in the weights' own float32."""
 CRITERIA_HERE = [name for name, criterion in CRITERIA.items() if not criterion.needs_previous_weights]
 
 
@@ -295,8 +293,8 @@ def shed_by_hand(weights, reference, masks):
 def test_weights_that_do_not_move_shed_nothing(run, network):
     """No LR, no weight decay."""
     spec = retraining(
-        arm("pruned", phase(to(0.5), max_lr=NO_LR, weight_decay=0.0)),
-        arm("control", phase(max_lr=NO_LR, weight_decay=0.0), follows=["pruned"]),
+        arm("pruned", phase(to(0.5), max_lr=0.0, weight_decay=0.0)),
+        arm("control", phase(max_lr=0.0, weight_decay=0.0), follows=["pruned"]),
         network=network,
     )
     seen = run(spec)
@@ -361,12 +359,34 @@ def test_shares_of_the_tables_are_those_of_the_weights_one_by_one(run, start, di
         assert int(row["filters"]) == sum(len(f) for f in filters)
         assert int(row["dead_filters"]) == sum(int((~f).sum()) for f in filters)
         assert 0 <= float(row["in_dead"]) <= 1
-    measured = [row for row in rows if float(row["epoch"]) in (0, 1, 2, 3)]  # not within the first epoch
-    # A network no better than guessing has none: taking its weights away cannot hurt it.
-    assert all(row["removable"] == "" for row in rows if row not in measured)
-    assert all(0 <= float(row["removable"]) <= 1 for row in measured if row["removable"])
-    assert measured[0]["removable"]
+    few = type(digits.validation)(digits.validation.images[:32], digits.validation.labels[:32])
+    for row, moment in zip(rows, moments, strict=True):
+        measured = int(row["steps"]) in (0, 5, 10, 15)  # not within the first epoch
+        # A network no better than guessing has none: taking its weights away cannot hurt it.
+        learnt = loss_of(spec, digits, moment, few) < math.log(10)
+        assert (row["removable"] != "") == (measured and learnt), row["steps"]
+        assert row["removable"] == "" or 0 <= float(row["removable"]) <= 1
+    assert rows[0]["removable"]
     assert any(float(row[share]) > 0 for row in rows for share in ("absolute", "relative"))
+
+
+def loss_of(spec, data, moment, split):
+    """The loss of the network as it was at a moment."""
+    of = make_job(spec, data, None, resume=object())
+    model = job.new_state(of).model
+    model.load_state_dict(moment.weights)
+    return job.evaluate(of, model, split)[0]
+
+
+def test_batch_normalisation_s_statistics_are_those_of_training_images_at_the_start_and_after_each_epoch(run, digits):
+    """The first layer's, against its outputs in float64: of all training images, here fewer than 1000."""
+    seen = run(retraining(arm("a", phase(to(0.5), max_lr=0.2, weight_decay=0.5), phase(to(0.7))), network=RESNET))
+    images = (digits.train.images.double() / 255 - digits.mean[0]) / digits.std[0]
+    for moment in (seen.at("a"), seen.at("a", 0, STEPS), seen.end("a", 0), seen.end("a", 1)):
+        weight = moment.weights["conv.weight"].double()
+        outputs = torch.nn.functional.conv2d(images, weight, padding=weight.shape[-1] // 2)
+        for name, expected in (("mean", outputs.mean((0, 2, 3))), ("var", outputs.var((0, 2, 3)))):
+            torch.testing.assert_close(moment.weights[f"bn.running_{name}"].double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_measuring_changes_no_training(run):
@@ -586,10 +606,29 @@ def test_iterative_rounds_take_the_same_share_of_the_survivors_each(run):
             assert count == pytest.approx(size * 0.2 ** (number / 3), abs=0.51)
         assert counts[-1] == survivors(size, 0.2)
         # Momentum goes on over a round's boundary, as in the control, which has none.
-        begun = [seen.at(one.name, number).momentum for number in range(3)]
-        assert not any(buffer.any() for buffer in begun[0])
-        assert all(any(buffer.any() for buffer in momentum) for momentum in begun[1:])
+        assert not any(buffer.any() for buffer in seen.at(one.name).momentum)
+        for number in (1, 2):
+            begun, ended = seen.at(one.name, number).momentum, seen.end(one.name, number - 1).momentum
+            assert all(torch.equal(a, b) for a, b in zip(begun, ended, strict=True))
+            assert any(buffer.any() for buffer in begun)
     assert_zero_where_pruned(seen)
+
+
+def test_a_phase_border_at_which_nothing_is_pruned_changes_nothing(run):
+    halves = [phase(epochs=1, profile="cosine", first_epoch=begin, profile_epochs=2) for begin in (0, 1)]
+    seen = run(retraining(arm("whole", phase(profile="cosine")), arm("halves", *halves), network=RESNET))
+    assert same(seen.end("whole").weights, seen.end("halves", 1).weights)
+    assert seen.lr("whole", 0) == seen.lr("halves", 0) + seen.lr("halves", 1)
+
+
+def test_a_prelude_s_random_prune_is_not_the_one_shot_arm_s(run):
+    """The same draw would make the two arms' masks nested."""
+    once = arm("once", phase(to(0.5, "random")))
+    twice = arm("twice", phase(to(0.5, "random"), epochs=1), phase(to(0.8, "random"), epochs=1))
+    seen = run(retraining(once, twice))
+    kept, other = seen.at("once").masks, seen.at("twice").masks
+    common = sum(int((kept[name] & other[name]).sum()) for name in kept) / alive(kept)
+    assert common == pytest.approx(0.5, abs=0.1)  # by chance
 
 
 # ------------------------------------------------------------------------------------------------- N:M and blocks
@@ -731,22 +770,24 @@ def test_weight_rewinding_restores_epoch_k_to_the_bit_where_the_trained_network_
         arm("rewound", phase(to(0.5), rewind=epoch)),
         arm("kept", phase(to(0.5))),
         arm("control", phase(rewind=epoch), follows=["rewound"]),
+        arm("later", phase(to(0.3), epochs=1), phase(to(0.5), rewind=epoch, epochs=1)),
         keep=[0, 1, 2],
         network=RESNET,
     )
     seen = run(spec)
     tensors, _ = load_tensors(start(spec))
     at_k = {n.removeprefix(f"kept/{epoch}/"): t for n, t in tensors.items() if n.startswith(f"kept/{epoch}/")}
-    rewound, control = seen.at("rewound"), seen.at("control")
+    rewound, control, later = seen.at("rewound"), seen.at("control"), seen.at("later", 1)
     # Running statistics are taken anew for evaluation; training does not read them.
     parameters = [name for name in at_k if "running" not in name and "tracked" not in name]
     for name in parameters:
         mask = rewound.masks.get(name)
         assert torch.equal(rewound.weights[name], at_k[name] if mask is None else at_k[name] * mask), name
         assert torch.equal(control.weights[name], at_k[name]), name
+        assert torch.equal(later.weights[name], at_k[name] * later.masks.get(name, 1)), name
     # It is the trained network that decides which weights stay (Renda et al. 2020).
     assert same(rewound.masks, seen.at("kept").masks)
-    assert not any(buffer.any() for buffer in (*rewound.momentum, *control.momentum))
+    assert not any(buffer.any() for buffer in (*rewound.momentum, *control.momentum, *later.momentum))
     assert_zero_where_pruned(seen)
 
 
@@ -907,7 +948,7 @@ def test_all_arms_see_the_same_images_in_the_same_order_and_not_those_of_the_den
 
 def test_an_arm_s_first_loss_is_paired_with_its_control_s(run):
     """A prune of nothing and no LR: the same network on the same images, whatever the arm is called."""
-    spec = retraining(arm("a", phase(max_lr=NO_LR)), arm("b", phase(to(0.0), max_lr=NO_LR, weight_decay=0.7)))
+    spec = retraining(arm("a", phase(max_lr=0.0)), arm("b", phase(to(0.0), max_lr=0.0, weight_decay=0.7)))
     rows = run(spec).rows("epochs")
     assert rows[0]["train_loss"] == rows[2]["train_loss"]
 
@@ -941,6 +982,17 @@ def test_cost_counts_updates_images_and_flops(run):
         assert float(row["flops_sparse"]) == pytest.approx(3 * images * epochs * 2 * left, rel=1e-12)
         assert float(row["seconds"]) > 0
         assert float(row["peak_memory_mb"]) > 0
+
+
+def test_sparse_flops_of_a_ramp_are_those_of_each_update_s_own_masks(run):
+    """A weight of an MLP costs a multiplication and an addition per image, three times per update."""
+    seen = run(retraining(arm("a", phase(to(0.2), epochs=1), phase(to(0.8, share=0.9, every=1), epochs=3))))
+    costs = [3 * 64 * 2 * alive(moment.masks) for moment in seen.moments]
+    assert len(set(costs)) > 5
+    for row in seen.rows("epochs"):
+        assert float(row["flops_sparse"]) == pytest.approx(sum(costs[: int(row["steps"])]), rel=1e-6)
+    for row, part in zip(seen.rows("phases"), (costs[:STEPS], costs[STEPS:]), strict=True):
+        assert float(row["flops_sparse"]) == pytest.approx(sum(part), rel=1e-6)
 
 
 def test_accuracies_are_those_of_the_arm_s_final_network(run, digits):
@@ -1111,6 +1163,10 @@ def test_a_start_that_is_not_the_spec_s_dense_network_is_refused(run, start, tmp
         ([arm("a", phase({"kind": "of"}))], ["prune.0", "'of'", "blocks, n_of_m, shed, sparsity"]),
         ([arm("a", phase(profile="cosin"))], ["profile", "mean 'cosine'?"]),
         ([arm("a", phase(first=1))], ["unknown key", "mean 'first_epoch'?"]),
+        ([arm("a", phase(max_lr=-1))], ["max_lr", "greater than or equal to 0"]),
+        ([arm("a", phase(weight_decay=-1))], ["weight_decay", "greater than or equal to 0"]),
+        ([arm("a", phase(epochs=0))], ["epochs", "greater than or equal to 1"]),
+        ([arm("a", phase(rewind=-1))], ["rewind", "greater than or equal to 0"]),
     ],
     ids=lambda value: value[0] if value and isinstance(value[0], str) else "",
 )

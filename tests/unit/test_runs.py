@@ -50,7 +50,7 @@ def preset():
                 "gmp": {
                     "tasks": ["net"],
                     "sparsities": [0.8],
-                    "ramp": {"share": 0.5, "every": 1},
+                    "ramp": {"share": 0.9, "every": 1},
                     "preludes": ["short"],
                 },
             },
@@ -148,6 +148,15 @@ def test_a_job_of_arms_stands_with_its_last_arm_s_last_phase_and_the_cost_of_all
     assert row[COST[1:]].tolist() == [60, 600, 6000, 3000, 3.0, 203]
     assert table.loc["cascade/net/gmp/seed-3/batch-0", "status"] == "diverged"
     assert pd.isna(row["cycle"])
+
+
+def test_a_job_of_arms_has_diverged_if_any_of_its_phases_has(preset, runs):
+    folder = preset.cascade_jobs()[0].folder
+    phases = read_table(runs / folder / "phases.csv")
+    phases.loc[0, "status"] = "diverged"
+    phases.to_csv(runs / folder / "phases.csv", index=False)
+    row = listed(preset, runs).set_index("folder").loc[folder]
+    assert (row["status"], row["validation_accuracy"]) == ("diverged", 0.5)  # of the last phase, which trained
 
 
 def test_a_missing_table_of_a_job_of_arms_is_named(preset, runs):

@@ -9,20 +9,8 @@ from prunebench.report.style import Drawing, draw_figures
 from prunebench.studies.cascade_names import DATA, FIGURES, TABLES
 
 _NAMES = (
-    *(
-        "task",
-        "criterion",
-        "prelude",
-        "prelude_control",
-        "threshold",
-        "retraining",
-        "pruning",
-        "lr_schedule",
-        "comparison",
-        "a",
-        "b",
-    ),
-    *("pattern", "run", "moment", "scale"),
+    *("task", "criterion", "prelude", "threshold", "retraining", "pruning", "lr_schedule", "comparison", "a", "b"),
+    *("prelude_control", "pattern", "run", "moment", "scale"),
 )
 
 _ACCURACY = "n diverged test_accuracy ci_low ci_high"

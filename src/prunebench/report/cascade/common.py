@@ -281,7 +281,7 @@ def against_control(frame: pd.DataFrame) -> dict[str, str]:
 
 def with_control(frame: pd.DataFrame) -> str:
     """What differences are paired with, as a footer says it."""
-    pairs = frame.loc[frame["prelude_control"] != "", ["prelude", "prelude_control"]].drop_duplicates()
+    pairs = frame.loc[frame["prelude_control"].notna(), ["prelude", "prelude_control"]].drop_duplicates()
     told = "; ".join(f"{pretty(a)}: {pretty(b)}" for a, b in pairs.itertuples(index=False))
     return " with no prelude" + (f", and with the prelude's control ({told})" if told else "")
 
