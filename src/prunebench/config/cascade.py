@@ -168,6 +168,8 @@ class CriteriaPart(Part):
     """Preludes after which the network is pruned on by global magnitude."""
     prelude_criteria: Criteria = []
     """Criteria of the preludes' small prune."""
+    prelude_tasks: Names | None = None
+    """The part's tasks that have preludes; null means all of them."""
 
     def groups(self, study: "Cascade", preset: "Preset", task: str) -> Iterator[list[Arm]]:
         """One group per sparsity."""
@@ -187,7 +189,7 @@ class CriteriaPart(Part):
                     axes={"criterion": criterion, "prelude": name, "sparsity": sparsity},
                     phases=[study.preludes[name].phase(criterion), study.after_prelude(name, [onward])],
                 )
-                for criterion in self.prelude_criteria
+                for criterion in (self.prelude_criteria if task in (self.prelude_tasks or self.tasks) else [])
                 for name in self.preludes
             ]
             yield plain + begun
@@ -491,6 +493,8 @@ class Cascade(Strict):
             for task in self.retraining.tasks:
                 if self.retraining.rewind_epoch >= preset.tasks[task].training.epochs:
                     raise InputError(f"cascade.retraining.rewind_epoch must be below the epochs of '{task}'")
+        for task in (self.criteria.prelude_tasks or []) if self.criteria else []:
+            known("cascade.criteria.prelude_tasks", task, self.criteria.tasks if self.criteria else [])
         if self.shedding:
             self._check_shedding(self.shedding, preset)
         for name, part in self.parts().items():

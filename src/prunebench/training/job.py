@@ -32,7 +32,7 @@ from prunebench.training.sgd import sgd_step_
 
 EVALUATION_BATCH = 1000
 GRADIENT_BATCH = 500
-CALIBRATION_IMAGES = 1000
+CALIBRATION_IMAGES = 500
 
 Row = dict[str, Any]
 """One line of a tidy table."""
