@@ -148,7 +148,9 @@ def side_by_side(
 def places_of(series: Series, at: Callable[[pd.DataFrame], Floats]) -> tuple[Floats, list[Floats]]:
     """The positions of all rows, and each series' own, moved sideways."""
     spots = np.concatenate([at(rows) for _, rows in series])
-    step = 0.75 * spacing(spots) / max(len(series), 4)
+    # Lines over sparsity keep near their ticks; points over names have the room between the names.
+    room = 0.3 if at is at_sparsity else 0.75
+    step = room * spacing(spots) / max(len(series), 4)
     return spots, [at(rows) + (nth - (len(series) - 1) / 2) * step for nth, (_, rows) in enumerate(series)]
 
 
