@@ -31,7 +31,8 @@ from prunebench.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "config").glob("*.yaml"))
-SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))  # no shared aliases
+# Without the file's shared aliases, and with two seeds, whose jobs can then be told apart.
+SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text()))) | {"seeds": [0, 1]}
 RESNET = ("tasks", "digits-resnet8")
 CASCADE = ("cascade",)
 REMOVED = object()
