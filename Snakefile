@@ -6,6 +6,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/oracle.smk"
 include: "workflow/rules/cascade.smk"
+include: "workflow/rules/directional.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 
@@ -14,6 +15,7 @@ localrules:
     all,
     s_cyc,
     cascade,
+    directional,
     tables,
     figures,
 
@@ -25,6 +27,8 @@ rule all:
         S_CYC_FIGURES,
         CASCADE_TABLES,
         CASCADE_FIGURES,
+        DIRECTIONAL_TABLES,
+        DIRECTIONAL_FIGURES,
         f"{RESULTS}/runs.csv",
 
 
@@ -40,10 +44,17 @@ rule cascade:
         CASCADE_FIGURES,
 
 
+rule directional:
+    input:
+        DIRECTIONAL_TABLES,
+        DIRECTIONAL_FIGURES,
+
+
 rule tables:
     input:
         S_CYC_TABLES,
         CASCADE_TABLES,
+        DIRECTIONAL_TABLES,
         f"{RESULTS}/runs.csv",
 
 
@@ -51,3 +62,4 @@ rule figures:
     input:
         S_CYC_FIGURES,
         CASCADE_FIGURES,
+        DIRECTIONAL_FIGURES,

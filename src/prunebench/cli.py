@@ -29,8 +29,10 @@ SaveEvery = Annotated[
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Start = Annotated[
-    Path | None, typer.Option(help="The network to start from: a dense one, or the oracle's previous winner.")
+    Path | None,
+    typer.Option(help="The network to start from: a dense one, the oracle's previous winner, or the study's minima."),
 ]
+Minima = Annotated[Path, typer.Option(help="The networks to start from, networks.safetensors of the minima.")]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
 
 
@@ -124,6 +126,72 @@ def retrain(
 
 
 @app.command()
+def train_trajectories(
+    spec: Spec, data: Data, out: Out, threads: Threads = 1, save_every: SaveEvery = 20, start: Start = None
+) -> None:
+    """Train SGD, gRDA and their baselines from one initialisation, one after another."""
+    from prunebench.config import TrajectoriesSpec, parse
+    from prunebench.training import directional
+    from prunebench.training.progress import reporting
+
+    parsed = parse(TrajectoriesSpec, _json(spec), "--spec")
+    if (start is None) != (parsed.minima is None):
+        raise InputError("--start belongs to a job whose spec names the minima that it starts from, and to no other")
+    with reporting(sum(arm.epochs for arm in parsed.arms)) as report:
+        job = _job(parsed, data, out, threads, save_every, report, start)
+        directional.train_trajectories(job, out, start)
+
+
+@app.command()
+def connect_minima(
+    spec: Spec, data: Data, out: Out, start: Minima, threads: Threads = 1, save_every: SaveEvery = 20
+) -> None:
+    """Train curves between minima, and measure loss and error along them, along straight lines and in a plane."""
+    from prunebench.config import ConnectSpec, parse
+    from prunebench.training.connect import connect
+    from prunebench.training.progress import reporting
+
+    parsed = parse(ConnectSpec, _json(spec), "--spec")
+    with reporting(len(parsed.connectivity.pairs) * parsed.connectivity.epochs) as report:
+        connect(_job(parsed, data, out, threads, save_every, report, start), start, out)
+
+
+@app.command()
+def measure_curvature(
+    spec: Spec, data: Data, out: Out, start: Minima, threads: Threads = 1, save_every: SaveEvery = 20
+) -> None:
+    """Compute the Hessian's leading eigenpairs along SGD's trajectory, and what of other networks lies in them."""
+    from prunebench.config import CurvatureSpec, parse
+    from prunebench.training import curvature
+    from prunebench.training.progress import reporting
+
+    parsed = parse(CurvatureSpec, _json(spec), "--spec")
+    with reporting(len(parsed.epochs())) as report:
+        curvature.measure_curvature(_job(parsed, data, out, threads, save_every, report, start), start, out)
+
+
+@app.command()
+def run_toy(spec: Spec, out: Out) -> None:
+    """Compare gRDA with directional pruning on problems whose flat directions are known exactly."""
+    from prunebench.config import ToySpec, parse
+    from prunebench.training import toy
+
+    toy.run(parse(ToySpec, _json(spec), "--spec"), out)
+
+
+@app.command()
+def time_optimizers(spec: Spec, out: Out, threads: Threads = 1) -> None:
+    """Time updates and training steps of gRDA and SGD, interleaved, and count the memory that they take."""
+    import torch
+
+    from prunebench.config import OverheadSpec, parse
+    from prunebench.training import overhead
+
+    torch.set_num_threads(threads)
+    overhead.run(parse(OverheadSpec, _json(spec), "--spec"), out)
+
+
+@app.command()
 def search_max_lr(
     spec: Spec,
     data: Data,
@@ -186,6 +254,16 @@ def tabulate_cascade(plan: Plan, runs: Runs, out: Out) -> None:
 
 
 @app.command()
+def tabulate_directional(plan: Plan, runs: Runs, out: Out) -> None:
+    """Write the tables of the study of directional pruning, as CSV and LaTeX."""
+    from prunebench.report.tables import write_tables
+    from prunebench.studies.directional import tables
+
+    preset = _preset_of(plan)
+    write_tables(tables(preset, runs), out)
+
+
+@app.command()
 def tabulate_runs(plan: Plan, runs: Runs, out: Out) -> None:
     """Write runs.csv: every run with its axes, status, cost and provenance."""
     from prunebench.studies.runs import write_runs
@@ -205,6 +283,14 @@ def draw_s_cyc(tables: Annotated[Path, typer.Option(help="Folder of the study's 
 def draw_cascade(tables: Annotated[Path, typer.Option(help="Folder of the study's tables.")], out: Out) -> None:
     """Draw the figures of the study of cascade weight shedding from its tables, as SVG and PNG."""
     from prunebench.report.cascade import draw
+
+    draw(tables, out)
+
+
+@app.command()
+def draw_directional(tables: Annotated[Path, typer.Option(help="Folder of the study's tables.")], out: Out) -> None:
+    """Draw the figures of the study of directional pruning from its tables, as SVG and PNG."""
+    from prunebench.report.directional import draw
 
     draw(tables, out)
 

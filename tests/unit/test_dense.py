@@ -313,7 +313,7 @@ def test_the_dense_file_ends_like_the_state_that_a_killed_chain_would_resume_fro
     tensors, values, _ = network_of(dense(dense_of(make_spec(), [1])))
     assert values["position"] == {"cycle": 0, "epoch": EPOCHS, "step": 0}
     assert [row["epoch"] for row in values["rows"]["epochs"]] == [0, 1]
-    assert any(tensor.any() for name, tensor in tensors.items() if name.startswith("momentum/"))
+    assert any(tensor.any() for name, tensor in tensors.items() if name.startswith("buffer/"))
     assert all(bool(mask.all()) for name, mask in tensors.items() if name.startswith("mask/"))
 
 

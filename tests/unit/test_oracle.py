@@ -14,7 +14,7 @@ from training_jobs import VOLATILE, Killed, KilledAt, same
 from prunebench.config import OracleSpec
 from prunebench.errors import InputError
 from prunebench.files import write_bytes, write_csv
-from prunebench.training import job, oracle
+from prunebench.training import job, oracle, updates
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.job import Job, resume_path
 from prunebench.training.oracle import search
@@ -116,8 +116,8 @@ def test_each_candidate_is_trained_at_its_own_max_lr(digits, tmp_path, monkeypat
         used.append(lr)
         sgd_step_(*arguments, lr=lr, **more)
 
-    sgd_step_ = job.sgd_step_
-    monkeypatch.setattr(job, "sgd_step_", step)
+    sgd_step_ = updates.sgd_step_
+    monkeypatch.setattr(updates, "sgd_step_", step)
     spec = make_spec(0, [0.02, 0.3])
     out = run_search(spec, digits, None, tmp_path)
     total = EPOCHS * STEPS
@@ -147,7 +147,7 @@ def test_candidates_start_from_the_previous_winner(digits, tmp_path, monkeypatch
             assert bool((mask <= winner[name]).all())
             model = name.replace("mask/", "model/")
             assert torch.equal(start[model], winner[model] * mask)
-        assert not any(tensor.any() for name, tensor in start.items() if name.startswith("momentum/"))
+        assert not any(tensor.any() for name, tensor in start.items() if name.startswith("buffer/"))
     best = tensors(out / "best.safetensors")
     assert all(torch.equal(best[name], mask) for name, mask in masks.items())
     assert all(row["density"] == "0.5" for row in read(out / "candidates.csv"))

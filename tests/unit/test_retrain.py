@@ -35,7 +35,7 @@ from prunebench.config.arms import Shed
 from prunebench.errors import InputError
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.pruning.masks import alive, survivors
-from prunebench.training import job, retrain
+from prunebench.training import job, retrain, updates
 from prunebench.training.checkpoint import load_tensors, save_tensors
 from prunebench.training.compare import compare
 from prunebench.training.job import resume_path
@@ -155,7 +155,7 @@ def run(digits, start, monkeypatch, tmp_path_factory):
         def moment(of, state, name, done):
             parameters = {n: t.clone() for n, t in state.model.state_dict().items()}
             masks = {n: m.clone() for n, m in state.masks.items()}
-            return Moment(name, state.position["cycle"], done, parameters, masks, [b.clone() for b in state.momentum])
+            return Moment(name, state.position["cycle"], done, parameters, masks, [b.clone() for b in state.buffers])
 
         arms = []
 
@@ -180,11 +180,11 @@ def run(digits, start, monkeypatch, tmp_path_factory):
             seen.orders.append((arms[-1], epoch))
             return train_batches(*arguments, epoch=epoch, **more)
 
-        retrain_trace, sgd_step_, train_batches = retrain.Trace, job.sgd_step_, job.train_batches
+        retrain_trace, sgd_step_, train_batches = retrain.Trace, updates.sgd_step_, job.train_batches
         with monkeypatch.context() as patch:
             patch.setattr(retrain, "Trace", trace)
             patch.setattr(retrain, "train_", train_)
-            patch.setattr(job, "sgd_step_", step)
+            patch.setattr(updates, "sgd_step_", step)
             patch.setattr(job, "train_batches", batches)
             retrain.retrain(make_job(spec, data, seen.out, resume), network, seen.out)
         return seen

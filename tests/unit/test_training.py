@@ -25,12 +25,12 @@ from training_jobs import (
 
 from prunebench.config import ChainSpec
 from prunebench.data.prepare import prepare
+from prunebench.optim.sgd import sgd_step_
 from prunebench.pruning.criteria import CRITERIA
-from prunebench.training import chain, job
+from prunebench.training import chain, job, updates
 from prunebench.training.chain import run_chain
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.job import resume_path
-from prunebench.training.sgd import sgd_step_
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -399,7 +399,7 @@ def lrs(monkeypatch):
         used.append(lr)
         sgd_step_(*arguments, lr=lr, **more)
 
-    monkeypatch.setattr(job, "sgd_step_", step)
+    monkeypatch.setattr(updates, "sgd_step_", step)
     return used
 
 
@@ -470,7 +470,7 @@ def test_keep_and_rewind_lr_go_on_from_the_trained_weights(run, watch, after):
     def before(state):
         if state.position["cycle"]:
             checked.append(masked_equal(state, weights(state), ends[-1]))
-            assert not any(buffer.any() for buffer in state.momentum)
+            assert not any(buffer.any() for buffer in state.buffers)
 
     watch(before=before, after=lambda state: ends.append(weights(state)))
     run(make_spec(network=RESNET, pruning={"after": after, "rewind_epoch": 1}))

@@ -16,17 +16,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunebench.config import ChainSpec, DenseSpec, OracleSpec, load_preset, parse_preset
-from prunebench.studies import cascade_names, s_cyc_names
+from prunebench.config import ChainSpec, DenseSpec, OracleSpec, TrajectoriesSpec, load_preset, parse_preset
+from prunebench.studies import cascade_names, directional_names, s_cyc_names
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 TOOLS = Path(sys.executable).parent
 ONE_SEED = ("preset=smoke", "seeds=[0]")
-TRAINING = {"prepare_data", "train_dense", "train_chain", "search_max_lr", "select_max_lr", "retrain"}
-TABLES = (*s_cyc_names.TABLES, *cascade_names.TABLES)
-DATA = (*s_cyc_names.DATA, *cascade_names.DATA)
-FIGURES = (*s_cyc_names.FIGURES, *cascade_names.FIGURES)
+TRAINING = {
+    *("prepare_data", "train_dense", "train_chain", "search_max_lr", "select_max_lr", "retrain"),
+    *("train_minima", "train_trajectories"),
+}
+STUDIES = (s_cyc_names, cascade_names, directional_names)
+TABLES = [table for names in STUDIES for table in names.TABLES]
+DATA = [table for names in STUDIES for table in names.DATA]
+FIGURES = [figure for names in STUDIES for figure in names.FIGURES]
 
 
 def command(folder, *words):
@@ -61,7 +65,8 @@ def plan(folder, *words, config=("preset=smoke",)):
 
 def trained(messages):
     """The messages of training jobs."""
-    return {message for message in messages if message.startswith(("Chain ", "Dense ", "Oracle ", "Retraining "))}
+    kinds = ("Chain ", "Dense ", "Oracle ", "Retraining ", "Minima ", "Trajectories ")
+    return {message for message in messages if message.startswith(kinds)}
 
 
 def chains_of(messages):
@@ -75,6 +80,10 @@ def message_of(spec):
         return f"Dense {spec.task} {spec.recipe} seed {spec.seed}"
     if isinstance(spec, OracleSpec):
         return f"Oracle {spec.task} seed {spec.seed} cycle {spec.cycle} batch {spec.batch}"
+    if isinstance(spec, TrajectoriesSpec):
+        kind = "Minima" if spec.part == "minima" else "Trajectories"
+        part = "" if spec.part == "minima" else f" {spec.part}"
+        return f"{kind} {spec.task}{part} seed {spec.seed}"
     return f"Retraining {spec.task} {spec.part} seed {spec.seed} batch {spec.batch}"
 
 
@@ -104,7 +113,8 @@ def test_a_dry_run_plans_every_run_of_a_preset_and_nothing_else(tmp_path, name):
     assert time.monotonic() - began < 60  # 10 s on an idle machine
     chains, jobs, arms = preset.s_cyc_chains(), preset.s_cyc_oracle_jobs(), preset.cascade_jobs()
     oracle = preset.s_cyc and preset.s_cyc.oracle
-    studies = [study for study in ("s_cyc", "cascade") if getattr(preset, study)]
+    studies = [study for study in ("s_cyc", "cascade", "directional") if getattr(preset, study)]
+    directional = [spec.part for spec in preset.directional_jobs()]
     criteria = preset.cascade and preset.cascade.criteria
     expected = {
         "prepare_data": len({spec.dataset for spec in preset.jobs()}),
@@ -114,6 +124,12 @@ def test_a_dry_run_plans_every_run_of_a_preset_and_nothing_else(tmp_path, name):
         "select_max_lr": len(preset.seeds) * (preset.s_cyc.pruning.cycles + 1) if oracle else 0,
         "retrain": len(arms),
         "compare_masks": len(criteria.tasks) if criteria else 0,
+        "train_minima": directional.count("minima"),
+        "train_trajectories": directional.count("baselines") + directional.count("sensitivity"),
+        "connect_minima": len(preset.connection_jobs()),
+        "measure_curvature": len(preset.curvature_jobs()),
+        "run_toy": len(preset.toy_jobs()),
+        "time_optimizers": len(preset.overhead_jobs()),
         **{f"{verb}_{study}": 1 for verb in ("tabulate", "draw") for study in studies},
         **dict.fromkeys(("write_plan", "tabulate_runs", "all"), 1),
     }
@@ -140,23 +156,28 @@ def test_without_a_preset_the_laptop_is_planned(tmp_path):
 
 S_CYC = {"train_chain", "search_max_lr", "select_max_lr", "tabulate_s_cyc"}
 CASCADE = {"retrain", "compare_masks", "tabulate_cascade"}
+DIRECTIONAL = {
+    *("train_minima", "train_trajectories", "connect_minima", "measure_curvature", "run_toy", "time_optimizers"),
+    "tabulate_directional",
+}
+EVERY = {*S_CYC, *CASCADE, *DIRECTIONAL}
+DRAW = {"draw_s_cyc", "draw_cascade", "draw_directional"}
 
 
 @pytest.mark.parametrize(
-    ("target", "present", "absent"),
+    ("target", "present"),
     [
-        ("all", {"train_dense", *S_CYC, *CASCADE, "tabulate_runs", "draw_s_cyc", "draw_cascade"}, set()),
-        ("s_cyc", {"train_dense", *S_CYC, "draw_s_cyc"}, {"tabulate_runs", *CASCADE, "draw_cascade"}),
-        ("cascade", {"train_dense", *CASCADE, "draw_cascade"}, {"tabulate_runs", *S_CYC, "draw_s_cyc"}),
-        ("tables", {"train_dense", *S_CYC, *CASCADE, "tabulate_runs"}, {"draw_s_cyc", "draw_cascade"}),
-        ("figures", {"train_dense", *S_CYC, *CASCADE, "draw_s_cyc", "draw_cascade"}, {"tabulate_runs"}),
+        ("all", {"train_dense", *EVERY, "tabulate_runs", *DRAW}),
+        ("s_cyc", {"train_dense", *S_CYC, "draw_s_cyc"}),
+        ("cascade", {"train_dense", *CASCADE, "draw_cascade"}),
+        ("directional", {*DIRECTIONAL, "draw_directional"}),
+        ("tables", {"train_dense", *EVERY, "tabulate_runs"}),
+        ("figures", {"train_dense", *EVERY, *DRAW}),
     ],
 )
-def test_each_target_plans_by_its_name(tmp_path, target, present, absent):
+def test_each_target_plans_by_its_name(tmp_path, target, present):
     stats, _ = plan(tmp_path, target)
-    assert stats[target] == 1
-    assert present <= stats.keys()
-    assert not absent & stats.keys()
+    assert stats.keys() == {target, "prepare_data", "write_plan", *present}
 
 
 def test_the_cascade_target_trains_the_dense_networks_that_its_arms_start_from_and_no_other(tmp_path):
@@ -176,6 +197,7 @@ def test_slurm_plans_the_submission_of_every_job(tmp_path):
     preset = load_preset(ROOT / "config/smoke.yaml")
     resources = preset.resources
     jobs = {"train_chain": preset.s_cyc_chains(), "train_dense": preset.dense_jobs(), "retrain": preset.cascade_jobs()}
+    jobs["connect_minima"] = preset.connection_jobs()
     for rule, specs in jobs.items():
         assert re.search(rf"^{rule} +{len(specs)}$", done.stdout, re.MULTILINE)
     told = re.findall(r"mem_mb=(\d+).*runtime=(\d+)", done.stdout)
@@ -234,6 +256,8 @@ def test_sources_are_formatted_linted_and_typed(words):
         (("preset=smoke", "tasks={digits-mlp: {network: {kind: mpl}}}"), "did you mean 'mlp'?"),
         (("preset=smoke", "cascade={dense: step_decy}"), "cascade.dense names 'step_decy'"),
         (("preset=smoke", "cascade={preludes: {shedding: {epochs: 3}}}"), "cascade.preludes.shedding.epochs is 3"),
+        (("preset=smoke", "directional={curvature: {epochs: [9]}}"), "directional.curvature.epochs: 9 is beyond the 4"),
+        (("preset=smoke", "directional={grda: {digits-mlp: [{c: 1, mu: 0.6}]}}"), "gRDA has none"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
@@ -354,6 +378,9 @@ def test_nothing_touched_nothing_runs(smoke):
         ("s_cyc={gradient_measure: {images: 64}}", {"s_cyc__gradient_measure__images": 64}),
         ("cascade={gmp: {ramp: {share: 0.5}}}", {"cascade__gmp__ramp__share": 0.5}),
         ("cascade={criteria: {sparsities: [0.5, 0.95]}}", {"cascade__criteria__sparsities": [0.5, 0.95]}),
+        ("directional={baselines: {l1: 0.01}}", {"directional__baselines__l1": 0.01}),
+        # the minima keep another epoch: they are trained again, and all that starts from them
+        ("directional={curvature: {epochs: [3]}}", {"directional__curvature__epochs": [3]}),
         # the dense network keeps another epoch: it is trained again, and all that starts from it
         ("cascade={retraining: {rewind_epoch: 0}}", {"cascade__retraining__rewind_epoch": 0}),
     ],
@@ -365,7 +392,7 @@ def test_a_changed_value_runs_again_what_it_changes_and_nothing_else(smoke, over
     assert trained(messages) == expected
     assert "search_max_lr" not in stats
     assert "prepare_data" not in stats
-    for study in ("s_cyc", "cascade"):
+    for study in ("s_cyc", "cascade", "directional"):
         assert stats[f"tabulate_{study}"] == stats[f"draw_{study}"] == 1
     compared = sum(message.startswith("Retraining") and " criteria " in message for message in expected)
     assert stats.get("compare_masks", 0) == compared
@@ -401,6 +428,23 @@ def test_no_oracle_plans_none(smoke, tmp_path):
     assert len(chains_of(messages)) == len(smoke_with().s_cyc_chains())
 
 
+def test_a_new_grid_of_a_plane_connects_again_but_trains_no_network(smoke):
+    stats, _ = plan(smoke, config=(*ONE_SEED, "directional={connectivity: {points: 7}}"))
+    assert stats["connect_minima"] == 1
+    assert not {*TRAINING, "measure_curvature", "run_toy", "time_optimizers"} & stats.keys()
+
+
+def test_smoke_s_grda_run_is_sparse_without_masks_and_connected_to_sgd_s(smoke):
+    runs = smoke / "results/smoke/runs/directional/digits-resnet8-sgd"
+    ends = {row["arm"]: row for row in rows_of(runs / "minima/seed-0/ends.csv")}
+    assert float(ends["sgd"]["test_accuracy"]) > 0.6  # chance is 0.1
+    assert float(ends["sgd"]["sparsity"]) == 0
+    assert float(ends["grda.c0.1.mu0.6"]["sparsity"]) > 0.3
+    paths = rows_of(runs / "connectivity/seed-0/paths.csv")
+    assert {row["pair"] for row in paths} == {"grda:sgd", "sgd:sgd_init", "grda:sgd_init"}
+    assert all(0 <= float(row["share"]) <= 1 for row in rows_of(runs / "curvature/seed-0/curvature.csv"))
+
+
 def test_another_seed_trains_that_seed_alone(smoke):
     stats, messages = plan(smoke, config=("preset=smoke", "seeds=[0,1]"))
     assert trained(messages) == {re.sub("seed 0", "seed 1", message_of(spec)) for spec in smoke_with().jobs()}
@@ -414,7 +458,7 @@ def test_figures_are_redrawn_from_the_tables_without_training(copy):
     shutil.rmtree(copy / "figures")
     shutil.rmtree(copy / "results/smoke/data")  # as if only the tables had been handed on
     planned = plan(copy, "figures", "--rerun-triggers", "params", config=ONE_SEED)[0]
-    assert planned == {"draw_s_cyc": 1, "draw_cascade": 1, "figures": 1}
+    assert planned == {**dict.fromkeys(DRAW, 1), "figures": 1}
     done = snakemake(copy, "figures", "--cores", "1", "--rerun-triggers", "params", config=ONE_SEED)
     assert done.returncode == 0, done.stdout
     after = {path.name: path.read_bytes() for path in (copy / "figures/smoke").iterdir()}
@@ -427,12 +471,14 @@ def test_a_deleted_run_is_trained_again_to_the_same_bytes(copy):
     runs = {
         "s_cyc/digits-mlp/random/cyclical/seed-0": ("epochs.csv", "cycles.csv", "gradients.csv", "spec.json"),
         "cascade/digits-resnet8/gmp/seed-0/batch-0": ("epochs.csv", "masks.safetensors", "spec.json"),
+        "directional/digits-resnet8-sgd/minima/seed-0": ("epochs.csv", "weights.csv", "networks.safetensors"),
+        "directional/toy/network": ("toy.csv", "spec.json"),
     }
     folder = copy / "results/smoke/runs"
     before = {(run, name): (folder / run / name).read_bytes() for run, names in runs.items() for name in names}
     for run in runs:
         shutil.rmtree(folder / run)
-    wanted = [f"results/smoke/runs/{run}/epochs.csv" for run in runs]
+    wanted = [f"results/smoke/runs/{run}/{names[0]}" for run, names in runs.items()]
     done = snakemake(copy, "--cores", "2", *wanted, config=ONE_SEED)
     assert done.returncode == 0, done.stdout
     assert {(run, name): (folder / run / name).read_bytes() for run, name in before} == before

@@ -12,7 +12,7 @@ from snakemake.utils import min_version, validate
 from prunebench.config import load_preset, oracle_folder
 from prunebench.errors import InputError, nearest
 from prunebench.files import write_json
-from prunebench.studies import cascade_names, s_cyc_names
+from prunebench.studies import cascade_names, directional_names, s_cyc_names
 
 min_version("9.0")
 PRESET_FILE = Path(workflow.basedir) / "config" / f"{config.get('preset', 'laptop')}.yaml"
@@ -38,6 +38,11 @@ DENSE = {spec.folder: spec for spec in PRESET.dense_jobs()}
 CHAINS = {spec.folder: spec for spec in PRESET.s_cyc_chains()}
 ORACLE_JOBS = {spec.folder: spec for spec in PRESET.s_cyc_oracle_jobs()}
 RETRAINS = {spec.folder: spec for spec in PRESET.cascade_jobs()}
+TRAJECTORIES = {spec.folder: spec for spec in PRESET.directional_jobs()}
+CONNECTIONS = {spec.folder: spec for spec in PRESET.connection_jobs()}
+CURVATURES = {spec.folder: spec for spec in PRESET.curvature_jobs()}
+TOYS = {spec.folder: spec for spec in PRESET.toy_jobs()}
+OVERHEADS = {spec.folder: spec for spec in PRESET.overhead_jobs()}
 ORACLE = PRESET.s_cyc.oracle if PRESET.s_cyc else None
 ORACLE_CYCLES = [
     f"{oracle_folder('s_cyc', ORACLE.task, ORACLE.criterion, seed)}/cycle-{cycle}"
@@ -66,11 +71,18 @@ S_CYC_TABLES = tables_of(s_cyc_names, PRESET.s_cyc)
 S_CYC_FIGURES = figures_of(s_cyc_names, PRESET.s_cyc)
 CASCADE_TABLES = tables_of(cascade_names, PRESET.cascade)
 CASCADE_FIGURES = figures_of(cascade_names, PRESET.cascade)
+DIRECTIONAL_TABLES = tables_of(directional_names, PRESET.directional)
+DIRECTIONAL_FIGURES = figures_of(directional_names, PRESET.directional)
 
 DENSE_PATH = "dense/{task}/{recipe}/seed-{seed}"
 CHAIN_PATH = "s_cyc/{task}/{criterion}/{schedule}/seed-{seed}"
 ORACLE_PATH = "s_cyc/{task}/{criterion}/oracle/seed-{seed}/cycle-{cycle}"
 RETRAIN_PATH = "cascade/{task}/{part}/seed-{seed}/batch-{batch}"
+TRAJECTORIES_PATH = "directional/{task}/{trajectories}/seed-{seed}"
+MINIMA_PATH = "directional/{task}/minima/seed-{seed}"
+CONNECT_PATH = "directional/{task}/connectivity/seed-{seed}"
+CURVATURE_PATH = "directional/{task}/curvature/seed-{seed}"
+TOY_PATH = "directional/toy/{problem}"
 
 
 wildcard_constraints:
@@ -79,6 +91,8 @@ wildcard_constraints:
     schedule="|".join(map(re.escape, PRESET.schedules)),
     recipe="|".join(map(re.escape, PRESET.schedules)),
     part=r"[a-z_]+",
+    trajectories="baselines|sensitivity",
+    problem=r"[a-z_]+",
     dataset="|".join(map(re.escape, PRESET.datasets)),
     seed=r"\d+",
     cycle=r"\d+",
@@ -103,6 +117,12 @@ def dense_network(jobs, path):
         return f"{RUNS}/{dense.folder}/network.safetensors" if dense else []
 
     return found
+
+
+def minima_networks(wildcards):
+    """The networks that a job of trajectories starts from: none where it needs none."""
+    minima = TRAJECTORIES[TRAJECTORIES_PATH.format(**wildcards)].minima
+    return f"{RUNS}/{minima.folder}/networks.safetensors" if minima else []
 
 
 def previous_winner(wildcards):

@@ -38,3 +38,24 @@ if PRESET.cascade:
             "Drawing the figures of cascade weight shedding"
         shell:
             "prunebench draw-cascade --tables {params.tables} --out {params.out} > {log} 2>&1"
+
+
+if PRESET.directional:
+
+    localrules:
+        draw_directional,
+
+    rule draw_directional:
+        input:
+            [path for path in DIRECTIONAL_TABLES if path.endswith(".csv")],
+        output:
+            DIRECTIONAL_FIGURES,
+        log:
+            f"{RESULTS}/logs/draw_directional.log",
+        params:
+            tables=subpath(input[0], parent=True),
+            out=subpath(output[0], parent=True),
+        message:
+            "Drawing the figures of directional pruning"
+        shell:
+            "prunebench draw-directional --tables {params.tables} --out {params.out} > {log} 2>&1"

@@ -17,7 +17,7 @@ rule write_plan:
 rule tabulate_runs:
     input:
         plan=f"{RESULTS}/plan.json",
-        runs=expand(f"{RUNS}/{{run}}/provenance.json", run=[*DENSE, *CHAINS, *ORACLE_JOBS, *RETRAINS]),
+        runs=expand(f"{RUNS}/{{run}}/provenance.json", run=[*DENSE, *CHAINS, *ORACLE_JOBS, *RETRAINS, *TRAJECTORIES]),
     output:
         f"{RESULTS}/runs.csv",
     log:
@@ -74,3 +74,28 @@ if PRESET.cascade:
             "Tabulating cascade weight shedding"
         shell:
             "prunebench tabulate-cascade --plan {input.plan} --runs {params.results}/runs --out {params.out} > {log} 2>&1"
+
+
+if PRESET.directional:
+
+    localrules:
+        tabulate_directional,
+
+    rule tabulate_directional:
+        input:
+            plan=f"{RESULTS}/plan.json",
+            runs=expand(
+                f"{RUNS}/{{run}}/provenance.json", run=[*TRAJECTORIES, *CONNECTIONS, *CURVATURES, *TOYS, *OVERHEADS]
+            ),
+        output:
+            DIRECTIONAL_TABLES,
+        log:
+            f"{RESULTS}/logs/tabulate_directional.log",
+        params:
+            results=subpath(input.plan, parent=True),
+            out=subpath(output[0], parent=True),
+        message:
+            "Tabulating directional pruning"
+        shell:
+            "prunebench tabulate-directional --plan {input.plan} --runs {params.results}/runs --out {params.out}"
+            " > {log} 2>&1"

@@ -6,6 +6,15 @@ training jobs, each holding every number that its job depends on. Imports no tor
 
 from prunebench.config.arms import Arm, Phase, RetrainSpec
 from prunebench.config.cascade import Cascade
+from prunebench.config.directional import (
+    ConnectSpec,
+    CurvatureSpec,
+    Directional,
+    OverheadSpec,
+    ToySpec,
+    TrajectoriesSpec,
+    Trajectory,
+)
 from prunebench.config.parsing import parse
 from prunebench.config.preset import Preset, load_preset, parse_preset
 from prunebench.config.s_cyc import ChainSpec, Gradients, OracleSpec, Pruning, SCyc, oracle_folder
@@ -16,18 +25,25 @@ __all__ = [
     "Augmentation",
     "Cascade",
     "ChainSpec",
+    "ConnectSpec",
+    "CurvatureSpec",
     "Dataset",
     "DenseSpec",
+    "Directional",
     "Gradients",
     "Network",
     "OracleSpec",
+    "OverheadSpec",
     "Phase",
     "Preset",
     "Pruning",
     "RetrainSpec",
     "RunSpec",
     "SCyc",
+    "ToySpec",
     "Training",
+    "TrajectoriesSpec",
+    "Trajectory",
     "load_preset",
     "oracle_folder",
     "parse",

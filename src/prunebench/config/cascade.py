@@ -5,7 +5,7 @@ order of data: pruned arms and the control that follows their survivors.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -25,7 +25,7 @@ from prunebench.config.arms import (
     ToSparsity,
     constant_phase,
 )
-from prunebench.config.parsing import Name, Strict, parse
+from prunebench.config.parsing import Name, Names, Strict, distinct, parse
 from prunebench.config.tasks import CriterionName, ProfileConfig, known, profile_of
 from prunebench.errors import InputError
 from prunebench.pruning.amounts import round_density
@@ -33,19 +33,8 @@ from prunebench.pruning.amounts import round_density
 if TYPE_CHECKING:
     from prunebench.config.preset import Preset
 
-T = TypeVar("T")
-
-
-def _distinct(values: list[T]) -> list[T]:
-    for value in values:
-        if values.count(value) > 1:
-            raise InputError(f"holds {value} twice")
-    return values
-
-
-Names = Annotated[list[Name], AfterValidator(_distinct)]
-Criteria = Annotated[list[CriterionName], AfterValidator(_distinct)]
-Sparsities = Annotated[list[Sparsity], AfterValidator(_distinct)]
+Criteria = Annotated[list[CriterionName], AfterValidator(distinct)]
+Sparsities = Annotated[list[Sparsity], AfterValidator(distinct)]
 
 
 class Retraining(Strict):

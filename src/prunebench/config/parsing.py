@@ -3,7 +3,7 @@
 import typing
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from prunebench.errors import InputError, nearest
 
@@ -17,8 +17,20 @@ class Strict(BaseModel):
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 """A name that also serves as a folder of a result's path."""
 
-
+T = typing.TypeVar("T")
 M = typing.TypeVar("M", bound=Strict)
+
+
+def distinct(values: list[T]) -> list[T]:
+    """`values`; raises InputError where one comes twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"holds {value} twice")
+    return values
+
+
+Names = Annotated[list[Name], AfterValidator(distinct)]
+"""Names, each once."""
 
 
 def parse(model: type[M], content: object, where: str) -> M:

@@ -9,6 +9,14 @@ import yaml
 from pydantic import Field, model_validator
 
 from prunebench.config.cascade import Cascade, RetrainSpec
+from prunebench.config.directional import (
+    ConnectSpec,
+    CurvatureSpec,
+    Directional,
+    OverheadSpec,
+    ToySpec,
+    TrajectoriesSpec,
+)
 from prunebench.config.parsing import Name, Strict, parse
 from prunebench.config.s_cyc import ChainSpec, OracleSpec, SCyc
 from prunebench.config.tasks import CHANNELS, Dataset, DenseSpec, Resources, RunSpec, ScheduleConfig, Task, known
@@ -38,6 +46,8 @@ class Preset(Strict):
     """The S-Cyc study; null leaves it out."""
     cascade: Cascade | None = None
     """The study of cascade weight shedding; null leaves it out."""
+    directional: Directional | None = None
+    """The study of directional pruning by gRDA; null leaves it out."""
     resources: Resources = Resources()
     """What one training job asks for."""
 
@@ -65,15 +75,15 @@ class Preset(Strict):
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds holds a value twice: {self.seeds}")
         if not self._studies():
-            raise InputError("no study: a preset needs s_cyc or cascade")
+            raise InputError("no study: a preset needs s_cyc, cascade or directional")
         if self.cascade:  # before any study is checked: which dense networks there are hangs on all studies
             known("cascade.dense", self.cascade.dense, self.schedules)
         for study in self._studies():
             study.check(self)
         return self
 
-    def _studies(self) -> list[SCyc | Cascade]:
-        return [study for study in (self.s_cyc, self.cascade) if study is not None]
+    def _studies(self) -> list[SCyc | Cascade | Directional]:
+        return [study for study in (self.s_cyc, self.cascade, self.directional) if study is not None]
 
     def s_cyc_chains(self) -> list[ChainSpec]:
         """Every pruning chain of the S-Cyc study, each once, in a stable order."""
@@ -87,6 +97,29 @@ class Preset(Strict):
         """The jobs of the cascade study: one per part, task, seed and portion of the part's arms."""
         return self.cascade.jobs(self) if self.cascade else []
 
+    def directional_jobs(self) -> list[TrajectoriesSpec]:
+        """The jobs of the directional study that train networks: minima, baselines and sensitivity."""
+        study = self.directional
+        if study is None:
+            return []
+        return [*study.minima_jobs(self), *study.baseline_jobs(self), *study.sensitivity_jobs(self)]
+
+    def connection_jobs(self) -> list[ConnectSpec]:
+        """Paths between minima: one job per task and seed."""
+        return self.directional.connection_jobs(self) if self.directional else []
+
+    def curvature_jobs(self) -> list[CurvatureSpec]:
+        """The Hessian's leading eigenpairs: one job per task and seed."""
+        return self.directional.curvature_jobs(self) if self.directional else []
+
+    def toy_jobs(self) -> list[ToySpec]:
+        """The exact problems: one job per seed."""
+        return self.directional.toy_jobs(self) if self.directional else []
+
+    def overhead_jobs(self) -> list[OverheadSpec]:
+        """Cost of the optimizers: one job."""
+        return self.directional.overhead_jobs(self) if self.directional else []
+
     def dense_jobs(self) -> list[DenseSpec]:
         """The dense networks that other jobs start from, each once."""
         starts = [spec.dense for spec in self.s_cyc_chains() if spec.dense]
@@ -95,7 +128,13 @@ class Preset(Strict):
 
     def jobs(self) -> list[RunSpec]:
         """Every training job."""
-        return [*self.dense_jobs(), *self.s_cyc_chains(), *self.s_cyc_oracle_jobs(), *self.cascade_jobs()]
+        return [
+            *self.dense_jobs(),
+            *self.s_cyc_chains(),
+            *self.s_cyc_oracle_jobs(),
+            *self.cascade_jobs(),
+            *self.directional_jobs(),
+        ]
 
     def dense(self, task: str, schedule: str, seed: int) -> DenseSpec:
         """The dense network of a task under a schedule: one for all schedules that train it alike."""

@@ -37,6 +37,9 @@ CriterionName = Annotated[str, Field(json_schema_extra={"enum": list(CRITERIA)})
 CHANNELS = {"digits": 1, "fashion_mnist": 1}
 """Source -> channels of its images."""
 
+SIDES = {"digits": 8, "fashion_mnist": 28}
+"""Source -> side of its images in pixels."""
+
 
 class Dataset(Strict):
     """One prepared data set: source, size and splits."""
@@ -192,8 +195,25 @@ class Resources(Strict):
     """GPUs."""
 
 
-class RunSpec(Strict):
-    """What every training job depends on. Each kind of job has a `folder` of its own."""
+class Spec(Strict):
+    """All that a job depends on. Each kind of job has a `folder` of its own."""
+
+    @property
+    def folder(self) -> str:
+        """The job's folder below results/<preset>/runs."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Compact JSON with sorted keys: equal specs give equal bytes."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """SHA-256 of `to_json`, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+class RunSpec(Spec):
+    """What every job on a task's network and data depends on."""
 
     study: Name
     task: Name
@@ -204,22 +224,9 @@ class RunSpec(Strict):
     seed: int
 
     @property
-    def folder(self) -> str:
-        """The job's folder below results/<preset>/runs."""
-        raise NotImplementedError
-
-    @property
     def prunes_norm(self) -> bool:
         """Whether normalisation weights are pruned too."""
         return False
-
-    def to_json(self) -> str:
-        """Compact JSON with sorted keys: equal specs give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    def digest(self) -> str:
-        """SHA-256 of `to_json`, in hexadecimal."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
 class DenseSpec(RunSpec):

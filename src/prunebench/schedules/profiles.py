@@ -190,6 +190,34 @@ class Cosine:
         return max_lr * _half_cosine(self.min_share, step / total_steps)
 
 
+@dataclass(frozen=True)
+class HoldThenLinear:
+    """max_lr for a while, a straight line down, then a low constant LR.
+
+    hold, end: shares of the cycle at which the line begins and ends, 0 <= hold <= end <= 1. low_share: the last LR over
+    max_lr, in [0, 1]. The defaults are those of gRDA's VGG16 and WRN runs [authors' code], after Garipov et al. 2018;
+    theirs changes by the epoch, ours by the update.
+    """
+
+    hold: float = 0.5
+    end: float = 0.9
+    low_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check.number(self, "hold", low=0, high=1)
+        _check.number(self, "end", low=self.hold, high=1)
+        _check.number(self, "low_share", low=0, high=1)
+
+    def lr(self, step: int, total_steps: int, max_lr: float) -> float:
+        """LR of update `step`; InputError if the step is outside the cycle."""
+        _check.step(step, total_steps)
+        begin, end = _begin(self.hold, total_steps), _begin(self.end, total_steps)
+        if step < begin:
+            return max_lr
+        part = (step - begin) / (end - begin) if step < end else 1.0
+        return max_lr * (1 - part * (1 - self.low_share))
+
+
 def _half_cosine(foot: float, part: float) -> float:
     """1 at part=0, `foot` at part=1."""
     return foot + (1 - foot) * (1 + math.cos(math.pi * part)) / 2 if part else 1.0
@@ -220,4 +248,5 @@ PROFILES: dict[str, type] = {
     "cyclical": Cyclical,
     "one_cycle": OneCycle,
     "cosine": Cosine,
+    "hold_then_linear": HoldThenLinear,
 }

@@ -10,6 +10,7 @@ from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.training.checkpoint import load_tensors, save_tensors
 from prunebench.training.job import Job, Leg, State, cost_row, cycle_row, finish, is_finite, new_state, train_
+from prunebench.training.updates import Sgd
 
 COLUMNS = {
     "epochs": ["cycle", "epoch", "lr", "train_loss", "validation_loss", "validation_accuracy"],
@@ -40,7 +41,7 @@ def train_dense(job: Job, out: Path) -> None:
     leg = Leg(
         epochs=spec.training.epochs,
         lr=lambda step: profile.lr(step, total, spec.max_lr),
-        weight_decay=spec.training.weight_decay,
+        update=Sgd(spec.training.momentum, spec.training.weight_decay),
         order=0,
         keep=frozenset(spec.keep),
     )

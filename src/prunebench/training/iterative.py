@@ -7,6 +7,7 @@ from prunebench.pruning.criteria import get_criterion
 from prunebench.pruning.masks import density_after
 from prunebench.schedules import Profile
 from prunebench.training.job import Job, Leg, State, begin_, pruned_masks
+from prunebench.training.updates import Sgd
 
 
 def spec_of(job: Job) -> PruningSpec:
@@ -53,7 +54,7 @@ def cycle_leg(job: Job, cycle: int, profile: Profile, max_lr: float) -> Leg:
     return Leg(
         epochs=spec.training.epochs,
         lr=lambda step: profile.lr(total - 1 if fine_tuned else step, total, max_lr),
-        weight_decay=spec.training.weight_decay,
+        update=Sgd(spec.training.momentum, spec.training.weight_decay),
         order=cycle * spec.training.epochs,
         keep=frozenset({spec.pruning.rewind_epoch} if rewinds else ()),
         keep_previous=get_criterion(spec.criterion).needs_previous_weights,

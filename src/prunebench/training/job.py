@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunebench.analysis.cost import TRAINING_FACTOR, flops_per_image, peak_memory_mb, sparse_flops
 from prunebench.analysis.gradients import gradient_statistics, mean_gradients
@@ -23,12 +22,13 @@ from prunebench.config import RunSpec
 from prunebench.data.batches import Augment, Prepared, Split, eval_batches, steps_per_epoch, train_batches
 from prunebench.files import write_json
 from prunebench.models import build
+from prunebench.models.batch_norm import recompute_statistics_
 from prunebench.pruning.criteria import CRITERIA, ScoreInputs
 from prunebench.pruning.masks import Masks, density, full_masks, prunable_parameters
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.device import autocast, resolve_precision
 from prunebench.training.provenance import provenance
-from prunebench.training.sgd import sgd_step_
+from prunebench.training.updates import Update
 
 EVALUATION_BATCH = 1000
 GRADIENT_BATCH = 500
@@ -40,16 +40,20 @@ Row = dict[str, Any]
 
 @dataclass
 class State:
-    """Everything that a killed job needs to go on: tensors, position, and the rows written so far."""
+    """Everything that a killed job needs to go on: tensors, position, and the rows written so far.
+
+    buffers, threshold: what the update keeps, one tensor per parameter (momentum, or gRDA's accumulators) and a number.
+    """
 
     model: nn.Module
     masks: dict[str, torch.Tensor]
-    momentum: list[torch.Tensor]
+    buffers: list[torch.Tensor]
     loss_sum: torch.Tensor
     previous_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
     position: dict[str, int] = field(default_factory=lambda: {"cycle": 0, "epoch": 0, "step": 0})
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    threshold: float = 0.0
     seconds_before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
@@ -67,7 +71,7 @@ class State:
         groups = {
             "model": self.model.state_dict(),
             "mask": self.masks,
-            "momentum": {str(i): buffer for i, buffer in enumerate(self.momentum)},
+            "buffer": {str(i): buffer for i, buffer in enumerate(self.buffers)},
             "previous": self.previous_weights,
             "kept": self.kept,
         }
@@ -88,7 +92,12 @@ class State:
 
     def values(self) -> dict[str, Any]:
         """All that is not a tensor."""
-        return {"position": self.position, "rows": self.rows, "seconds": self.seconds}
+        return {
+            "position": self.position,
+            "rows": self.rows,
+            "threshold": self.threshold,
+            "seconds": self.seconds,
+        }
 
     @torch.no_grad()
     def load_(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
@@ -101,12 +110,13 @@ class State:
         self.model.load_state_dict(group("model/"))
         for name, mask in group("mask/").items():
             self.masks[name] = mask.to(device)
-        for index, buffer in group("momentum/").items():
-            self.momentum[int(index)].copy_(buffer)
+        for index, buffer in group("buffer/").items():
+            self.buffers[int(index)].copy_(buffer)
         self.previous_weights = {k: v.to(device) for k, v in group("previous/").items()}
         self.kept = {k: v.to(device) for k, v in group("kept/").items()}
         self.loss_sum.copy_(tensors["loss_sum"])
-        self.position, self.rows, self.seconds_before = values["position"], values["rows"], values["seconds"]
+        self.position, self.rows = values["position"], values["rows"]
+        self.threshold, self.seconds_before = values["threshold"], values["seconds"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ def new_state(job: Job) -> State:
     return State(
         model=model,
         masks=full_masks(prunable_parameters(model, include_norm=job.spec.prunes_norm)),
-        momentum=[torch.zeros_like(p) for p in model.parameters()],
+        buffers=[torch.zeros_like(p) for p in model.parameters()],
         loss_sum=torch.zeros((), device=job.device),
     )
 
@@ -169,10 +179,12 @@ def pruned_masks(
 ) -> Masks | None:
     """New masks of this density in [0, 1] by a criterion; `cycle` tells draws of random criteria apart.
 
-    `score_images`: training images on which gradient criteria take dL/dw; None takes all. None where the gradients are
-    not finite: the network has diverged.
+    `score_images`: training images on which gradient criteria take dL/dw; None takes all. None where weights or
+    gradients are not finite: the network has diverged.
     """
     parameters = prunable(job, state)
+    if not all(bool(weight.isfinite().all()) for weight in parameters.values()):
+        return None
     gradients = None
     if CRITERIA[criterion].needs_gradients:
         gradients = mean_gradients(state.model, parameters, job.batches(job.data.train, score_images, GRADIENT_BATCH))
@@ -193,7 +205,7 @@ def begin_(state: State, cycle: int, epoch: int = 0, *, keep_momentum: bool = Fa
     """Puts the state at the beginning of a cycle (or phase), with fresh momentum unless it is kept."""
     state.position |= {"cycle": cycle, "epoch": epoch, "step": 0}
     state.loss_sum.zero_()
-    for buffer in [] if keep_momentum else state.momentum:
+    for buffer in [] if keep_momentum else state.buffers:
         buffer.zero_()
 
 
@@ -201,15 +213,15 @@ def begin_(state: State, cycle: int, epoch: int = 0, *, keep_momentum: bool = Fa
 class Leg:
     """Training from the state's epoch up to `epochs`.
 
-    lr: update of the leg, counted from its epoch 0 -> LR. order: the epoch 0's place in the job's order of data:
-    legs with the same order see the same images. keep: epochs whose networks are kept, 0 the one before training.
-    keep_previous: keep the weights as they are one epoch before the end, for criteria that compare. recalibrate: take
-    batch normalisation's statistics anew before each evaluation.
+    lr: update of the leg, counted from its epoch 0 -> LR. update: what moves the weights. order: the epoch 0's place in
+    the job's order of data: legs with the same order see the same images. keep: epochs whose networks are kept, 0 the
+    one before training. keep_previous: keep the weights as they are one epoch before the end, for criteria that
+    compare. recalibrate: take batch normalisation's statistics anew before each evaluation.
     """
 
     epochs: int
     lr: Callable[[int], float]
-    weight_decay: float
+    update: Update
     order: int
     keep: frozenset[int] = frozenset()
     keep_previous: bool = False
@@ -233,6 +245,9 @@ def train_(
     if not is_finite(state):
         return False  # a dense network that diverged, handed on: it would have stopped here, too
     spe = job.steps_per_epoch
+    if state.position["step"] == 0 and state.position["epoch"] == 0:
+        state.threshold = 0.0
+        leg.update.begin_(list(state.model.parameters()), state.buffers)
     if state.position["step"] == 0 and state.position["epoch"] in leg.keep:
         state.keep(state.position["epoch"])
     while (epoch := state.position["epoch"]) < leg.epochs:
@@ -289,20 +304,21 @@ def _train_epoch_(
         if job.resume.due():
             save()
         # After the save: a resumed job does this very update again, and no row is written twice.
-        before_update(epoch * len(lr_at) + state.position["step"])
+        done = epoch * len(lr_at) + state.position["step"]
+        before_update(done)
         if state.masks is not masks:
             masks = state.masks
             weights, kept = _pruned(job, state)
         with autocast(precision, job.device):
             loss = F.cross_entropy(model(images), labels)
         gradients = list(torch.autograd.grad(loss, parameters))
-        sgd_step_(
+        state.threshold = leg.update.step_(
             parameters,
             gradients,
-            state.momentum,
+            state.buffers,
             lr=lr_at[state.position["step"]],
-            momentum=recipe.momentum,
-            weight_decay=leg.weight_decay,
+            n=done + 1,
+            threshold=state.threshold,
         )
         if kept:
             torch._foreach_mul_(weights, kept)
@@ -325,26 +341,15 @@ def _record_epoch(job: Job, state: State, epoch: int, lr: float, train_loss: flo
     job.report(f"cycle {cycle} epoch {epoch}: loss {train_loss:.4f}, validation accuracy {accuracy:.4f}")
 
 
-@torch.no_grad()
 def recalibrate_(job: Job, state: State) -> None:
     """Takes batch normalisation's running statistics anew on the first training images, without augmentation.
 
     Weights that decay by percents per update leave running averages behind: a network at 10 % accuracy by these was at
     66 % by statistics of its own (laptop preset, after a prelude). Training itself does not read them.
     """
-    layers = [module for module in state.model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    if not layers:
-        return
-    state.model.train()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain average over batches
-    for images, _ in job.batches(job.data.train, CALIBRATION_IMAGES, GRADIENT_BATCH):
-        with autocast(job.precision, job.device):
-            state.model(images)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    batches = job.batches(job.data.train, CALIBRATION_IMAGES, GRADIENT_BATCH)
+    with autocast(job.precision, job.device):
+        recompute_statistics_(state.model, (images for images, _ in batches))
 
 
 @torch.no_grad()

@@ -14,12 +14,11 @@ import torch
 from prunebench.analysis.cost import TRAINING_FACTOR, flops_per_image, sparse_flops
 from prunebench.analysis.overlap import pack, unpack
 from prunebench.analysis.shedding import shed
-from prunebench.config import Phase, RetrainSpec
+from prunebench.config import Arm, Phase, RetrainSpec
 from prunebench.config.arms import Blocks, NOfM, Shed, ToSparsity
-from prunebench.files import write_csv
-from prunebench.pruning.amounts import cubic_density
 from prunebench.pruning.masks import Masks, alive, apply_masks_, density, keep_top
 from prunebench.pruning.structured import block_masks, groupable, n_of_m_masks
+from prunebench.training.arms import Finished, Save, follow_ramp_, run_arms
 from prunebench.training.checkpoint import save_tensors
 from prunebench.training.dense import start_from_
 from prunebench.training.job import (
@@ -38,6 +37,7 @@ from prunebench.training.job import (
     train_,
 )
 from prunebench.training.trace import Trace
+from prunebench.training.updates import Sgd
 
 COLUMNS = {
     "epochs": [
@@ -61,51 +61,40 @@ COLUMNS = {
 MASKS = "masks.safetensors"
 
 
-class _Finished:
-    """What arms that are done leave to the job: their rows, and the survivors that controls follow."""
-
-    def __init__(self, rows: dict[str, list[Row]], masks: dict[str, torch.Tensor]) -> None:
-        self.rows, self.masks = rows, masks
-
-    def add(self, arm: str, state: State) -> None:
-        for table, rows in state.rows.items():
-            named = [{("phase" if key == "cycle" else key): value for key, value in row.items()} for row in rows]
-            self.rows.setdefault(table, []).extend({"arm": arm} | row for row in named)
-        self.masks[arm] = pack(state.masks)[0]
-
-
 def retrain(job: Job, start: Path, out: Path) -> None:
     """Runs the arms of `job.spec` from the dense network in `start`; writes tables, kept masks (where they are asked
     for), spec.json and provenance.json into `out`."""
     spec = job.spec
     assert isinstance(spec, RetrainSpec)
-    finished, number, resumed = _Finished({}, {}), 0, job.resume.load()
-    if resumed:
-        tensors, values = resumed
-        masks = {k.removeprefix("finished/"): v for k, v in tensors.items() if k.startswith("finished/")}
-        finished, number = _Finished(values["finished"], masks), values["arm"]
-    for at, arm in enumerate(spec.arms[number:], number):
+    layers: list[tuple[str, int]] = []
+
+    def prepare(arm: Arm, finished: Finished) -> tuple[State, Callable[[Save], None]]:
         state, viable = _dense_state(job, start)
         reference = {name: p.detach().clone() for name, p in prunable(job, state).items()}
-        layers = [(name, tensor.numel()) for name, tensor in reference.items()]
-        followed = {name: _unpack(finished.masks[name], layers, reference) for name in arm.follows}
-        if resumed:
-            state.load_(*resumed)
-            resumed = None
-            print(f"going on in {arm.name} at {state.position}", flush=True)
+        layers[:] = [(name, tensor.numel()) for name, tensor in reference.items()]
+        # The survivors that a control follows are those of arms that are done.
+        followed = {name: _unpack(finished.tensors[name], layers, reference) for name in arm.follows}
 
-        def save(state: State = state, at: int = at) -> None:
-            done = {f"finished/{name}": masks for name, masks in finished.masks.items()}
-            job.resume.save(state.tensors() | done, state.values() | {"finished": finished.rows, "arm": at})
+        def run(save: Save) -> None:
+            _run_arm(job, state, Trace(job, arm, reference, followed), viable, save)
+            finished.tensors[arm.name] = pack(state.masks)[0]
 
-        print(f"arm {arm.name}", flush=True)
-        _run_arm(job, state, Trace(job, arm, reference, followed), viable, save)
-        finished.add(arm.name, state)
-    for table, columns in COLUMNS.items():
-        write_csv(out / f"{table}.csv", finished.rows.get(table, []), columns)
-    kept = finished.masks if spec.measure.masks else {}
+        return state, run
+
+    finished = run_arms(job, spec.arms, prepare, _rows)
+    finished.write(out, COLUMNS)
+    kept = finished.tensors if spec.measure.masks else {}
     save_tensors(out / MASKS, kept, {"layers": json.dumps(layers)})
     finish(job, out)
+
+
+def _rows(state: State) -> dict[str, list[Row]]:
+    """An arm's rows; what a chain calls a cycle is a phase here."""
+    tables = {table: rows for table, rows in state.rows.items() if table in COLUMNS}
+    return {
+        table: [{("phase" if key == "cycle" else key): value for key, value in row.items()} for row in rows]
+        for table, rows in tables.items()
+    }
 
 
 def _dense_state(job: Job, start: Path) -> tuple[State, bool]:
@@ -205,8 +194,10 @@ def _train_phase(
     costs = _SparseCost(job, layers)
 
     def before_update(done: int) -> None:
-        if ramp:
-            _follow_ramp(job, state, ramp, done, phase.epochs * spe)
+        if ramp and ramp.ramp:
+            start = state.position["alive"] / sum(mask.numel() for mask in state.masks.values())
+            total = phase.epochs * spe
+            follow_ramp_(job, state, ramp.criterion, ramp.ramp, ramp.sparsity, start=start, done=done, total=total)
         trace.before_update(state, done)
         state.position["sparse_flops"] += costs.of_update(state.masks)
 
@@ -217,26 +208,11 @@ def _train_phase(
     leg = Leg(
         epochs=phase.epochs,
         lr=lambda step: phase.lr(step, spe),
-        weight_decay=phase.weight_decay,
+        update=Sgd(job.spec.training.momentum, phase.weight_decay),
         order=job.spec.training.epochs + sum(earlier.epochs for earlier in before),
         recalibrate=True,
     )
     return train_(job, state, leg, save, before_update, after_epoch)
-
-
-def _follow_ramp(job: Job, state: State, action: ToSparsity, done: int, total: int) -> None:
-    """Gradual pruning: sparsity on its cubic curve, reached before the phase's last update."""
-    assert action.ramp is not None
-    last = min(max(1, round(action.ramp.share * total)), total - 1)
-    if not (done == last or (0 < done < last and done % action.ramp.every == 0)):
-        return
-    start = state.position["alive"] / sum(mask.numel() for mask in state.masks.values())
-    # A harvest or an earlier phase may have pruned more than the target already.
-    target = cubic_density(start, min(start, 1 - action.sparsity), done / last if last else 1.0)
-    masks = pruned_masks(job, state, action.criterion, target, cycle=state.position["cycle"])
-    if masks is not None:  # None: gradients have become infinite, which the epoch's loss will show
-        state.masks = masks
-        apply_masks_(prunable(job, state), masks)
 
 
 class _SparseCost:

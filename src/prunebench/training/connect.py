@@ -1,0 +1,183 @@
+"""Paths between minima: trained Bezier curves, straight lines, and the plane that holds a curve."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunebench.analysis.connectivity import (
+    Plane,
+    Weights,
+    bezier,
+    distance,
+    length,
+    midpoint,
+    point,
+    segment,
+    train_bend_,
+)
+from prunebench.config import ConnectSpec
+from prunebench.config.tasks import profile_of
+from prunebench.data.batches import Augment, train_batches
+from prunebench.files import write_csv
+from prunebench.seeding import generator
+from prunebench.training.device import autocast
+from prunebench.training.directional import Network, load_networks
+from prunebench.training.job import Job, Row, finish, new_state
+
+_MEASURED = ("train_loss", "train_error", "test_loss", "test_error")
+COLUMNS = {
+    "paths": ["pair", "path", "t", "statistics", *_MEASURED],
+    "curves": ["pair", "distance", "length", "epochs", "train_loss"],
+    "plane": ["pair", "kind", "point", "x", "y", *_MEASURED],
+}
+"""The tables that a job writes into its folder, each `<name>.csv`, with their columns."""
+
+Rows = dict[str, list[Row]]
+
+
+def connect(job: Job, start: Path, out: Path) -> None:
+    """Connects the pairs of `job.spec` among the networks in `start`; writes tables, spec.json and provenance.json.
+
+    A pair of which a network has diverged has no rows.
+    """
+    spec = job.spec
+    assert isinstance(spec, ConnectSpec)
+    networks = load_networks(start, spec.minima, job.device)
+    rows: Rows = {}
+    number, resumed = 0, job.resume.load()
+    if resumed:
+        rows, number = resumed[1]["rows"], resumed[1]["pair"]
+        print(f"going on with pair {number + 1} of {len(spec.connectivity.pairs)}", flush=True)
+    for at, pair in enumerate(spec.connectivity.pairs[number:], number):
+        ends = [networks.end(spec.arm(name)) for name in pair.split(":")]
+        if ends[0] is None or ends[1] is None:
+            print(f"{pair}: a network has diverged", flush=True)
+            continue
+        curve = _Curve(job, pair, ends[0], ends[1], rows, at)
+        curve.train_(resumed)
+        resumed = None
+        curve.evaluate()
+    for table, columns in COLUMNS.items():
+        write_csv(out / f"{table}.csv", rows.get(table, []), columns)
+    finish(job, out)
+
+
+class _Curve:
+    """One pair: its bend in training, then the points of its paths and of its plane."""
+
+    def __init__(self, job: Job, pair: str, a: Network, b: Network, rows: Rows, number: int) -> None:
+        assert isinstance(job.spec, ConnectSpec)
+        self.job, self.pair, self.rows, self.number = job, pair, rows, number
+        self.settings = job.spec.connectivity
+        self.model = new_state(job).model
+        names = [name for name, _ in self.model.named_parameters()]
+        # The model's own buffers: what a point has that takes none of its own.
+        self.model.load_state_dict(a)
+        self.a, self.b = ({name: network[name] for name in names} for network in (a, b))
+        self.bend = midpoint(self.a, self.b)
+        self.momentum = {name: torch.zeros_like(weight) for name, weight in self.bend.items()}
+        self.epoch, self.loss = 0, float("nan")
+
+    def train_(self, resumed: tuple[dict[str, torch.Tensor], dict[str, Any]] | None) -> None:
+        """Trains the bend epoch by epoch, each with a saved state behind it where one is due."""
+        job, settings = self.job, self.settings
+        if resumed:
+            self._load_(*resumed)
+        profile, spe = profile_of(settings.profile), job.steps_per_epoch
+        total = settings.epochs * spe
+        for epoch in range(self.epoch, settings.epochs):
+            if job.resume.due():
+                self._save()
+            draw = generator("t", job.spec.seed, self.pair, epoch)
+            self.loss = train_bend_(
+                self.model,
+                self.a,
+                self.b,
+                self.bend,
+                self.momentum,
+                self._batches(epoch),
+                torch.rand(spe, generator=draw, dtype=torch.float64).tolist(),
+                [profile.lr(epoch * spe + step, total, settings.max_lr) for step in range(spe)],
+                momentum_factor=settings.momentum,
+                autocast=lambda: autocast(job.precision, job.device),
+            )
+            self.epoch = epoch + 1
+            job.report(f"{self.pair} epoch {epoch}: loss {self.loss:.4f}")
+
+    def _batches(self, epoch: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        job, spec = self.job, self.job.spec
+        return train_batches(
+            job.data.train,
+            batch_size=spec.training.batch_size,
+            seed=spec.seed,
+            epoch=epoch,
+            augment=Augment(spec.augmentation.pad, spec.augmentation.flip),
+            mean=job.data.mean,
+            std=job.data.std,
+        )
+
+    def _save(self) -> None:
+        groups = {"bend": self.bend, "momentum": self.momentum}
+        tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
+        values = {"rows": self.rows, "pair": self.number, "epoch": self.epoch, "loss": self.loss}
+        self.job.resume.save(tensors, values)
+
+    def _load_(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        for group, named in (("bend", self.bend), ("momentum", self.momentum)):
+            for name, tensor in named.items():
+                tensor.copy_(tensors[f"{group}/{name}"])
+        self.epoch, self.loss = values["epoch"], values["loss"]
+
+    def evaluate(self) -> None:
+        """Writes the rows of the pair's curve, its line and, where it is asked for, its plane."""
+        a, b, bend = self.a, self.b, self.bend
+        last = self.settings.points - 1
+        for t in [nth / last for nth in range(last + 1)]:
+            curve, line = bezier(a, bend, b, t), segment(a, b, t)
+            for path, weights, recomputed in (("curve", curve, True), ("line", line, True), ("curve", curve, False)):
+                statistics = "recomputed" if recomputed else "stale"
+                at = {"pair": self.pair, "path": path, "t": t, "statistics": statistics}
+                self._write("paths", at | self._measure(weights, recomputed))
+        self._write(
+            "curves",
+            {"pair": self.pair, "distance": distance(a, b), "length": length(a, bend, b)}
+            | {"epochs": self.settings.epochs, "train_loss": self.loss},
+        )
+        if self.settings.plane and self.pair in self.settings.plane.pairs:
+            self._evaluate_plane(Plane.through(a, b, bend))
+
+    def _evaluate_plane(self, plane: Plane) -> None:
+        assert self.settings.plane is not None
+        corners = {"a": self.a, "b": self.b, "bend": self.bend}
+        places = {name: plane.coordinates(weights) for name, weights in corners.items()}
+        for name, (x, y) in places.items():
+            at = {"pair": self.pair, "kind": "point", "point": name, "x": x, "y": y}
+            self._write("plane", at | self._measure(corners[name]))
+        for x in _grid([x for x, _ in places.values()], self.settings.plane.points, self.settings.plane.margin):
+            for y in _grid([y for _, y in places.values()], self.settings.plane.points, self.settings.plane.margin):
+                at = {"pair": self.pair, "kind": "grid", "point": "", "x": x, "y": y}
+                self._write("plane", at | self._measure(plane.at(x, y)))
+
+    def _measure(self, weights: Weights, recomputed: bool = True) -> Row:
+        """Loss and error on the training images, without augmentation, and on the test images."""
+        job = self.job
+        statistics = job.batches(job.data.train) if recomputed else None
+        splits = {"train": job.batches(job.data.train), "test": job.batches(job.data.test)}
+        measured = point(self.model, weights, statistics, splits)
+        return {
+            f"{split}_{what}": value
+            for split, values in measured.items()
+            for what, value in zip(("loss", "error"), values, strict=True)
+        }
+
+    def _write(self, table: str, row: Row) -> None:
+        self.rows.setdefault(table, []).append(row)
+
+
+def _grid(places: list[float], points: int, margin: float) -> Iterator[float]:
+    """`points` places from the least to the greatest, with a margin on both sides."""
+    extent = max(places) - min(places)
+    begin, end = min(places) - margin * extent, max(places) + margin * extent
+    return (begin + nth * (end - begin) / (points - 1) for nth in range(points))

@@ -1,0 +1,28 @@
+"""gRDA against directional pruning on the problems whose flat directions are known."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+
+from prunebench.analysis.directional import ToyRun, run_toy, toy_problem
+from prunebench.config import ToySpec
+from prunebench.files import write_csv, write_json
+from prunebench.training.provenance import provenance
+
+COLUMNS = ["seed", *(field.name for field in fields(ToyRun))]
+"""The columns of toy.csv."""
+
+
+def run(spec: ToySpec, out: Path) -> None:
+    """Every seed and learning rate of `spec`: one row each in toy.csv; spec.json and provenance.json beside it."""
+    rows = []
+    for seed in spec.seeds:
+        problem = toy_problem(spec.problem, seed)
+        for gamma in spec.gamma:
+            done = run_toy(problem, gamma=gamma, t=spec.t, c=spec.c, mu=spec.mu, seed=seed)
+            print(f"seed {seed} gamma {gamma:g}: error {done.error:.4f}", flush=True)
+            rows.append({"seed": seed} | asdict(done))
+    write_csv(out / "toy.csv", rows, COLUMNS)
+    write_json(out / "spec.json", spec.model_dump(mode="json"))
+    write_json(out / "provenance.json", provenance(torch.device("cpu"), "fp64", "none"))
