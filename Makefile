@@ -30,6 +30,7 @@ test: .venv/installed
 
 bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py
+	.venv/bin/python benchmarks/optimizer_step.py
 
 docs: .venv/installed
 	.venv/bin/prunebench document-config

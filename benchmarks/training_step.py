@@ -6,7 +6,7 @@ Both sides train the same network, half of its weights pruned, from the same uin
 
 * plain: torchvision transforms on PIL images (pad and crop, flip, to tensor, normalise) in a DataLoader,
   `torch.nn.utils.prune` masks, fp32, contiguous, torch.optim.SGD: what pruning papers' scripts look like.
-* prunebench: `training.job.train_cycle_` as a run calls it, its validation of two images included.
+* prunebench: `training.job.train_` as a run calls it, its validation of two images included.
 
 Blocks of the two alternate, so that a machine that slows down slows both. The first block of each warms up
 and does not count. The ratio is taken within each pair of blocks; the table gives the median and, in
@@ -18,9 +18,10 @@ import csv
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from prunebench.config import Augmentation, Network, Pruning, RunSpec, Training
+from prunebench.config import Augmentation, Network, RunSpec, Training
 from prunebench.data.batches import Prepared, Split
 from prunebench.data.torchvision_import import import_torchvision
 from prunebench.models import build
 from prunebench.pruning.masks import apply_masks_, prunable_parameters
-from prunebench.schedules import make_profile
 from prunebench.training.checkpoint import ResumeFile
 from prunebench.training.device import device_name, pick_device, resolve_precision
-from prunebench.training.job import Job, new_state, train_cycle_
+from prunebench.training.job import Job, Leg, begin_, new_state, train_
+from prunebench.training.updates import Sgd
 
 LR, MOMENTUM, WEIGHT_DECAY, PAD, CLASSES, SEED = 0.05, 0.9, 5e-4, 2, 10, 0
 
@@ -119,8 +120,6 @@ def our_steps(options: argparse.Namespace, images: torch.Tensor, labels: torch.T
             precision=options.precision,
         ),
         augmentation=Augmentation(pad=PAD, flip=True),
-        pruning=Pruning(rate=0.5, cycles=1),
-        criterion="global_magnitude",
         seed=SEED,
     )
     train = Split(images.to(device), labels.to(device))
@@ -133,11 +132,11 @@ def our_steps(options: argparse.Namespace, images: torch.Tensor, labels: torch.T
     parameters = prunable_parameters(state.model)
     state.masks = {name: random_mask(weight) for name, weight in parameters.items()}
     apply_masks_(parameters, state.masks)
-    profile = make_profile("constant")
+    leg = Leg(epochs=1, lr=lambda _: LR, update=Sgd(MOMENTUM, WEIGHT_DECAY), order=0)
 
     def block() -> None:
-        state.position = {"cycle": 0, "epoch": 0, "step": 0}
-        if not train_cycle_(job, state, profile, LR, save=lambda: None):
+        begin_(state, cycle=0, keep_momentum=True)
+        if not train_(job, state, leg, save=lambda: None):
             raise RuntimeError("prunebench's side diverged: its time means nothing")
 
     return block
@@ -176,8 +175,8 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
 
 
-def main() -> None:
-    """Parses the options, measures, prints the table, writes the files asked for."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the options, measures, prints the table, writes the files asked for; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet", help="kind (default: %(default)s)")
     parser.add_argument("--depth", type=int, default=8, help="default: %(default)s")
@@ -192,7 +191,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=7, help="per side (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="write one row per pair of blocks")
     parser.add_argument("--json", type=Path, help="write options, machine and all rates")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
     device = pick_device()
@@ -233,7 +232,8 @@ def main() -> None:
         machine = {"device": device_name(device), "torch": torch.__version__}
         result = {"options": settings, "machine": machine, "images_per_s": rates, "ratio": ratios}
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -325,6 +325,7 @@ def test_the_tables_of_a_study_name_the_run_that_is_missing(tmp_path):
         "tabulate-s-cyc": preset.s_cyc_chains()[0],
         "tabulate-runs": preset.dense_jobs()[0],
         "tabulate-cascade": preset.cascade_jobs()[0],
+        "tabulate-directional": preset.directional_jobs()[0],
     }
     for verb, spec in first.items():
         done = prunebench(verb, "--plan", tmp_path / "plan.json", "--runs", tmp_path, "--out", tmp_path / "out")

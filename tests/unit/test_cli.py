@@ -14,8 +14,9 @@ from prunebench.config import ChainSpec
 
 VERBS = [
     *("version", "prepare-data", "train-dense", "train-chain", "retrain", "search-max-lr", "select-max-lr"),
-    *("compare-masks", "tabulate-s-cyc", "tabulate-cascade", "tabulate-runs", "draw-s-cyc", "draw-cascade"),
-    "document-config",
+    *("train-trajectories", "connect-minima", "measure-curvature", "run-toy", "time-optimizers", "compare-masks"),
+    *("tabulate-s-cyc", "tabulate-cascade", "tabulate-directional", "tabulate-runs"),
+    *("draw-s-cyc", "draw-cascade", "draw-directional", "document-config"),
 ]
 CHAIN = {
     "study": "s_cyc",
@@ -54,6 +55,27 @@ ARMS = {key: CHAIN[key] for key in ("task", "dataset", "network", "training", "a
     ],
     "measure": {"masks": True, "shedding": True, "below": 0.05},
 }
+CONSTANT = {"kind": "constant"}
+ENDS = ["sgd", "sgd_order", "sgd_init", "grda"]
+SGD = {"kind": "sgd", "momentum": 0, "weight_decay": 0}
+RUN = {key: CHAIN[key] for key in ("task", "dataset", "network", "training", "augmentation", "seed")}
+RUN |= {"study": "directional"}
+MINIMA = RUN | {
+    "part": "minima",
+    "arms": [
+        {"name": name, "axes": {"method": name}, "order": nth, "epochs": 1, "profile": CONSTANT, "max_lr": 0.1}
+        | {"update": {"kind": "grda", "c": 0.1, "mu": 0.6} if name == "grda" else SGD}
+        for nth, name in enumerate(ENDS)
+    ],
+}
+BASELINES = MINIMA | {"part": "baselines", "minima": MINIMA, "arms": [MINIMA["arms"][0] | {"start": "sgd"}]}
+CONNECT = RUN | {
+    "minima": MINIMA,
+    "reference": "grda",
+    "connectivity": {"epochs": 1, "max_lr": 0.1, "profile": CONSTANT, "points": 3},
+}
+CURVATURE = RUN | {"minima": MINIMA, "reference": "grda", "curvature": {"epochs": [1], "k": [2]}}
+TOY = {"problem": "network", "seeds": [0], "gamma": [0.1, 0.05], "t": 1, "c": 0.1, "mu": 0.6}
 
 
 @pytest.fixture
@@ -143,6 +165,17 @@ NOT_THERE = "No such file or directory"
         (["retrain", "--spec", json.dumps(DENSE), *OUT, "--start", "x"], "--spec: unknown key 'recipe': "),
         (["retrain", "--spec", json.dumps(ARMS | {"arms": []}), *OUT, "--start", "x"], "--spec: 'arms': "),
         (["retrain", "--spec", json.dumps(ARMS), *OUT, "--start", "x"], f"cannot read none.safetensors: {NOT_THERE}"),
+        (["train-trajectories", "--spec", json.dumps(MINIMA), *OUT], f"cannot read none.safetensors: {NOT_THERE}"),
+        (["train-trajectories", "--spec", json.dumps(MINIMA), *OUT, "--start", "x"], "--start belongs to a job whose"),
+        (["train-trajectories", "--spec", json.dumps(BASELINES), *OUT], "--start belongs to a job whose spec names"),
+        (
+            ["train-trajectories", "--spec", json.dumps(BASELINES | {"minima": None}), *OUT],
+            "start of arm sgd is 'sgd', which is no arm of its minima",
+        ),
+        (["connect-minima", "--spec", json.dumps(CURVATURE), *OUT, "--start", "x"], "unknown key 'curvature'"),
+        (["measure-curvature", "--spec", json.dumps(CONNECT), *OUT, "--start", "x"], "unknown key 'connectivity'"),
+        (["run-toy", "--spec", json.dumps(TOY | {"mu": 0.5}), "--out", "x"], "mu is 0.5; allowed: > 0.5 and < 1"),
+        (["time-optimizers", "--spec", json.dumps(TOY), "--out", "x"], "--spec: unknown key 'problem'"),
         (["compare-masks", "none", "--out", "x.csv"], "none/spec.json is not of a job that keeps its masks"),
         (["prepare-data", "--spec", '{"source": "digit"}', "--out", "x"], "'source' is 'digit': did you mean 'digits'"),
         (
@@ -154,7 +187,9 @@ NOT_THERE = "No such file or directory"
         (["tabulate-cascade", "--plan", "none", "--runs", "r", "--out", "x"], f"none: {NOT_THERE}"),
         (["tabulate-runs", "--plan", "none", "--runs", "r", "--out", "x"], f"none: {NOT_THERE}"),
         (["draw-s-cyc", "--tables", "none", "--out", "x"], "none"),
+        (["tabulate-directional", "--plan", "none", "--runs", "r", "--out", "x"], f"none: {NOT_THERE}"),
         (["draw-cascade", "--tables", "none", "--out", "x"], "none"),
+        (["draw-directional", "--tables", "none", "--out", "x"], "none"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -269,6 +304,39 @@ def test_from_a_dense_network_to_the_overlap_of_masks_by_hand(call, data, tmp_pa
         2,
         "prunebench: dense/network.safetensors is another network than dense/digits-mlp/cyclical/seed-1\n",
     )
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_from_minima_to_curves_and_curvature_by_hand(call, data, tmp_path):
+    """Each verb after the one that it needs; only the eigenvalue solver loads more than torch."""
+    start = ["--data", data, "--start", "minima/networks.safetensors"]
+    runs = {
+        "minima": (["train-trajectories", "--spec", json.dumps(MINIMA), "--data", data], "[]"),
+        "baselines": (["train-trajectories", "--spec", json.dumps(BASELINES), *start], "[]"),
+        "curves": (["connect-minima", "--spec", json.dumps(CONNECT), *start], "[]"),
+        "curvature": (["measure-curvature", "--spec", json.dumps(CURVATURE), *start], "['scipy']"),
+        "toy": (["run-toy", "--spec", json.dumps(TOY)], "[]"),
+    }
+    for out, (words, heavy) in runs.items():
+        done = subprocess.run(
+            [sys.executable, "-c", START_UP, *map(str, words), "--out", out],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"HEAVY {heavy}"
+        assert (tmp_path / out / "provenance.json").exists()
+    other = {"minima": MINIMA | {"seed": 1}}
+    for verb, spec in (
+        ("connect-minima", CONNECT),
+        ("measure-curvature", CURVATURE),
+        ("train-trajectories", BASELINES),
+    ):
+        code, _, err = call(verb, "--spec", json.dumps(spec | other), *start, "--out", "wrong")
+        named = "directional/digits-mlp/minima/seed-1"
+        assert code == 2
+        assert err == f"prunebench: minima/networks.safetensors holds other networks than {named}\n"
     assert not (tmp_path / "wrong").exists()
 
 

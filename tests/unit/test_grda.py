@@ -397,9 +397,9 @@ def test_a_closure_is_run_with_gradients_and_its_loss_returned():
 @pytest.mark.parametrize("capturable", [False, True])
 def test_updates_are_in_place_in_every_memory_layout(foreach, capturable):
     layouts = [
-        torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last),
-        torch.randn(6, 4).t(),
-        torch.randn(8, 6)[::2, 1::2],
+        draw([(4, 3, 5, 5)])[0].to(memory_format=torch.channels_last),
+        draw([(6, 4)])[0].t(),
+        draw([(8, 6)])[0][::2, 1::2],
     ]
     params = [nn.Parameter(t.clone() if i < 2 else t) for i, t in enumerate(layouts)]
     assert not any(p.is_contiguous() for p in params)
@@ -410,7 +410,8 @@ def test_updates_are_in_place_in_every_memory_layout(foreach, capturable):
     take_steps(GRDA(plain, lr=0.1, c=0.1, capturable=capturable), plain, range(4))
     assert [(p.data_ptr(), p.stride()) for p in params] == before
     assert torch.equal(view, params[2])
-    assert same_bits(params, plain)
+    # ==: softshrink gives zeros of another sign where strides keep it from vectors
+    assert all(torch.equal(p, q) for p, q in zip(params, plain, strict=True))
 
 
 def new_scheduled(params, **options):

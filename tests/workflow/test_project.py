@@ -25,6 +25,7 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
         *("workflow/rules/common.smk", "workflow/schemas/config.schema.json"),
         *("src/prunebench/config/__init__.py", "src/prunebench/cli.py", "src/prunebench/stats.py"),
         *("src/prunebench/data", "src/prunebench/models", "src/prunebench/pruning", "src/prunebench/schedules"),
+        *("src/prunebench/optim/grda.py", "workflow/rules/directional.smk", "benchmarks/optimizer_step.py"),
         *("src/prunebench/training", "src/prunebench/analysis", "src/prunebench/studies", "src/prunebench/report"),
         *("tests/unit", "tests/workflow", "tests/faults"),
     ],

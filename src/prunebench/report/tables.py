@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from prunebench.files import write_text
-from prunebench.report import cascade_views, latex, s_cyc_views
-from prunebench.studies import cascade_names, s_cyc_names
+from prunebench.report import cascade_views, directional_views, latex, s_cyc_views
+from prunebench.studies import cascade_names, directional_names, s_cyc_names
 
-VIEWS = s_cyc_views.VIEWS | cascade_views.VIEWS
+STUDIES = (s_cyc_names, cascade_names, directional_names)
+
+VIEWS = s_cyc_views.VIEWS | cascade_views.VIEWS | directional_views.VIEWS
 """What readers see of a table, by its name."""
 
 
@@ -19,7 +21,7 @@ def write_tables(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
     A table that the preset does not make (no oracle, no gradients) is written with a header and no rows, so that its
     absence shows.
     """
-    study = next(names for names in (s_cyc_names, cascade_names) if {*tables} <= {*names.TABLES, *names.DATA})
+    study = next(names for names in STUDIES if {*tables} <= {*names.TABLES, *names.DATA})
     for name in (*study.TABLES, *study.DATA):
         frame = tables.get(name, pd.DataFrame(columns=["scale"]))
         write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))

@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +19,7 @@ from prunebench.config.arms import NOfM, Pattern
 from prunebench.errors import InputError
 from prunebench.stats import Summary, summarise
 from prunebench.studies.runs import read_table
-
-Row = dict[str, Any]
+from prunebench.studies.summaries import ACCURACY, DIFFERENCE, Row, accuracy, difference, mark_best, mean, ratio
 
 REACH = 0.002
 """Gradual pruning with a prelude has reached plain gradual pruning within this validation accuracy (claim B5b)."""
@@ -36,8 +34,6 @@ THRESHOLDS = (*_SURVIVORS, *_STRUCTURES)
 CASCADE, NO_CASCADE = 0.2, 0.05
 """Excess above which weights are shed in a cascade, and below which they are not (claim B1)."""
 
-_ACCURACY = ("n", "diverged", "test_accuracy", "std", "ci_low", "ci_high")
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
 _CONTROL = ("prelude_control", "control_difference", "control_difference_low", "control_difference_high")
 _EXCESS = ("excess", "excess_low", "excess_high")
 _SHED = ("clock", "shed", "control", *_EXCESS)
@@ -46,20 +42,20 @@ COLUMNS = {
     "cascade_shedding": (
         *("task", *SETTING, "epoch", "clock", "threshold", "n", "pruned", "control", *_EXCESS, "cascade"),
     ),
-    "cascade_criteria": ("task", "criterion", "prelude", "sparsity", *_ACCURACY, "best", *_DIFFERENCE, *_CONTROL),
+    "cascade_criteria": ("task", "criterion", "prelude", "sparsity", *ACCURACY, "best", *DIFFERENCE, *_CONTROL),
     "cascade_retraining": (
-        *("task", "criterion", "sparsity", "retraining", *_ACCURACY, *_DIFFERENCE, *_SHED),
+        *("task", "criterion", "sparsity", "retraining", *ACCURACY, *DIFFERENCE, *_SHED),
         *("excess_difference", "excess_difference_low", "excess_difference_high"),
     ),
-    "cascade_schedules": ("task", "criterion", "sparsity", "pruning", "lr_schedule", *_ACCURACY, "best", *_SHED),
+    "cascade_schedules": ("task", "criterion", "sparsity", "pruning", "lr_schedule", *ACCURACY, "best", *_SHED),
     "cascade_gmp": (
-        *("task", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE, *_CONTROL, "harvested", "reached", "steps"),
+        *("task", "prelude", "sparsity", *ACCURACY, *DIFFERENCE, *_CONTROL, "harvested", "reached", "steps"),
         *("steps_ratio", "steps_ratio_low", "steps_ratio_high"),
         *("flops_ratio", "flops_ratio_low", "flops_ratio_high"),
     ),
     "cascade_overlap": ("task", "sparsity", "comparison", "a", "b", "n", "jaccard", "chance", *_EXCESS),
     "cascade_semi_structured": (
-        *("task", "pattern", "prelude", "sparsity", *_ACCURACY, *_DIFFERENCE, *_CONTROL),
+        *("task", "pattern", "prelude", "sparsity", *ACCURACY, *DIFFERENCE, *_CONTROL),
         *("fitting", "fitting_low", "fitting_high"),
     ),
     "cascade_shedding_curves": (
@@ -168,66 +164,26 @@ def _pruned_ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
 # --- Summaries over seeds
 
 
-def _mean(name: str, values: pd.Series) -> Row:
-    """Mean and 95 % t interval over the seeds that have a value."""
-    score = summarise(values.dropna().tolist())
-    return {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
-
-
-def _accuracy(cell: pd.DataFrame) -> Row:
-    score = summarise(cell["test_accuracy"].tolist())
-    return {
-        "n": score.n,
-        "diverged": int((cell["status"] == "diverged").sum()),
-        "test_accuracy": score.mean,
-        "std": score.std,
-        "ci_low": score.low,
-        "ci_high": score.high,
-    }
-
-
-def _difference(
-    cell: pd.DataFrame, reference: pd.DataFrame, column: str = "test_accuracy", name: str = "difference"
-) -> Row:
-    """The cell's column minus the reference's, seed by seed; NaN without a reference."""
-    return _mean(name, cell.set_index("seed")[column] - reference.set_index("seed")[column])
-
-
 def _control_difference(preset: Preset, prelude: str, cell: pd.DataFrame, group: pd.DataFrame) -> Row:
     """Test accuracy minus that of the group's runs with the prelude's control; empty and NaN where it has none."""
     found = study(preset).preludes.get(prelude)  # not there: the arm without a prelude
     control = (found.control if found else None) or ""
     reference = group[group["prelude"] == control]
-    return {"prelude_control": control} | _difference(cell, reference, name="control_difference")
-
-
-def _ratio(cell: pd.DataFrame, reference: pd.DataFrame, column: str, name: str) -> Row:
-    """Geometric mean over seeds of the cell's column over the reference's, with the t interval of the log."""
-    ratios = cell.set_index("seed")[column] / reference.set_index("seed")[column]
-    return {key: float(np.exp(value)) for key, value in _mean(name, np.log(ratios.astype(float))).items()}
+    return {"prelude_control": control} | difference(cell, reference, name="control_difference")
 
 
 def _excess(cell: pd.DataFrame, threshold: str) -> Row:
     """Shed share of the pruned runs, of their controls, and the excess, over the seeds that have both."""
     both = cell[[threshold, f"{threshold}_control"]].dropna()
     pruned, control = both[threshold], both[f"{threshold}_control"]
-    row = {"threshold": threshold, "n": len(both), **_mean("pruned", pruned), **_mean("control", control)}
-    return row | _mean("excess", pruned - control)
+    row = {"threshold": threshold, "n": len(both), **mean("pruned", pruned), **mean("control", control)}
+    return row | mean("excess", pruned - control)
 
 
 def _shed(cell: pd.DataFrame) -> Row:
     """Clock and relative shed share at the arms' end."""
     row = _excess(cell, "relative")
     return {"clock": cell["clock"].mean(), "shed": row["pruned"], **{name: row[name] for name in ("control", *_EXCESS)}}
-
-
-def _mark_best(rows: list[Row], *keys: str) -> list[Row]:
-    """`best`: the highest mean test accuracy among the rows that agree in `keys`; equal ones all are."""
-    highest: dict[tuple[Any, ...], float] = {}
-    for row in rows:
-        cell = tuple(row[key] for key in keys)
-        highest[cell] = max(row["test_accuracy"], highest.get(cell, -math.inf))
-    return [row | {"best": row["test_accuracy"] >= highest[tuple(row[key] for key in keys)] - 1e-12} for row in rows]
 
 
 # --- Tables
@@ -300,8 +256,8 @@ def criteria(preset: Preset, runs: Path) -> list[Row]:
         for (criterion, prelude), cell in group.groupby(["criterion", "prelude"], sort=False):
             axes = {"task": task, "criterion": criterion, "prelude": prelude, "sparsity": sparsity}
             shift = _control_difference(preset, prelude, cell, group[group["criterion"] == criterion])
-            rows.append(axes | _accuracy(cell) | _difference(cell, reference) | shift)
-    return _mark_best(rows, "task", "sparsity")
+            rows.append(axes | accuracy(cell) | difference(cell, reference) | shift)
+    return mark_best(rows, "task", "sparsity")
 
 
 def retraining(preset: Preset, runs: Path) -> list[Row]:
@@ -312,8 +268,8 @@ def retraining(preset: Preset, runs: Path) -> list[Row]:
         fine_tuned = group[group["retraining"] == "fine_tune"]
         for name, cell in group.groupby("retraining", sort=False):
             axes = dict(zip(keys, key, strict=True)) | {"retraining": name}
-            further = _difference(cell, fine_tuned, "excess", "excess_difference")
-            rows.append(axes | _accuracy(cell) | _difference(cell, fine_tuned) | _shed(cell) | further)
+            further = difference(cell, fine_tuned, "excess", "excess_difference")
+            rows.append(axes | accuracy(cell) | difference(cell, fine_tuned) | _shed(cell) | further)
     return rows
 
 
@@ -321,8 +277,8 @@ def schedules(preset: Preset, runs: Path) -> list[Row]:
     """Test accuracy and shedding by pruning schedule and LR schedule."""
     keys = ["task", "criterion", "sparsity", "pruning", "lr_schedule"]
     cells = _pruned_ends(preset, runs, "schedules").groupby(keys, sort=False)
-    rows = [dict(zip(keys, key, strict=True)) | _accuracy(cell) | _shed(cell) for key, cell in cells]
-    return _mark_best(rows, "task")
+    rows = [dict(zip(keys, key, strict=True)) | accuracy(cell) | _shed(cell) for key, cell in cells]
+    return mark_best(rows, "task")
 
 
 def gmp(preset: Preset, runs: Path) -> list[Row]:
@@ -343,13 +299,13 @@ def gmp(preset: Preset, runs: Path) -> list[Row]:
         for prelude, cell in group.groupby("prelude", sort=False):
             rows.append(
                 {"task": task, "prelude": prelude, "sparsity": sparsity}
-                | _accuracy(cell)
-                | _difference(cell, plain)
+                | accuracy(cell)
+                | difference(cell, plain)
                 | _control_difference(preset, prelude, cell, group)
                 | {"harvested": cell["harvested"].mean()}
                 | {"reached": int(cell["steps"].notna().sum()), "steps": cell["steps"].mean()}
-                | _ratio(cell, plain, "steps", "steps_ratio")
-                | _ratio(cell, plain, "flops_sparse", "flops_ratio")
+                | ratio(cell, plain, "steps", "steps_ratio")
+                | ratio(cell, plain, "flops_sparse", "flops_ratio")
             )
     return rows
 
@@ -456,8 +412,8 @@ def semi_structured(preset: Preset, runs: Path) -> list[Row]:
         for prelude, cell in group.groupby("prelude", sort=False):
             sparsity = cell.loc[cell["status"] == "trained", "sparsity_now"].mean()
             axes = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": sparsity}
-            shift = _difference(cell, plain) | _control_difference(preset, prelude, cell, group)
-            rows.append(axes | _accuracy(cell) | shift | _mean("fitting", cell["fitting"]))
+            shift = difference(cell, plain) | _control_difference(preset, prelude, cell, group)
+            rows.append(axes | accuracy(cell) | shift | mean("fitting", cell["fitting"]))
     return rows
 
 
@@ -479,7 +435,7 @@ def occupancy(preset: Preset, runs: Path) -> list[Row]:
         at = at.assign(share=at["blocks"] / at["total"], chance=stats.binom.pmf(at["alive"], m, density))
         for (task, prelude, alive), cell in at.groupby(["task", "prelude", "alive"], sort=False):
             axes = {"task": task, "prelude": prelude, "m": m, "alive": alive, "n": len(cell)}
-            rows.append(axes | _mean("share", cell["share"]) | {"chance": cell["chance"].mean()})
+            rows.append(axes | mean("share", cell["share"]) | {"chance": cell["chance"].mean()})
     return rows
 
 

@@ -33,8 +33,3 @@ FIGURES = (
     "directional_toy",
 )
 """Figures: SVG and PNG."""
-
-
-def label(c: float, mu: float) -> str:
-    """A gRDA setting's name, which `matched_to` of the tables holds."""
-    return f"c {c:g}, mu {mu:g}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.config import ChainSpec, DenseSpec, OracleSpec, Preset, RetrainSpec, RunSpec
+from prunebench.config import ChainSpec, DenseSpec, OracleSpec, Preset, RetrainSpec, RunSpec, TrajectoriesSpec
 from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.training.selection import rank
@@ -45,7 +45,7 @@ def read_oracle(jobs: Sequence[OracleSpec], runs: Path) -> pd.DataFrame:
 def write_runs(preset: Preset, runs: Path, out: Path) -> None:
     """runs.csv: one line per training job with its axes, status, result, cost and provenance.
 
-    A job of arms stands with its last arm's last phase, and as diverged if any of its phases did; its arms are in its
+    A job of arms stands with its last arm's last phase, and as diverged if any arm or phase did; its arms are in its
     own tables.
     """
     rows = []
@@ -82,12 +82,12 @@ def _summary(spec: RunSpec, folder: Path) -> tuple[dict[str, Any], pd.Series, pd
         candidates = read_table(folder / "candidates.csv")
         best = max((row for _, row in candidates.iterrows()), key=rank)
         return {"criterion": spec.criterion, "schedule": "oracle", "cycle": spec.cycle}, best, candidates
-    if isinstance(spec, RetrainSpec):
-        phases = read_table(folder / "phases.csv")
-        last = phases.iloc[-1].copy()
-        if (phases["status"] == "diverged").any():
+    if isinstance(spec, RetrainSpec | TrajectoriesSpec):
+        ends = read_table(folder / ("phases.csv" if isinstance(spec, RetrainSpec) else "ends.csv"))
+        last = ends.iloc[-1].copy()
+        if (ends["status"] == "diverged").any():
             last["status"] = "diverged"
-        return {"part": spec.part}, last, phases
+        return {"part": spec.part}, last, ends
     cycles, cost = read_table(folder / "cycles.csv"), read_table(folder / "cost.csv")
     axes: dict[str, Any] = {"cycle": cycles.iloc[-1]["cycle"]}
     if isinstance(spec, ChainSpec):

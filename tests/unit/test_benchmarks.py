@@ -1,0 +1,61 @@
+"""The benchmark scripts run: at their smallest size, where their numbers mean nothing."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def script(name):
+    """The script as a module: it lies in no package."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_training_step_is_measured_on_both_sides(tmp_path, capsys):
+    size = ["--image-size", "8", "--width", "0.25", "--batch-size", "8", "--steps", "2", "--blocks", "2"]
+    files = ["--csv", str(tmp_path / "rates.csv"), "--json", str(tmp_path / "rates.json")]
+    assert script("training_step").main([*size, *files]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-3:]] == ["plain", "prunebench", "ratio"]
+    rows = read(tmp_path / "rates.csv")
+    assert [row["block"] for row in rows] == ["1", "2"]
+    assert all(float(row["prunebench_images_per_s"]) > 0 for row in rows)
+    assert len(json.loads((tmp_path / "rates.json").read_text())["ratio"]) == 2
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_optimizer_step_is_measured_for_each_optimizer(tmp_path, capsys):
+    size = ["--network", "mlp", "--steps", "1", "--blocks", "2"]
+    files = ["--csv", str(tmp_path / "seconds.csv"), "--json", str(tmp_path / "seconds.json")]
+    assert script("optimizer_step").main([*size, "--no-check", *files]) == 0
+    names = ["sgd", "sgd_momentum", "grda", "grda_reference"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == names
+    assert sorted((row["optimizer"], row["block"]) for row in read(tmp_path / "seconds.csv")) == sorted(
+        (name, block) for name in names for block in "12"
+    )
+    result = json.loads((tmp_path / "seconds.json").read_text())
+    assert list(result["bytes"]) == names
+    assert set(result["ratio"]) == {*names} - {"grda"}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("limit", "code"), [(1e9, 0), (0.0, 1)])
+def test_a_slow_grda_fails_the_benchmark_unless_told_otherwise(monkeypatch, capsys, limit, code):
+    module = script("optimizer_step")
+    monkeypatch.setattr(module, "LIMITS", {"grda_reference": limit})
+    size = ["--network", "mlp", "--steps", "1", "--blocks", "1"]
+    assert module.main(size) == code
+    assert ("grda takes more than" in capsys.readouterr().err) == bool(code)
+    assert module.main([*size, "--no-check"]) == 0
