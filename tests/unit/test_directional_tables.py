@@ -22,8 +22,8 @@ from prunebench.studies.runs import write_runs as write_runs_csv
 ARMS = {
     "epochs": "arm epoch lr train_loss validation_loss validation_accuracy",
     "weights": "arm epoch steps sparsity sparsity_all l1 l2 threshold",
-    "ends": "arm sparsity sparsity_all status validation_loss validation_accuracy train_loss train_accuracy test_loss "
-    "test_accuracy steps images flops flops_sparse seconds peak_memory_mb",
+    "ends": "arm parameters sparsity sparsity_all status validation_loss validation_accuracy train_loss train_accuracy "
+    "test_loss test_accuracy steps images flops flops_sparse seconds peak_memory_mb",
     "layers": "arm layer position weights alive",
 }
 MEASURED = ("train_loss", "train_error", "test_loss", "test_error")
@@ -168,7 +168,16 @@ def arm_rows(spec, arm, lost):
         if epoch < arm.epochs:
             reached = course(task, name, seed, epoch + 1, "accuracy")
             made["epochs"].append({"arm": name, "epoch": epoch, "validation_accuracy": reached})
-    end = {"arm": name, "steps": 10, "images": 100, "flops": 7, "flops_sparse": 5, "seconds": 2, "peak_memory_mb": seed}
+    end = {
+        "arm": name,
+        "parameters": D,
+        "steps": 10,
+        "images": 100,
+        "flops": 7,
+        "flops_sparse": 5,
+        "seconds": 2,
+        "peak_memory_mb": seed,
+    }
     end |= {"sparsity": sparsity(task, name, seed), "sparsity_all": sparsity(task, name, seed, "all")}
     if lost:
         made["ends"].append(end | {"status": "diverged", "validation_accuracy": 0.1, "test_accuracy": 0.1})
@@ -542,13 +551,6 @@ def test_norms_are_of_sgd_and_of_every_setting_of_grda(made):
             values = [norm_ratio(task, arm, seed, epoch) for seed in range(3)]
             assert_interval(point, "ratio", values, "low", "high")
             assert (point["n"], point["floor"]) == (3, pytest.approx(0.05))
-
-
-def test_the_floor_of_norms_is_known_only_with_curvature(tmp_path):
-    preset = make_preset(parts=[])
-    made = tables(preset, write_runs(tmp_path, preset))
-    assert made["directional_norms"]["floor"].isna().all()
-    assert made["directional_norm_curves"]["floor"].isna().all()
 
 
 def test_a_network_without_a_weight_left_has_no_concentration(tmp_path):

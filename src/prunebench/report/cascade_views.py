@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from prunebench.report.latex import bold, escape, interval, number, pivot, spread
+from prunebench.report.latex import accuracy, escape, intervals, number, pivot
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
@@ -17,23 +16,12 @@ def _percent(values: Sequence[float], digits: int = 1) -> list[str]:
     return [number(100 * value, digits) for value in values]
 
 
-def _interval(frame: pd.DataFrame, name: str, factor: float = 100, digits: int = 1) -> list[str]:
-    columns = (factor * frame[name + end] for end in ("", "_low", "_high"))
-    return [interval(mean, low, high, digits) for mean, low, high in zip(*columns, strict=True)]
-
-
 def _clocks(values: Sequence[float]) -> list[str]:
     return ["n/a" if math.isnan(value) else f"{value:.3g}" for value in values]
 
 
-def _accuracy(row: Any) -> str:
-    """Mean ± std, the best in bold, with the seeds that diverged: they count as chance."""
-    text = bold(spread(row.test_accuracy, row.std, 100, 1), getattr(row, "best", False))
-    return f"{text} ({row.diverged} diverged)" if row.diverged else text
-
-
 def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
-    cells = [_accuracy(row) for row in frame.itertuples()]
+    cells = [accuracy(row) for row in frame.itertuples()]
     return {"n": [str(n) for n in frame["n"]], "test accuracy, %": cells}
 
 
@@ -44,7 +32,7 @@ def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
     for key, cell in frame.groupby(keys, sort=False):
         named = dict(zip(keys, key, strict=True))
         counts = sorted({int(n) for n in cell["n"]})
-        excess = zip(cell["threshold"], _interval(cell, "excess"), strict=True)
+        excess = zip(cell["threshold"], intervals(cell, "excess"), strict=True)
         verdicts = zip(cell["threshold"], cell["cascade"], strict=True)
         rows.append(
             {"task": escape(named["task"]), "criterion": escape(named["criterion"])}
@@ -65,10 +53,10 @@ def _criteria(frame: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["task", "criterion", "prelude", "control", "n"]
     cells = frame.assign(n=frame["n"].astype(str), control=[name or "none" for name in frame["prelude_control"]])
-    wide = pivot(cells.assign(cell=[_accuracy(row) for row in frame.itertuples()]), keys, "sparsity")
+    wide = pivot(cells.assign(cell=[accuracy(row) for row in frame.itertuples()]), keys, "sparsity")
     if not frame["prelude_control"].any():
         return wide.drop(columns="control")
-    minus = pivot(cells.assign(cell=_interval(frame, "control_difference")), keys, "sparsity").drop(columns=keys)
+    minus = pivot(cells.assign(cell=intervals(frame, "control_difference")), keys, "sparsity").drop(columns=keys)
     return wide.join(minus.add_prefix("minus control, points, "))
 
 
@@ -79,10 +67,10 @@ def _retraining(frame: pd.DataFrame) -> pd.DataFrame:
         | _names(frame, "retraining")
         | _accuracies(frame)
         | {
-            "minus fine-tuning, points": _interval(frame, "difference"),
+            "minus fine-tuning, points": intervals(frame, "difference"),
             "clock": _clocks(frame["clock"]),
-            "excess, points": _interval(frame, "excess"),
-            "excess minus fine-tuning's, points": _interval(frame, "excess_difference"),
+            "excess, points": intervals(frame, "excess"),
+            "excess minus fine-tuning's, points": intervals(frame, "excess_difference"),
         }
     )
 
@@ -96,7 +84,7 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "clock": _clocks(frame["clock"]),
             "shed, %": _percent(frame["shed"]),
-            "excess, points": _interval(frame, "excess"),
+            "excess, points": intervals(frame, "excess"),
         }
     )
 
@@ -104,7 +92,7 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
 def _control(frame: pd.DataFrame) -> dict[str, list[str]]:
     """What the prelude does beyond its control, which is named."""
     names = [escape(name) if name else "none" for name in frame["prelude_control"]]
-    return {"control": names, "minus control, points": _interval(frame, "control_difference")}
+    return {"control": names, "minus control, points": intervals(frame, "control_difference")}
 
 
 def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
@@ -113,13 +101,13 @@ def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
         | {"sparsity, %": _percent(frame["sparsity"])}
         | _accuracies(frame)
         | {
-            "minus no prelude, points": _interval(frame, "difference"),
+            "minus no prelude, points": intervals(frame, "difference"),
             **_control(frame),
             "harvested, %": _percent(frame["harvested"]),
             "reach plain": [f"{row.reached} of {row.n}" for row in frame.itertuples()],
             "updates until then": [number(steps, 0) for steps in frame["steps"]],
-            "updates / plain": _interval(frame, "steps_ratio", 1, 2),
-            "sparse FLOPs / plain": _interval(frame, "flops_ratio", 1, 2),
+            "updates / plain": intervals(frame, "steps_ratio", 1, 2),
+            "sparse FLOPs / plain": intervals(frame, "flops_ratio", 1, 2),
         }
     )
 
@@ -132,7 +120,7 @@ def _overlap(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "Jaccard": [number(value, 3) for value in frame["jaccard"]],
             "chance": [number(value, 3) for value in frame["chance"]],
-            "excess": _interval(frame, "excess", 1, 3),
+            "excess": intervals(frame, "excess", 1, 3),
         }
     )
 
@@ -143,9 +131,9 @@ def _semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
         | {"sparsity, %": _percent(frame["sparsity"])}
         | _accuracies(frame)
         | {
-            "minus no prelude, points": _interval(frame, "difference"),
+            "minus no prelude, points": intervals(frame, "difference"),
             **_control(frame),
-            "groups that fit before, %": _interval(frame, "fitting"),
+            "groups that fit before, %": intervals(frame, "fitting"),
         }
     )
 

@@ -3,20 +3,14 @@ points, what spans orders of magnitude to three digits."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from prunebench.report.latex import bold, escape, interval, number, spread
+from prunebench.report.latex import accuracy, escape, intervals, number
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
     return {name.replace("_", " "): [escape(value) for value in frame[name]] for name in columns}
-
-
-def _interval(frame: pd.DataFrame, name: str, factor: float = 100, digits: int = 1) -> list[str]:
-    columns = (factor * frame[name + end] for end in ("", "_low", "_high"))
-    return [interval(mean, low, high, digits) for mean, low, high in zip(*columns, strict=True)]
 
 
 def _digits(values: Sequence[float], none: str = "n/a") -> list[str]:
@@ -34,15 +28,9 @@ def _settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     return {"gRDA": [escape(name) if name else "none" for name in frame["matched_to"]]}
 
 
-def _accuracy(row: Any) -> str:
-    """Mean ± std, the best in bold, with the seeds that diverged: they count as chance."""
-    text = bold(spread(row.test_accuracy, row.std, 100, 1), getattr(row, "best", False))
-    return f"{text} ({row.diverged} diverged)" if row.diverged else text
-
-
 def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
-    cells = [_accuracy(row) for row in frame.itertuples()]
-    return _names(frame, "n") | {"sparsity, %": _interval(frame, "sparsity"), "test accuracy, %": cells}
+    cells = [accuracy(row) for row in frame.itertuples()]
+    return _names(frame, "n") | {"sparsity, %": intervals(frame, "sparsity"), "test accuracy, %": cells}
 
 
 def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -52,8 +40,8 @@ def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
         | _names(frame, "epochs")
         | _accuracies(frame)
         | {
-            "minus SGD, points": _interval(frame, "difference"),
-            "gRDA minus it, points": _interval(frame, "grda_difference"),
+            "minus SGD, points": intervals(frame, "difference"),
+            "gRDA minus it, points": intervals(frame, "grda_difference"),
         }
     )
 
@@ -69,8 +57,8 @@ def _sensitivity(frame: pd.DataFrame) -> pd.DataFrame:
         }
         | _accuracies(frame)
         | {
-            "minus SGD, points": _interval(frame, "difference"),
-            "sparsity minus reference, points": _interval(frame, "sparsity_change"),
+            "minus SGD, points": intervals(frame, "difference"),
+            "sparsity minus reference, points": intervals(frame, "sparsity_change"),
         }
     )
 
@@ -81,9 +69,9 @@ def _overhead(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "blocks": [str(n) for n in frame["n"]],
             "ms": _digits(frame["milliseconds"]),
-            "time / SGD": _interval(frame, "ratio_sgd", 1, 2),
-            "time / SGD with momentum": _interval(frame, "ratio_momentum", 1, 2),
-            "time / authors' gRDA": _interval(frame, "ratio_reference", 1, 2),
+            "time / SGD": intervals(frame, "ratio_sgd", 1, 2),
+            "time / SGD with momentum": intervals(frame, "ratio_momentum", 1, 2),
+            "time / authors' gRDA": intervals(frame, "ratio_reference", 1, 2),
             "state / parameters": [number(value, 2) for value in frame["state_ratio"]],
             "peak / parameters": [number(value, 2) for value in frame["peak_ratio"]],
         }
@@ -96,11 +84,11 @@ def _connectivity(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "barrier, nats": _digits_interval(frame, "barrier"),
             "minus SGD to SGD, nats": _digits_interval(frame, "control_difference"),
-            "train error rise, points": _interval(frame, "error_rise", 100, 2),
+            "train error rise, points": intervals(frame, "error_rise", 100, 2),
             "end loss, nats": _digits(frame["end_loss"]),
-            "test error, most, %": _interval(frame, "test_error_most"),
-            "test error, end, %": _interval(frame, "test_error_end"),
-            "length / distance": _interval(frame, "length_ratio", 1, 2),
+            "test error, most, %": intervals(frame, "test_error_most"),
+            "test error, end, %": intervals(frame, "test_error_end"),
+            "length / distance": intervals(frame, "length_ratio", 1, 2),
             "barrier with stale statistics, nats": _digits_interval(frame, "stale_barrier"),
         }
     )
@@ -131,7 +119,7 @@ def _norms(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "start": _digits_interval(frame, "start"),
             "end": _digits_interval(frame, "end"),
-            "end / start": _interval(frame, "ratio", 1, 2),
+            "end / start": intervals(frame, "ratio", 1, 2),
             "floor": _digits(frame["floor"]),
         }
     )
@@ -146,8 +134,8 @@ def _toy(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "error": _digits_interval(frame, "error"),
             "error of soft-thresholding": _digits_interval(frame, "soft_error"),
-            "cosine": _interval(frame, "cosine", 1, 3),
-            "slope of log error": _interval(frame, "slope", 1, 2),
+            "cosine": intervals(frame, "cosine", 1, 3),
+            "slope of log error": intervals(frame, "slope", 1, 2),
         }
     )
 

@@ -1,6 +1,7 @@
 """Numbers and names as cells of a LaTeX table."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -40,6 +41,18 @@ def interval(mean: float, low: float, high: float, digits: int) -> str:
     if math.isnan(low):
         return number(mean, digits)
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def intervals(frame: pd.DataFrame, name: str, factor: float = 100, digits: int = 1) -> list[str]:
+    """A column `name` with its `name_low` and `name_high`, all times `factor`: shares become percent."""
+    columns = (factor * frame[name + end] for end in ("", "_low", "_high"))
+    return [interval(mean, low, high, digits) for mean, low, high in zip(*columns, strict=True)]
+
+
+def accuracy(row: Any) -> str:
+    """Mean ± std of test accuracy in %, the best in bold, with the seeds that diverged: they count as chance."""
+    text = bold(spread(row.test_accuracy, row.std, 100, 1), getattr(row, "best", False))
+    return f"{text} ({row.diverged} diverged)" if row.diverged else text
 
 
 def number(value: float, digits: int) -> str:

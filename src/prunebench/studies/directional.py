@@ -284,17 +284,9 @@ def layers(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
 
 
 def _concentration(preset: Preset, runs: Path, ends: pd.DataFrame) -> pd.DataFrame:
-    """`ratio`, l2 / l1 over all parameters, of SGD's and gRDA's networks after every epoch, and `floor`, its least.
-
-    That is d^-1/2, of d equal weights; curvature's runs state d, as chance = sqrt(k / d), so that it is NaN without
-    them.
-    """
-    weights = _trained(preset, runs, ends, "weights", "minima")
-    floors: pd.Series = pd.Series(dtype=float)
-    if study(preset).curvature:
-        rows = _of_jobs(preset.curvature_jobs(), runs, "curvature")
-        floors = (rows["chance"] / rows["k"].astype(float) ** 0.5).groupby(rows["task"]).first()
-    return weights.assign(ratio=weights["l2"] / weights["l1"], floor=weights["task"].map(floors).astype(float))
+    """`ratio`, l2 / l1 over all d parameters, of SGD's and gRDA's networks after every epoch, and its least, d^-1/2."""
+    weights = _trained(preset, runs, ends, "weights", "minima").merge(ends[[*RUN, "parameters"]], on=RUN)
+    return weights.assign(ratio=weights["l2"] / weights["l1"], floor=weights["parameters"] ** -0.5)
 
 
 def norms(ends: pd.DataFrame, ratios: pd.DataFrame) -> list[Row]:

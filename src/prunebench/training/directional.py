@@ -38,7 +38,7 @@ COLUMNS = {
     "epochs": ["arm", "epoch", "lr", "train_loss", "validation_loss", "validation_accuracy"],
     "weights": ["arm", "epoch", "steps", "sparsity", "sparsity_all", "l1", "l2", "threshold"],
     "ends": [
-        *("arm", "sparsity", "sparsity_all", "status", "validation_loss", "validation_accuracy"),
+        *("arm", "parameters", "sparsity", "sparsity_all", "status", "validation_loss", "validation_accuracy"),
         *("train_loss", "train_accuracy", "test_loss", "test_accuracy"),
         *("steps", "images", "flops", "flops_sparse", "seconds", "peak_memory_mb"),
     ],
@@ -235,6 +235,7 @@ class _Run:
             )
         everything = nonzero(dict(state.model.named_parameters()))
         row |= cost_row(job, state) | {
+            "parameters": sum(mask.numel() for mask in everything.values()),
             "sparsity": sparsity(nonzero(weights)),
             "sparsity_all": sparsity(everything),
             "flops_sparse": state.position["sparse_flops"],

@@ -12,16 +12,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from prunebench.report.cascade.common import (
-    BEYOND,
     DASHES,
     SCHEDULES,
-    Series,
     against_control,
+    criterion_looks,
+    prelude_looks,
+    with_control,
+)
+from prunebench.report.panels import (
+    BEYOND,
+    Series,
     at_sparsity,
     blocks_of,
     bounds_of,
     chunks_of,
-    criterion_looks,
     diverged_crosses,
     empty_panel,
     finish,
@@ -31,13 +35,11 @@ from prunebench.report.cascade.common import (
     named_ticks,
     panel_row,
     places_of,
-    prelude_looks,
     series_by,
     side_by_side,
     sparsity_panel,
     stacked,
     values_of,
-    with_control,
     with_values,
 )
 from prunebench.report.style import (

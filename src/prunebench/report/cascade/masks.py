@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from prunebench.report.cascade.common import (
+from prunebench.report.cascade.common import against_control, prelude_looks, with_control
+from prunebench.report.panels import (
     BEYOND,
     Series,
-    against_control,
     blocks_of,
     bounds_of,
     chunks_of,
@@ -30,12 +30,10 @@ from prunebench.report.cascade.common import (
     named_ticks,
     panel_row,
     places_of,
-    prelude_looks,
     series_by,
     side_by_side,
     stacked,
     values_of,
-    with_control,
     with_values,
 )
 from prunebench.report.style import (

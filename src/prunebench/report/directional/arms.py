@@ -11,22 +11,6 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from prunebench.report.cascade.common import (
-    BEYOND,
-    Series,
-    blocks_of,
-    bounds_of,
-    chunks_of,
-    diverged_crosses,
-    empty_panel,
-    finish,
-    handles_of,
-    level_line,
-    panel_row,
-    stacked,
-    values_of,
-    with_values,
-)
 from prunebench.report.directional.common import (
     FULL,
     Arm,
@@ -47,6 +31,22 @@ from prunebench.report.directional.common import (
     spelt,
     value_axis,
     word,
+)
+from prunebench.report.panels import (
+    BEYOND,
+    Series,
+    blocks_of,
+    bounds_of,
+    chunks_of,
+    diverged_crosses,
+    empty_panel,
+    finish,
+    handles_of,
+    level_line,
+    panel_row,
+    stacked,
+    values_of,
+    with_values,
 )
 from prunebench.report.style import (
     SMALL,

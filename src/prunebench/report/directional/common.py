@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from prunebench.report.cascade.common import OTHERS, Series, looks_of
+from prunebench.report.panels import OTHERS, Series, looks_of
 from prunebench.report.style import Floats, Look, Tables, limits, percent, plain, spaced_labels, sparsity_position
 
 Arm = tuple[str, str]

@@ -17,16 +17,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from prunebench.report.cascade.common import (
-    BEYOND,
-    blocks_of,
-    chunks_of,
-    empty_panel,
-    finish,
-    handles_of,
-    panel_row,
-    stacked,
-)
 from prunebench.report.directional.common import (
     curve,
     dense_handle,
@@ -38,6 +28,7 @@ from prunebench.report.directional.common import (
     value_axis,
     word,
 )
+from prunebench.report.panels import BEYOND, blocks_of, chunks_of, empty_panel, finish, handles_of, panel_row, stacked
 from prunebench.report.style import (
     SMALL,
     WIDTH,
