@@ -64,6 +64,9 @@ from prunebench.report.style import (
     wrapped,
 )
 
+_WEAK = ("l1", "random")
+"""Baselines that may fall so far that all else would lie on one line: then they leave the axis, marked."""
+
 _GRDA = Look("gRDA", "#D55E00", "", width=1.8, order=3.5)
 
 
@@ -129,9 +132,8 @@ def _named(method: str, setting: str) -> str:
 def _accuracy_panel(ax: Axes, dense: Series, series: Series, shown: pd.DataFrame, part: pd.DataFrame) -> None:
     ax.set_ylabel("test accuracy (%)")
     low, high = bounds_of(part, "test_accuracy", least=2.0)
-    core = bounds_of(part[part["method"] != "random"], "test_accuracy", least=2.0)
-    # Random pruning may fall so far that all else lies on one line.
-    low, high = core if high - low > 3 * (core[1] - core[0]) else (low, high)
+    core = bounds_of(part[~part["method"].isin(_WEAK)], "test_accuracy", least=2.0)
+    low, high = core if high - low > 2 * (core[1] - core[0]) else (low, high)
     # Room for the counts over crosses at the lower edge.
     ax.set_ylim(low - (0.15 * (high - low) if (part["diverged"] > 0).any() else 0.0), high)
     for look, rows in dense:
@@ -183,10 +185,10 @@ def _difference_panel(ax: Axes, shown: pd.DataFrame, looks: dict[Arm, Look]) -> 
         empty_panel(ax, "no values")
         return
     whole = pd.concat([rows for _, rows in series])
-    core = pd.concat([rows for _, rows in series if (rows["method"] != "random").any()] or [whole])
+    core = pd.concat([rows for _, rows in series if not rows["method"].isin(_WEAK).all()] or [whole])
     low, high = bounds_of(whole, "grda_difference", (0.0,), least=1.0)
     inner = bounds_of(core, "grda_difference", (0.0,), least=1.0)
-    ax.set_ylim(inner if high - low > 3 * (inner[1] - inner[0]) else (low, high))
+    ax.set_ylim(inner if high - low > 2 * (inner[1] - inner[0]) else (low, high))
     level_line(ax)
     density_axis(ax, list(shown["sparsity"]), 2.6)
     for (look, rows), x in zip(series, shifted(series, _at, ax, 0.024), strict=True):
@@ -260,8 +262,6 @@ def trajectory(tables: Tables, scale: str) -> Figure:
         rows = pd.concat([rows for _, rows in series])
         value_axis(right, *numbers(rows, "density", "density_low", "density_high", factor=100))
         right.set_ylim(top=min(right.get_ylim()[1], 115.0))
-        # Many bands over each other are mud.
-        shade = 0.16 if len(series) < 7 else 0.07
         both = ((left, ("validation_accuracy", "low", "high")), (right, ("density", "density_low", "density_high")))
         for ax, columns in both:
             epoch_axis(ax, rows["epoch"].to_numpy(dtype=np.float64))
@@ -269,13 +269,15 @@ def trajectory(tables: Tables, scale: str) -> Figure:
                 empty_panel(ax, "no values")
                 continue
             for look, of_one in series:
+                # Many bands over each other are mud.
+                shade = 0.16 if len(series) < 4 or of_one["method"].iloc[0] in ("sgd", "grda") else 0.0
                 x = numbers(of_one, "epoch")[0]
                 curve(ax, look, x, *numbers(of_one, *columns, factor=100), shade=shade)
         left.set_ylabel("validation accuracy (%)")
         right.set_ylabel("density: prunable\nweights not 0 (%)")
     legend_above(fig, handles)
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'], 'bands')}",
+        f"Mean of seeds; {interval_text(frame['n'], 'bands of SGD and gRDA')}",
         *([f"Baselines: as matched to gRDA with {', or '.join(chosen)}"] if (frame["matched_to"] != "").any() else []),
         "Left: the axis begins where curves are after a quarter of the epochs",
         *(["Right: l1's density before its cut at the end"] if (frame["method"] == "l1").any() else []),
@@ -314,7 +316,6 @@ def norms(tables: Tables, scale: str) -> Figure:
         label="least possible, d^(\u22121/2)",
     )
     handles: list[Artist] = [dense_handle(look) for look in looks.values()]
-    # The number of parameters, thus the floor, is known only where curvature is measured.
     handles += [floor] if np.isfinite(frame["floor"]).any() else []
     blocks = [(title, part) for title, part in blocks_of(frame, ("task",))]
     lines = chunks_of(blocks, 3)

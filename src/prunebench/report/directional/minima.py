@@ -80,8 +80,7 @@ def connectivity(tables: Tables, scale: str) -> Figure:
     height = 3.1 if len(blocks) * len(chunks) < 3 else 2.6
     stale = frame["statistics"] == "stale"
     handles: list[Artist] = [dense_handle(look) for look in _PATHS.values()]
-    if stale.any():
-        handles += [dense_handle(_stale(look)) for look in _PATHS.values()]
+    handles += [dense_handle(_stale(look)) for path, look in _PATHS.items() if (frame.loc[stale, "path"] == path).any()]
     rows: list[str | float] = []
     for title, _ in blocks:
         rows += [title, *([height] * len(chunks))]
@@ -92,8 +91,10 @@ def connectivity(tables: Tables, scale: str) -> Figure:
         for chunk in chunks:
             grid = next(place).subgridspec(2, columns)
             tops, bottoms = panel_row(fig, grid, 0, len(chunk)), panel_row(fig, grid, 1, len(chunk))
-            value_axis(tops[0], *numbers(part, *_columns("train_loss")))
-            value_axis(bottoms[0], *numbers(part, *_columns("test_error"), factor=100))
+            # Stale statistics may raise the loss a thousandfold: they leave the axis.
+            sound = part[part["statistics"] != "stale"]
+            value_axis(tops[0], *numbers(sound, *_columns("train_loss")))
+            value_axis(bottoms[0], *numbers(sound, *_columns("test_error"), factor=100))
             for top, bottom, pair in zip(tops, bottoms, chunk, strict=True):
                 top.set_title(wrapped(_pair(pair), 6.3 / columns, letter=0.52), loc="left")
                 rows_of_pair = part[part["pair"] == pair]
@@ -107,7 +108,7 @@ def connectivity(tables: Tables, scale: str) -> Figure:
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bands')}",
         "Strong: batch-norm statistics recomputed at every point",
-        *(["Faint: statistics not recomputed (stale), the trap that recomputation avoids"] if stale.any() else []),
+        *(["Faint: statistics not recomputed (stale); they may leave the axis"] if stale.any() else []),
         *(["The control is what any two runs of SGD show"] if any("grda" not in pair for pair in pairs) else []),
     ]
     return finish(fig, scale, notes)
@@ -155,9 +156,7 @@ def plane(tables: Tables, scale: str) -> Figure:
         pairs = list(dict.fromkeys(part.loc[part["seed"] == seed, "pair"]))
         hidden |= len(pairs) > most or part["seed"].nunique() > 1
         shown += [(task, seed, pair, part[(part["seed"] == seed) & (part["pair"] == pair)]) for pair in pairs[:most]]
-    heights = [min(2.9, max(1.5, 2.45 * _slope(part) + 0.5)) for *_, part in shown]
-    room = 7.4 / sum(heights)
-    heights = [height * min(1.0, room) for height in heights]
+    heights = [min(2.2, 7.4 / len(shown))] * len(shown)
     rows: list[str | float] = []
     for (task, seed, pair, _), height in zip(shown, heights, strict=True):
         rows += [f"{task}, seed {seed}: {' and '.join(_ends(pair))}", height]
@@ -178,7 +177,8 @@ def plane(tables: Tables, scale: str) -> Figure:
     legend_above(fig, handles)
     notes = [
         "n = 1, no interval: the plane through both minima and the bend of the curve, batch-norm statistics "
-        "recomputed at every point; axes: distance in weight space; levels of the loss are logarithmic",
+        "recomputed at every point; axes: distance in weight space, not to one scale; levels of the loss are "
+        "logarithmic",
         *(["White: no finite value"] if not np.isfinite(frame[list(_MEASURES)]).all(axis=None) else []),
         *(["Other seeds or pairs are in the table"] if hidden else []),
     ]
@@ -194,13 +194,6 @@ _POINT: dict[str, Any] = {
 }
 
 
-def _slope(part: pd.DataFrame) -> float:
-    """Height of the plane over its width."""
-    grid = part[part["kind"] == "grid"]
-    wide, high = (float(np.ptp(grid[axis])) if len(grid) else 1.0 for axis in ("x", "y"))
-    return high / wide if wide > 0 and high > 0 else 1.0
-
-
 def _plane_panel(ax: Axes, part: pd.DataFrame, column: str, label: str) -> None:
     factor = 100.0 if column == "test_error" else 1.0
     grid = part[part["kind"] == "grid"]
@@ -213,7 +206,6 @@ def _plane_panel(ax: Axes, part: pd.DataFrame, column: str, label: str) -> None:
     if min(sides) < 2:
         empty_panel(ax, "no values")
         return
-    ax.set_aspect("equal")
     logarithmic = column == "train_loss"
     levels, norm, ticks = _levels(factor * known[column].to_numpy(dtype=np.float64), logarithmic)
     how: dict[str, Any] = {"levels": levels, "norm": norm, "cmap": sns.color_palette("mako_r", as_cmap=True)}
