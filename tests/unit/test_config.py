@@ -322,9 +322,17 @@ def test_a_schedule_may_not_take_the_oracle_s_folder():
     assert "schedules.oracle" in refusal(changed("schedules", "oracle", to=SMOKE["schedules"]["constant"]))
 
 
-def test_a_preset_without_a_study_is_refused():
-    assert "no study" in refusal(changed("s_cyc", to=None, base=changed("cascade", to=None)))
-    assert "no study" in refusal(changed("s_cyc", to=REMOVED, base=changed("cascade", to=REMOVED)))
+def alone(study, to=None):
+    """The smoke preset with one study, or none, and `to` in the others' place."""
+    content = SMOKE
+    for other in ("s_cyc", "cascade", "directional"):
+        content = content if other == study else changed(other, to=to, base=content)
+    return content
+
+
+@pytest.mark.parametrize("to", [None, REMOVED])
+def test_a_preset_without_a_study_is_refused(to):
+    assert "no study" in refusal(alone(None, to))
 
 
 # ------------------------------------------------------------------------------------------------- dense networks
@@ -395,14 +403,15 @@ def test_only_the_epochs_that_some_job_goes_back_to_are_kept():
     assert kept(compared) == {ours: [1], ("digits-resnet8", "cyclical"): [1]}
 
 
-def test_a_preset_may_hold_either_study_alone():
-    for study in ("s_cyc", "cascade"):
-        preset = parse_preset(changed(study, to=None), "x")
-        assert {spec.study for spec in preset.jobs()} == {"dense", "cascade" if study == "s_cyc" else "s_cyc"}
-        assert bool(preset.s_cyc_chains()) is (study == "cascade")
-        assert bool(preset.s_cyc_oracle_jobs()) is (study == "cascade")
-        assert bool(preset.cascade_jobs()) is (study == "s_cyc")
-    assert {spec.recipe for spec in parse_preset(changed("s_cyc", to=None), "x").dense_jobs()} == {"step_decay"}
+def test_a_preset_may_hold_any_study_alone():
+    for study in ("s_cyc", "cascade", "directional"):
+        preset = parse_preset(alone(study), "x")
+        assert {spec.study for spec in preset.jobs()} == {study} | ({"dense"} if study != "directional" else set())
+        assert bool(preset.s_cyc_chains()) is (study == "s_cyc")
+        assert bool(preset.s_cyc_oracle_jobs()) is (study == "s_cyc")
+        assert bool(preset.cascade_jobs()) is (study == "cascade")
+        assert bool(preset.directional_jobs()) is (study == "directional")
+    assert {spec.recipe for spec in parse_preset(alone("cascade"), "x").dense_jobs()} == {"step_decay"}
 
 
 # ---------------------------------------------------------------------------------------------- the cascade study
@@ -648,6 +657,92 @@ def test_large_and_tiny_numbers_make_names_of_arms_all_the_same():
     assert "control.lr1e+06.wd1e-09" in arms_of("shedding", content)
 
 
+# ------------------------------------------------------------------------------------------ the directional study
+
+GRDA = "digits-resnet8-sgd"
+FIRST, SECOND = "grda.c0.1.mu0.6", "grda.c0.05.mu0.6"
+
+
+def directional(content=SMOKE):
+    preset = parse_preset(content, "x")
+    return preset, {spec.part: spec for spec in preset.directional_jobs()}
+
+
+def test_the_minima_are_sgd_its_controls_and_every_setting():
+    _, jobs = directional()
+    arms = {arm.name: arm for arm in jobs["minima"].arms}
+    assert list(arms) == ["sgd", "sgd_order", "sgd_init", FIRST, SECOND]
+    sgd = arms["sgd"]
+    for name, arm in arms.items():
+        assert (arm.independent, arm.order == sgd.order) == (name == "sgd_init", name not in ("sgd_order", "sgd_init"))
+        assert (arm.epochs, arm.profile, arm.max_lr, arm.start) == (4, sgd.profile, 0.1, None)
+        # Curvature's epochs but the last, which every arm leaves; only where curvature looks.
+        assert arm.keep == ([1, 2] if name in ("sgd", "sgd_order", FIRST) else [])
+    orders = [range(arm.order, arm.order + arm.epochs) for arm in (sgd, arms["sgd_order"], arms["sgd_init"])]
+    assert not set(orders[0]) & set(orders[1]) | set(orders[0]) & set(orders[2])
+    assert (arms[FIRST].update.c, arms[FIRST].update.mu) == (0.1, 0.6)
+
+
+def test_baselines_are_matched_to_every_setting_and_train_as_long_as_told():
+    _, jobs = directional()
+    spec = jobs["baselines"]
+    assert spec.minima == jobs["minima"]
+    methods = ["l1", "gmp_gradual", "gmp_one_shot", "random"]
+    assert [arm.name for arm in spec.arms] == ["sgd_strong", *(f"{m}.{s}" for s in (FIRST, SECOND) for m in methods)]
+    for arm in spec.arms[1:]:
+        method, setting = arm.axes["method"], arm.name.partition(".")[2]
+        assert arm.prune.like == setting
+        assert arm.axes["matched_to"] == {FIRST: "c 0.1, mu 0.6", SECOND: "c 0.05, mu 0.6"}[setting]
+        tuned = method in ("gmp_one_shot", "random")
+        assert (arm.start, arm.epochs) == (("sgd", 2) if tuned else (None, 4))
+        assert (arm.order >= 4) is tuned
+        assert arm.prune.criterion == ("random" if method == "random" else "global_magnitude")
+        when = {"l1": "end", "gmp_gradual": "training"}
+        assert arm.prune.when == when.get(method, "start")
+
+
+def test_what_hangs_on_the_minima_is_trained_again_with_them():
+    touched = differing(changed("directional", "curvature", "epochs", to=[1, 3]))
+    folders = [f"directional/{GRDA}/{{}}/seed-{seed}" for seed in (0, 1)]
+    assert touched == {folder.format(part) for folder in folders for part in ("minima", "baselines")}
+    touched = differing(changed("directional", "sensitivity", to={"c_factors": [0.5, 3.0]}))
+    assert touched == {folder.format("sensitivity") for folder in folders}
+    assert not differing(changed("directional", "connectivity", "points", to=9))
+    assert not differing(changed("directional", "toy", "t", to=6))
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "words"),
+    [
+        (("grda",), {}, ["'directional.grda'", "at least 1"]),
+        (("grda",), {"digits-mlp-sgd": [{"c": 1, "mu": 0.5}]}, ["directional.grda names 'digits-mlp-sgd'", "mean '"]),
+        (("grda",), {"digits-mlp": [{"c": 1, "mu": 0.5}]}, ["momentum of 'digits-mlp' is 0.9"]),
+        (("grda", GRDA), [], ["'directional.grda.digits-resnet8-sgd'", "at least 1"]),
+        (("grda", GRDA), [{"c": 0, "mu": 0.5}], ["c'", "greater than 0"]),
+        (("grda", GRDA), [{"c": 1, "mu": 1}], ["mu'", "less than 1"]),
+        (("grda", GRDA), [{"c": 1, "mu": 0.5}] * 2, ["holds grda.c1.mu0.5 twice"]),
+        (("grda", GRDA), [{"c": 1, "nu": 0.5}], ["unknown key", "mean 'mu'?"]),
+        (("sensitivity", "mu_shifts"), [0.5], ["directional.sensitivity.mu_shifts: 0.5 makes mu of", "1.1"]),
+        (("sensitivity", "mu_shifts"), [0.0], ["holds grda.c0.1.mu0.6 twice"]),
+        (("sensitivity", "c_factors"), [0], ["c_factors.0'"]),
+        (("baselines", "ramp", "share"), 2, ["'directional.baselines.ramp.share'"]),
+        (("connectivity", "pairs"), ["sgd:grda"], ["pairs.0'", "'sgd:grda'"]),
+        (("connectivity", "pairs"), ["sgd:sgd_init"], ["plane.pairs names 'grda:sgd'"]),
+        (("curvature", "epochs"), [5], ["directional.curvature.epochs: 5 is beyond the 4 of"]),
+        (("curvature", "images"), 1025, ["directional.curvature.images: 1025"]),
+        (("curvature", "k"), [0], ["k.0'"]),
+        (("toy", "mu"), 0.5, ["'directional.toy.mu'", "greater than 0.5"]),
+        (("toy", "problems"), ["networks"], ["problems.0'", "mean 'network'?"]),
+        (("toy", "seeds"), [0, 0], ["holds 0 twice"]),
+        (("overhead", "tasks"), ["nope"], ["directional.overhead.tasks names 'nope'"]),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_a_bad_value_of_the_directional_study_is_named(path, to, words):
+    message = refusal(changed("directional", *path, to=to))
+    assert all(word in message for word in words), message
+
+
 @pytest.mark.parametrize("content", [None, [], [1], "x", 5])
 def test_what_is_no_mapping_is_refused(content):
     message = refusal(content)
@@ -655,7 +750,9 @@ def test_what_is_no_mapping_is_refused(content):
     assert "Preset" not in message  # no class of ours says anything to a user
 
 
-@pytest.mark.parametrize("key", [key for key in SMOKE if key not in ("raw_data", "resources", "s_cyc", "cascade")])
+@pytest.mark.parametrize(
+    "key", [key for key in SMOKE if key not in {"raw_data", "resources", "s_cyc", "cascade", "directional"}]
+)
 def test_a_missing_key_is_named(key):
     assert f"'{key}': field required" in refusal(changed(key, to=REMOVED))
 

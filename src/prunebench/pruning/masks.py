@@ -128,12 +128,12 @@ def keep_top(
     Raises InputError if more weights are asked for than are alive, if an alive weight's score is NaN, or if
     names, shapes, density or scope are not as above.
     """
-    _check_scores(scores, masks)
+    check_scores(scores, masks)
     if isinstance(density, Mapping):
         _same_names("densities", density, masks)
-        shares = {name: _share(density[name], f"density of '{name}'") for name in masks}
+        shares = {name: check_share(density[name], f"density of '{name}'") for name in masks}
     else:
-        share = _share(density, "density")
+        share = check_share(density, "density")
         if scope == "global":
             return _keep(scores, masks, survivors(_total(masks), share), "the network")
         if scope != "layer":
@@ -189,13 +189,13 @@ def _scatter(mask: Tensor, chosen: Tensor) -> Tensor:
     return flat.reshape(mask.shape)
 
 
-def _share(value: float, what: str) -> float:
+def check_share(value: float, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InputError(f"{what} is {value!r}; allowed: a number >= 0 and <= 1")
     return value
 
 
-def _check_scores(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+def check_scores(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
     if not masks:
         raise InputError("there are no masks: nothing to prune")
     _same_names("scores", scores, masks)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prunebench.errors import InputError
-from prunebench.pruning.masks import Masks, _check_scores, _share, alive, keep_top, survivors
+from prunebench.pruning.masks import Masks, alive, check_scores, check_share, keep_top, survivors
 
 
 def groupable(masks: Mapping[str, Tensor], m: int) -> list[str]:
@@ -41,7 +41,7 @@ def n_of_m_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], n: i
     """
     if not 1 <= n <= m:
         raise InputError(f"pattern is {n}:{m}; allowed: 1 <= n <= m")
-    _check_scores(scores, masks)
+    check_scores(scores, masks)
     kept: Masks = {name: mask.clone() for name, mask in masks.items()}
     for name in groupable(masks, m):
         score, living = _grouped(scores[name], m).contiguous(), _grouped(masks[name], m).contiguous()
@@ -71,7 +71,7 @@ def block_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], densi
     Raises InputError if more blocks are asked for than have an alive weight, no layer has blocks, an alive weight's
     score is NaN, or names, shapes or density are not as above.
     """
-    _check_scores(scores, masks)
+    check_scores(scores, masks)
     sums: dict[str, Tensor] = {}
     living: Masks = {}
     for name in groupable(masks, size):
@@ -79,7 +79,7 @@ def block_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], densi
         # added one by one, because the order in which `sum` adds depends on device and memory format
         sums[name] = functools.reduce(torch.add, _grouped(scores[name], size).double().abs().where(mask, 0.0))
         living[name] = mask.any(0)
-    count = survivors(sum(blocks.numel() for blocks in living.values()), _share(density, "density"))
+    count = survivors(sum(blocks.numel() for blocks in living.values()), check_share(density, "density"))
     if count > alive(living):
         raise InputError(f"{count} blocks of 1x{size} were to be kept but only {alive(living)} have an alive weight")
     chosen = keep_top(sums, living, density)
