@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from prunebench import files
-from prunebench.config import ChainSpec, DenseSpec, OracleSpec, RetrainSpec, parse
+from prunebench.config import ChainSpec, ConnectSpec, DenseSpec, OracleSpec, RetrainSpec, TrajectoriesSpec, parse
 
 # A fork server that has imported torch once: a job starts in milliseconds, and is still a process of its own to kill.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["prunebench.cli", *(f"prunebench.training.{name}" for name in ("chain", "oracle", "dense", "retrain"))]
+    ["prunebench.cli", *(f"prunebench.training.{name}" for name in ("chain", "oracle", "dense", "retrain", "connect"))]
 )
 TIMINGS = {"seconds", "peak_memory_mb"}
 RESUME = ".resume.safetensors"
@@ -84,7 +84,29 @@ ARMS = {key: value for key, value in COMMON.items() if key != "pruning"} | {
         "below": 0.05,
     },
 }
-SPECS = {"train-chain": ChainSpec, "search-max-lr": OracleSpec, "train-dense": DenseSpec, "retrain": RetrainSpec}
+SGD = {"kind": "sgd", "momentum": 0, "weight_decay": 0}
+RUN = {key: value for key, value in COMMON.items() if key != "pruning"} | {"study": "directional"}
+MINIMA = RUN | {
+    "part": "minima",
+    "arms": [
+        {"name": name, "axes": {}, "order": nth, "epochs": 2, "profile": {"kind": "constant"}, "max_lr": 0.1}
+        | {"update": {"kind": "grda", "c": 0.1, "mu": 0.6} if name == "grda" else SGD}
+        for nth, name in enumerate(["sgd", "grda"])
+    ],
+}
+CURVES = RUN | {
+    "minima": MINIMA,
+    "reference": "grda",
+    "connectivity": {"pairs": ["grda:sgd"], "epochs": 12, "max_lr": 0.1, "profile": {"kind": "constant"}, "points": 3},
+}
+SPECS = {
+    "train-chain": ChainSpec,
+    "search-max-lr": OracleSpec,
+    "train-dense": DenseSpec,
+    "retrain": RetrainSpec,
+    "train-trajectories": TrajectoriesSpec,
+    "connect-minima": ConnectSpec,
+}
 
 
 def child(words, log, sabotage):
@@ -178,6 +200,8 @@ def undisturbed(data, tmp_path_factory):
         "dense": ("train-dense", DENSE, None),
         "started": ("train-chain", STARTED, network),
         "arms": ("retrain", ARMS, network),
+        "minima": ("train-trajectories", MINIMA, None),
+        "curves": ("connect-minima", CURVES, folder / "minima" / "networks.safetensors"),
     }.items():
         job = Job(verb, spec, data, folder / name, start)
         began = time.monotonic()
@@ -203,7 +227,7 @@ def assert_same(job, undisturbed, name):
     assert not (job.out / RESUME).exists()
 
 
-@pytest.mark.parametrize("name", ["chain", "rewinding", "search", "dense", "started", "arms"])
+@pytest.mark.parametrize("name", ["chain", "rewinding", "search", "dense", "started", "arms", "minima", "curves"])
 def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_path, name):
     """SIGKILL at seeded random points of the work, a rerun after each, a save before every update."""
     rng = random.Random(f"{name} 1")
@@ -227,7 +251,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_pa
     if process.exitcode != 0:
         assert job.finish(save_every=0) == 0, job.text
     if name != "search":
-        assert len(re.findall(r"^going on (in \w+ )?at ", job.text, re.MULTILINE)) >= kills - 1
+        assert len(re.findall(r"^going on (in \w+ at|at|with) ", job.text, re.MULTILINE)) >= kills - 1
     left = [path.name for path in job.out.iterdir() if path.name.endswith(".tmp")]
     for file in left:  # what a kill in the middle of a write leaves is hidden and nothing reads it
         assert file.startswith(".")
@@ -235,7 +259,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_pa
     assert_same(job, undisturbed, name)
 
 
-@pytest.mark.parametrize("name", ["chain", "search", "dense", "arms"])
+@pytest.mark.parametrize("name", ["chain", "search", "dense", "arms", "minima"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_saves_and_the_rerun_ends_the_same(undisturbed, tmp_path, name, number):
     job = disturbed(undisturbed, name, tmp_path)

@@ -9,9 +9,15 @@ import pandas as pd
 from prunebench.studies.directional_names import DATA, TABLES
 
 SCALE = "scaled-down: a toy <of> 1 & $2"
+SCALES = {
+    "toy": "exact problems at their own size",
+    "overhead": "measured at the size named",
+    "published": "published, not measured here",
+}
+"""Tables that have a scale of their own."""
 TASKS = ("toy-vgg", "toy-resnet20")
 SETTINGS = ((0.0005, 0.6), (0.0005, 0.51), (0.0005, 0.7))
-PAIRS = ("grda:sgd", "sgd:sgd_init", "grda:sgd_init")
+PAIRS = ("grda:sgd", "sgd:sgd_order", "sgd:sgd_init", "grda:sgd_init")
 BASELINES = {"l1": -0.012, "gmp_gradual": 0.006, "gmp_one_shot": -0.004, "random": -0.05}
 PROBLEMS = ("least_squares", "network")
 NAN = math.nan
@@ -71,7 +77,7 @@ def tables(
         return {name: value, low: value - half, high: value + half}
 
     def add(table: str, row: dict[str, object]) -> None:
-        made[f"directional_{table}"].append(row | {"scale": SCALE})
+        made[f"directional_{table}"].append(row | {"scale": SCALES.get(table, SCALE)})
 
     names = [f"features.{nth}.conv{nth % 2 + 1}" for nth in range(layers - 1)] + ["classifier"]
     for nth, task in enumerate(tasks):
@@ -105,14 +111,18 @@ def tables(
                 else BASELINES[method] * -1 * (1 + sparsity) + 0.002 * rng.normal()
             )
             add("accuracy", row | interval("grda_difference", gap, 0.006) | {"epochs": epochs})
-            for epoch in range(epochs + 1):
+            before = epochs if method == "gmp_one_shot" else 0
+            # l1 is cut without training: no course.
+            for epoch in range(epochs // (2 if before else 1) + 1) if method != "l1" else ():
                 grown = 1 - math.exp(-4 * epoch / epochs)
                 part = min(1.0, 1.5 * epoch / epochs)
-                density = {"grda": 1 - sparsity * grown, "gmp_gradual": 1 - sparsity * (1 - (1 - part) ** 3)}.get(
-                    method, 1 - sparsity * (epoch == epochs or method in ("random", "gmp_one_shot"))
-                )
-                now = NAN if epoch == 0 or void else score - 0.4 * math.exp(-9 * epoch / epochs) + 0.004 * rng.normal()
-                point = key | {"epoch": epoch} | interval("validation_accuracy", now, 0.012, ("low", "high"))
+                density = {
+                    "grda": 1 - sparsity * grown,
+                    "gmp_gradual": 1 - sparsity * (1 - (1 - part) ** 3),
+                }.get(method, 1 - sparsity * (method in ("gmp_one_shot", "random")))
+                rise = 0.4 * math.exp(-9 * (before / 2 + epoch) / epochs)
+                now = NAN if epoch == 0 or void else score - rise + 0.004 * rng.normal()
+                point = key | {"epoch": before + epoch} | interval("validation_accuracy", now, 0.012, ("low", "high"))
                 add("trajectory", point | interval("density", NAN if void else density, 0.02 * density))
             if method.startswith("sgd") or void:
                 return
@@ -219,10 +229,13 @@ def tables(
                 add("spectrum", point | interval("eigenvalue", value, 0.3 * value, ("low", "high")))
 
     for nth, problem in enumerate(problems):
-        slope = interval("slope", 0.48 + 0.1 * nth, 0.08)
-        for gamma in (0.1, 0.03, 0.01, 0.003):
+        slopes = {"c": interval("slope", 0.48 + 0.1 * nth, 0.08), "lam": interval("slope", 0.06 - 0.1 * nth, 0.04)}
+        for gamma, fixed in ((gamma, fixed) for gamma in (0.1, 0.03, 0.01, 0.003) for fixed in slopes):
+            slope = slopes[fixed]
             error = 0.8 * (gamma / 0.1) ** slope["slope"]
-            row = {"problem": problem, "gamma": gamma, "n": seeds, "steps": round(100 / gamma), "lam": gamma**0.5}
+            lam = 0.768 * (gamma if fixed == "c" else 0.1) ** 0.5
+            row = {"problem": problem, "gamma": gamma, "fixed": fixed, "n": seeds}
+            row |= {"steps": round(100 / gamma), "lam": lam} | interval("sparsity", 0.3 * lam, 0.02)
             row |= interval("error", error, 0.1 * error) | interval("soft_error", 1.1 + 0.05 * rng.random(), 0.05)
             row |= interval("cosine", NAN if missing else 1 - 0.4 * error**2, 0.1 * error**2)
             add("toy", row | slope | {"d": 80, "flat": 40})

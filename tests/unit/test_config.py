@@ -660,7 +660,7 @@ def test_large_and_tiny_numbers_make_names_of_arms_all_the_same():
 # ------------------------------------------------------------------------------------------ the directional study
 
 GRDA = "digits-resnet8-sgd"
-FIRST, SECOND = "grda.c0.1.mu0.6", "grda.c0.05.mu0.6"
+FIRST, SECOND = "grda.c0.1.mu0.6", "grda.c0.1.mu0.7"
 
 
 def directional(content=SMOKE):
@@ -671,7 +671,7 @@ def directional(content=SMOKE):
 def test_the_minima_are_sgd_its_controls_and_every_setting():
     _, jobs = directional()
     arms = {arm.name: arm for arm in jobs["minima"].arms}
-    assert list(arms) == ["sgd", "sgd_order", "sgd_init", FIRST, SECOND]
+    assert list(arms) == ["sgd", "sgd_order", "sgd_init", FIRST, SECOND, "l1.0.001", "l1.0.01"]
     sgd = arms["sgd"]
     for name, arm in arms.items():
         assert (arm.independent, arm.order == sgd.order) == (name == "sgd_init", name not in ("sgd_order", "sgd_init"))
@@ -680,6 +680,7 @@ def test_the_minima_are_sgd_its_controls_and_every_setting():
         assert arm.keep == ([1, 2] if name in ("sgd", "sgd_order", FIRST) else [])
     orders = [range(arm.order, arm.order + arm.epochs) for arm in (sgd, arms["sgd_order"], arms["sgd_init"])]
     assert not set(orders[0]) & set(orders[1]) | set(orders[0]) & set(orders[2])
+    assert [arms[name].update.l1 for name in ("sgd", "l1.0.001", "l1.0.01")] == [0, 0.001, 0.01]
     assert (arms[FIRST].update.c, arms[FIRST].update.mu) == (0.1, 0.6)
 
 
@@ -687,18 +688,18 @@ def test_baselines_are_matched_to_every_setting_and_train_as_long_as_told():
     _, jobs = directional()
     spec = jobs["baselines"]
     assert spec.minima == jobs["minima"]
-    methods = ["l1", "gmp_gradual", "gmp_one_shot", "random"]
+    methods = ["l1.0.001", "l1.0.01", "gmp_gradual", "gmp_one_shot", "random"]
     assert [arm.name for arm in spec.arms] == ["sgd_strong", *(f"{m}.{s}" for s in (FIRST, SECOND) for m in methods)]
     for arm in spec.arms[1:]:
-        method, setting = arm.axes["method"], arm.name.partition(".")[2]
-        assert arm.prune.like == setting
-        assert arm.axes["matched_to"] == {FIRST: "c 0.1, mu 0.6", SECOND: "c 0.05, mu 0.6"}[setting]
-        tuned = method in ("gmp_one_shot", "random")
-        assert (arm.start, arm.epochs) == (("sgd", 2) if tuned else (None, 4))
-        assert (arm.order >= 4) is tuned
+        setting = arm.prune.like
+        method = arm.name.removesuffix(f".{setting}")
+        assert arm.axes["matched_to"] == {FIRST: "c 0.1, mu 0.6", SECOND: "c 0.1, mu 0.7"}[setting]
+        start = method if method.startswith("l1") else "sgd" if method == "gmp_one_shot" else None
+        epochs = {"l1": 0, "gmp_one_shot": 2}.get(arm.axes["method"], 4)
+        assert (arm.start, arm.epochs, arm.order >= 4) == (start, epochs, method == "gmp_one_shot")
         assert arm.prune.criterion == ("random" if method == "random" else "global_magnitude")
-        when = {"l1": "end", "gmp_gradual": "training"}
-        assert arm.prune.when == when.get(method, "start")
+        assert arm.prune.when == {"l1": "end", "gmp_gradual": "training"}.get(arm.axes["method"], "start")
+        assert arm.axes["strength"] == (float(method[3:]) if method.startswith("l1") else None)
 
 
 def test_what_hangs_on_the_minima_is_trained_again_with_them():
@@ -711,6 +712,14 @@ def test_what_hangs_on_the_minima_is_trained_again_with_them():
     assert not differing(changed("directional", "toy", "t", to=6))
 
 
+def test_how_many_seeds_have_planes_reruns_no_seed_that_has_one_already():
+    before, after = (
+        {spec.seed: spec.digest() for spec in parse_preset(content, "x").connection_jobs()}
+        for content in (SMOKE, changed("directional", "connectivity", "plane", "seeds", to=2))
+    )
+    assert {seed for seed in before if before[seed] != after[seed]} == {1}
+
+
 @pytest.mark.parametrize(
     ("path", "to", "words"),
     [
@@ -720,11 +729,20 @@ def test_what_hangs_on_the_minima_is_trained_again_with_them():
         (("grda", GRDA), [], ["'directional.grda.digits-resnet8-sgd'", "at least 1"]),
         (("grda", GRDA), [{"c": 0, "mu": 0.5}], ["c'", "greater than 0"]),
         (("grda", GRDA), [{"c": 1, "mu": 1}], ["mu'", "less than 1"]),
-        (("grda", GRDA), [{"c": 1, "mu": 0.5}] * 2, ["holds grda.c1.mu0.5 twice"]),
+        (("grda", GRDA), [{"c": 1, "mu": 0.5}] * 2, ["directional.grda.digits-resnet8-sgd: holds grda.c1.mu0.5 twice"]),
         (("grda", GRDA), [{"c": 1, "nu": 0.5}], ["unknown key", "mean 'mu'?"]),
         (("sensitivity", "mu_shifts"), [0.5], ["directional.sensitivity.mu_shifts: 0.5 makes mu of", "1.1"]),
-        (("sensitivity", "mu_shifts"), [0.0], ["holds grda.c0.1.mu0.6 twice"]),
+        (("sensitivity", "mu_shifts"), [0.0], ["directional.sensitivity: holds grda.c0.1.mu0.6 twice"]),
         (("sensitivity", "c_factors"), [0], ["c_factors.0'"]),
+        (("sensitivity",), {"c_factors": [], "mu_shifts": []}, ["c_factors and mu_shifts are both empty"]),
+        (("baselines", "l1"), [], ["'directional.baselines.l1'", "at least 1"]),
+        (("baselines", "l1"), [0.1, 0.1], ["directional.baselines.l1: holds 0.1 twice"]),
+        (("curvature", "k"), [], ["'directional.curvature.k'", "at least 1"]),
+        (("curvature", "k"), [5, 5], ["holds 5 twice"]),
+        (("toy", "gamma"), [0.1, 0.1], ["holds 0.1 twice"]),
+        (("toy", "gamma"), [0.1, 10.0], ["directional.toy: t is 5, less than one update at gamma 10"]),
+        (("toy", "problems"), [], ["'directional.toy.problems'", "at least 1"]),
+        (("overhead",), {"resnet50": False}, ["directional.overhead: nothing to time"]),
         (("baselines", "ramp", "share"), 2, ["'directional.baselines.ramp.share'"]),
         (("connectivity", "pairs"), ["sgd:grda"], ["pairs.0'", "'sgd:grda'"]),
         (("connectivity", "pairs"), ["sgd:sgd_init"], ["plane.pairs names 'grda:sgd'"]),

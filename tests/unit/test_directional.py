@@ -10,8 +10,10 @@ from training_jobs import MLP, RESNET, VOLATILE, Killed, KilledAt, make_job, tab
 
 from prunebench.config import ToySpec, parse, parse_preset
 from prunebench.errors import InputError
+from prunebench.models.batch_norm import recompute_statistics_
 from prunebench.models.initial import initialise_
 from prunebench.training import connect, curvature, directional, job, overhead, toy, updates
+from prunebench.training.checkpoint import load_tensors, save_tensors
 from prunebench.training.directional import NETWORKS, load_networks, train_trajectories
 from prunebench.training.job import resume_path
 
@@ -47,7 +49,7 @@ directional:
   sensitivity: {}
   baselines:
     strong: {max_lr: 0.1}
-    l1: 1.0e-3
+    l1: [0.005, 0.01]
     ramp: {share: 0.67, every: 2}
     fine_tuning: {epochs: 2, max_lr: 0.05, profile: {kind: cosine}}
   connectivity: {epochs: 2, max_lr: 0.1, profile: {kind: constant}, points: 3, plane: {points: 3}}
@@ -114,7 +116,7 @@ def test_minima_leave_every_arm_and_its_kept_epochs(minima, network):
     [spec] = of.directional.minima_jobs(of)
     out = file.parent
     networks = load_networks(file, spec, torch.device("cpu"))
-    assert [row["arm"] for row in table(out, "ends")] == [SGD, ORDER, INIT, FIRST, SECOND]
+    assert [row["arm"] for row in table(out, "ends")] == [SGD, ORDER, INIT, FIRST, SECOND, "l1.0.005", "l1.0.01"]
     kept = {tuple(name.split("/")[:2]) for name in networks.tensors}
     last = {(arm.name, str(EPOCHS)) for arm in spec.arms}
     assert kept == last | {(SGD, "1"), (ORDER, "1"), (FIRST, "1")}
@@ -242,7 +244,7 @@ def baselines(digits, minima, folder):
 
 def test_baselines_end_at_the_sparsity_of_the_grda_run_that_they_are_matched_to(baselines):
     _, file, spec, out = baselines
-    assert len(spec.arms) == 1 + 2 * 4
+    assert len(spec.arms) == 1 + 2 * 5
     for arm in spec.arms[1:]:
         goal = end(file.parent, arm.prune.like)["sparsity"]
         assert float(goal) > 0.02
@@ -251,46 +253,54 @@ def test_baselines_end_at_the_sparsity_of_the_grda_run_that_they_are_matched_to(
     assert not (out / NETWORKS).exists()
 
 
-def test_one_shot_baselines_start_from_sgd_s_end_and_the_others_from_its_beginning(baselines):
+def test_one_shot_pruning_starts_from_sgd_s_end_l1_from_its_penalty_s_and_the_others_from_the_beginning(baselines):
     _, file, spec, out = baselines
-    sgd = {epoch: rows(file.parent, "weights", arm=SGD, epoch=epoch)[0] for epoch in (0, EPOCHS)}
+    starts = {(row["arm"], row["epoch"]): row for row in table(file.parent, "weights")}
     for arm in spec.arms:
         first = rows(out, "weights", arm=arm.name, epoch=0)[0]
-        if arm.start:
-            assert float(first["l1"]) < float(sgd[EPOCHS]["l1"])
-            goal = end(file.parent, arm.prune.like)["sparsity"]
-            assert float(first["sparsity"]) == pytest.approx(float(goal), abs=1e-12)
-            assert int(end(out, arm.name)["steps"]) == 2 * 3
+        goal = float(end(file.parent, arm.prune.like)["sparsity"]) if arm.prune else 0
+        method = arm.axes["method"]
+        if method == "l1":
+            assert first["l1"] == starts[arm.start, "3"]["l1"]
+        elif method in ("gmp_one_shot", "random"):
+            of = (SGD, "3") if method == "gmp_one_shot" else (SGD, "0")
+            assert float(first["l1"]) < float(starts[of]["l1"])
+            assert float(first["sparsity"]) == pytest.approx(goal, abs=1e-12)
         else:
-            assert first["l1"] == sgd[0]["l1"]
+            assert first["l1"] == starts[SGD, "0"]["l1"]
             assert float(first["sparsity"]) == 0
-            assert int(end(out, arm.name)["steps"]) == EPOCHS * 3
+        steps = {"l1": 0, "gmp_one_shot": 2 * 3}.get(method, EPOCHS * 3)
+        assert int(end(out, arm.name)["steps"]) == steps
 
 
 def test_gradual_pruning_prunes_on_the_way_and_l1_at_the_end_alone(baselines):
-    _, _, spec, out = baselines
+    _, file, spec, out = baselines
     for arm in spec.arms:
         sparsity = [float(row["sparsity"]) for row in rows(out, "weights", arm=arm.name)]
         if arm.axes["method"] == "gmp_gradual":
             assert sparsity == sorted(sparsity)
             assert 0 < sparsity[1] < sparsity[-1] == float(end(out, arm.name)["sparsity"])
         if arm.axes["method"] == "l1":
-            assert sparsity == [0] * 4
-            assert float(end(out, arm.name)["sparsity"]) > 0
+            [before] = sparsity
+            uncut = [float(row["sparsity"]) for row in rows(file.parent, "weights", arm=arm.start)]
+            assert 0 == uncut[0] < uncut[-1] == before < float(end(out, arm.name)["sparsity"])
+            assert end(out, arm.name)["status"] == "trained"
 
 
-def test_the_l1_penalty_is_in_the_gradient_of_weights_alone():
-    from prunebench.optim.sgd import sgd_step_
-
-    weight, bias = torch.tensor([[1.0, -2.0, 0.0]]), torch.tensor([3.0])
-    gradients = [torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([0.25])]
-    ours, theirs = [weight.clone(), bias.clone()], [weight.clone(), bias.clone()]
-    expected = [gradients[0] + 0.1 * weight.sign(), gradients[1].clone()]
-    sgd_step_(theirs, expected, [torch.zeros_like(p) for p in theirs], lr=0.3, momentum=0.0, weight_decay=0.0)
-    update = updates.Sgd(momentum=0.0, weight_decay=0.0, l1=0.1)
-    buffers = [torch.zeros_like(p) for p in ours]
-    assert update.step_(ours, gradients, buffers, lr=0.3, n=1, threshold=0.0) == 0.0
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+def test_the_l1_penalty_shrinks_weights_alone_after_the_update():
+    """Against a scalar soft threshold of SGD's own step."""
+    weight, bias = torch.tensor([[1.0, -2.0, 0.2, -0.1]]), torch.tensor([0.01])
+    gradients = [torch.tensor([[0.5, 0.5, 0.5, 0.5]]), torch.tensor([0.25])]
+    expected = []
+    for w, g in zip(weight[0].tolist(), gradients[0][0].tolist(), strict=True):
+        moved = w - 0.3 * g
+        expected.append(math.copysign(max(abs(moved) - 0.3 * 0.4, 0.0), moved))
+    update = updates.Sgd(momentum=0.0, weight_decay=0.0, l1=0.4)
+    ours = [weight.clone(), bias.clone()]
+    assert update.step_(ours, gradients, [torch.zeros_like(p) for p in ours], lr=0.3, n=1, threshold=0.0) == 0.0
+    assert ours[0][0].tolist() == pytest.approx(expected, abs=1e-6)
+    assert ours[0][0, 2] == 0
+    assert ours[1].item() == pytest.approx(0.01 - 0.3 * 0.25)
 
 
 def test_sensitivity_varies_c_and_mu_around_the_reference(digits, tmp_path):
@@ -305,19 +315,21 @@ def test_sensitivity_varies_c_and_mu_around_the_reference(digits, tmp_path):
 
 
 def test_a_diverged_minimum_is_a_result_and_what_hangs_on_it_goes_on(digits, tmp_path):
-    """SGD and its kin diverge at this LR; the baselines that need them stand at chance, and nothing raises."""
+    """Everything diverges at this LR: there is nothing to match baselines to, and nothing raises."""
     of = preset(max_lr=1e30, grda={"tiny": [{"c": 1e-38, "mu": 0.6}]})  # a larger c would prune all that diverges
     [spec] = of.directional.minima_jobs(of)
     out = tmp_path / "minima"
     train_trajectories(make_job(spec, digits, out), out)
-    assert {row["status"] for row in table(out, "ends")} == {"diverged"}
-    assert {float(row["test_accuracy"]) for row in table(out, "ends")} == {0.1}
-    assert not table(out, "layers")
+    statuses = {row["arm"]: row["status"] for row in table(out, "ends")}
+    assert {statuses[arm] for arm in (SGD, ORDER, INIT, "grda.c1e-38.mu0.6")} == {"diverged"}
+    lost = [row for row in table(out, "ends") if row["status"] == "diverged"]
+    assert {float(row["test_accuracy"]) for row in lost} == {0.1}
     [rest] = of.directional.baseline_jobs(of)
     train_trajectories(make_job(rest, digits, tmp_path / "rest"), tmp_path / "rest", out / NETWORKS)
-    statuses = {row["arm"]: row["status"] for row in table(tmp_path / "rest", "ends")}
-    assert statuses.pop("sgd_strong") == "trained"
-    assert set(statuses.values()) == {"diverged"}
+    ends = {row["arm"]: row for row in table(tmp_path / "rest", "ends")}
+    assert ends.pop("sgd_strong")["status"] == "trained"
+    assert {row["status"] for row in ends.values()} == {"unmatched"}
+    assert {row["test_accuracy"] for row in ends.values()} == {""}
     for module, jobs, run in (
         (connect, of.connection_jobs(), connect.connect),
         (curvature, of.curvature_jobs(), curvature.measure_curvature),
@@ -326,6 +338,32 @@ def test_a_diverged_minimum_is_a_result_and_what_hangs_on_it_goes_on(digits, tmp
         run(make_job(of_job, digits, tmp_path / "x"), out / NETWORKS, tmp_path / "x")
         for name in module.COLUMNS:
             assert table(tmp_path / "x", name) == []
+
+
+def test_a_grda_run_without_any_weight_left_matches_nothing(digits, tmp_path):
+    of = preset(grda={"tiny": [{"c": 100.0, "mu": 0.6}]})
+    [spec] = of.directional.minima_jobs(of)
+    out = tmp_path / "minima"
+    train_trajectories(make_job(spec, digits, out), out)
+    emptied = end(out, "grda.c100.mu0.6")
+    assert (emptied["status"], float(emptied["sparsity_all"])) == ("trained", 1)
+    [rest] = of.directional.baseline_jobs(of)
+    train_trajectories(make_job(rest, digits, tmp_path / "rest"), tmp_path / "rest", out / NETWORKS)
+    statuses = {row["arm"]: row["status"] for row in table(tmp_path / "rest", "ends")}
+    assert statuses.pop("sgd_strong") == "trained"
+    assert set(statuses.values()) == {"unmatched"}
+
+
+def test_what_starts_from_a_diverged_sgd_has_diverged_with_it(digits, minima, tmp_path):
+    of = preset()
+    file = minima(of)
+    [spec] = of.directional.baseline_jobs(of)
+    tensors, metadata = load_tensors(file)
+    tensors = {name: t * math.nan if name.startswith(f"{SGD}/{EPOCHS}/") else t for name, t in tensors.items()}
+    save_tensors(tmp_path / NETWORKS, tensors, metadata)
+    train_trajectories(make_job(spec, digits, tmp_path), tmp_path, tmp_path / NETWORKS)
+    for arm in spec.arms:
+        assert end(tmp_path, arm.name)["status"] == ("diverged" if arm.start == SGD else "trained")
 
 
 def test_a_gradual_prune_of_a_network_that_diverges_on_the_way_is_recorded(digits, minima, tmp_path):
@@ -402,7 +440,7 @@ def connected(digits, minima, folder):
 
 def test_every_pair_has_its_curve_and_line_and_the_first_its_plane(connected):
     *_, out = connected
-    pairs = ["grda:sgd", "sgd:sgd_init", "grda:sgd_init"]
+    pairs = ["grda:sgd", "sgd:sgd_order", "sgd:sgd_init", "grda:sgd_init"]
     assert [row["pair"] for row in table(out, "curves")] == pairs
     for pair in pairs:
         ways = [("curve", "recomputed"), ("line", "recomputed"), ("curve", "stale")]
@@ -413,6 +451,14 @@ def test_every_pair_has_its_curve_and_line_and_the_first_its_plane(connected):
     assert [row["point"] for row in plane if row["kind"] == "point"] == ["a", "b", "bend"]
     assert sum(row["kind"] == "grid" for row in plane) == 9
     assert {row["pair"] for row in plane} == {"grda:sgd"}
+
+
+def test_networks_without_normalisation_have_no_stale_statistics(digits, minima, tmp_path):
+    of = preset(connectivity__plane=None)
+    [spec] = of.connection_jobs()
+    connect.connect(make_job(spec, digits, tmp_path), minima(of), tmp_path)
+    assert {row["statistics"] for row in table(tmp_path, "paths")} == {"recomputed"}
+    assert not table(tmp_path, "plane")
 
 
 def test_a_path_s_ends_are_its_networks(digits, connected):
@@ -463,7 +509,7 @@ def test_only_as_many_seeds_as_asked_for_have_planes():
     }
 
 
-@pytest.mark.parametrize("at", [0, 1, 3, 5])
+@pytest.mark.parametrize("at", [0, 1, 3, 9, 20])
 def test_killed_anywhere_curves_end_with_the_same_bytes(digits, connected, tmp_path, at):
     _, file, spec, whole = connected
     resume = KilledAt(resume_path(tmp_path), spec.digest(), at)
@@ -473,6 +519,19 @@ def test_killed_anywhere_curves_end_with_the_same_bytes(digits, connected, tmp_p
     assert not resume_path(tmp_path).exists()
     for name in connect.COLUMNS:
         assert (tmp_path / f"{name}.csv").read_bytes() == (whole / f"{name}.csv").read_bytes()
+
+
+def test_statistics_are_weighted_by_the_images_of_a_batch(digits, tmp_path):
+    """However the images are cut; a network without normalisation has no stale statistics to show."""
+    of = preset(RESNET)
+    model = job.new_state(make_job(of.directional.minima_jobs(of)[0], digits, tmp_path)).model
+    images = torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for size in (50, 40):
+        recompute_statistics_(model, images.split(size))
+        found.append(model.bn.running_mean.clone())
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+    assert model.bn.momentum == 0.1
 
 
 # ------------------------------------------------------------------------------------------------------- curvature
@@ -552,10 +611,16 @@ def test_the_toy_writes_every_seed_and_learning_rate(tmp_path):
     spec = parse(ToySpec, content, "test")
     toy.run(spec, tmp_path)
     found = table(tmp_path, "toy")
-    assert [(row["problem"], row["seed"], float(row["gamma"]), int(row["steps"])) for row in found] == [
-        ("least_squares", "3", 0.1, 50),
-        ("least_squares", "3", 0.05, 100),
+    assert [(row["fixed"], row["seed"], float(row["gamma"]), int(row["steps"])) for row in found] == [
+        ("c", "3", 0.1, 50),
+        ("lam", "3", 0.1, 50),
+        ("c", "3", 0.05, 100),
+        ("lam", "3", 0.05, 100),
     ]
+    lam = [float(row["lam"]) for row in found]
+    assert lam[0] == lam[1] == pytest.approx(lam[3])
+    assert lam[2] == pytest.approx(lam[0] / math.sqrt(2))
+    assert [float(row["c"]) for row in found] == pytest.approx([0.02, 0.02, 0.02, 0.02 * math.sqrt(2)])
     assert all(math.isfinite(float(row["error"])) for row in found)
     assert json.loads((tmp_path / "spec.json").read_text()) == spec.model_dump(mode="json")
     first = (tmp_path / "toy.csv").read_bytes()

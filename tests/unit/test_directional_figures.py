@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from directional_tables import BASELINES, PAIRS, SCALE, SETTINGS, label, tables
+from directional_tables import BASELINES, PAIRS, SCALE, SCALES, SETTINGS, label, tables
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from test_figures import png_size, text_of
 
 from prunebench.errors import InputError
 from prunebench.report.directional import draw
 from prunebench.report.directional.arms import accuracy, layerwise, norms, trajectory
 from prunebench.report.directional.common import arm_looks, at_setting, listed, log_ticks, matched_to, round_sparsities
-from prunebench.report.directional.minima import connectivity, curvature, plane
+from prunebench.report.directional.minima import connectivity, curvature, plane, toy
 from prunebench.report.style import shared_style, sparsity_position
 from prunebench.studies.directional_names import DATA, FIGURES, TABLES
 
@@ -70,6 +71,16 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(folder / f"{name}.csv") for name in (*TABLES, *DATA)}
 
 
+def scale_of(figure: str) -> str:
+    """The scale that a figure with rows states: its own table's."""
+    return SCALES["toy"] if figure == "directional_toy" else SCALE
+
+
+def notes_of(figure: Figure) -> str:
+    """A figure's footer in one line."""
+    return " ".join(" ".join(text.get_text() for text in figure.texts).split())
+
+
 def lines_of(ax: Axes, color: str) -> list[np.ndarray]:
     """The y values of an axes' lines of a colour."""
     return [np.asarray(line.get_ydata(), float) for line in ax.lines if to_hex(line.get_color()) == color.lower()]
@@ -82,13 +93,14 @@ def test_every_figure_is_whole_and_states_scale_seeds_and_bars(drawn: tuple[Path
     assert width == 2160
     assert 900 < height < 2950, "no higher than a page"
     text = text_of(out / f"{name}.svg")
-    assert SCALE in text
+    assert scale_of(name) in text
+    assert (SCALE in text) == (name != "directional_toy")
     assert "n = 1, no interval" in text if name == "directional_plane" else "n = 3" in text
     assert name == "directional_plane" or "95 % t interval" in text
     assert "not run" not in text
     assert "no values" not in text
     assert name == "directional_toy" or (HOSTILE in text and "toy-resnet20" in text)
-    assert b"&lt;of&gt;" in (out / f"{name}.svg").read_bytes()
+    assert name == "directional_toy" or b"&lt;of&gt;" in (out / f"{name}.svg").read_bytes()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -133,7 +145,7 @@ def test_one_seed_has_no_interval(single: Path, name: str) -> None:
     text = text_of(single / f"{name}.svg")
     assert "n = 1" in text
     assert "95 %" not in text
-    assert SCALE in text
+    assert scale_of(name) in text
 
 
 def test_missing_values_are_said(single: Path) -> None:
@@ -160,7 +172,7 @@ def test_a_figure_is_drawn_from_its_own_tables_alone(tmp_path: Path, present: tu
     for name in FIGURES:
         run = all(table in present for table, figures in NEEDED.items() if name in figures)
         assert ("not run in this preset" not in text_of(tmp_path / f"{name}.svg")) == run, name
-        assert SCALE in text_of(tmp_path / f"{name}.svg")
+        assert (scale_of(name) if run else SCALE) in text_of(tmp_path / f"{name}.svg")
 
 
 @pytest.mark.parametrize("table", [*NEEDED, "directional_published"])
@@ -240,9 +252,7 @@ def test_an_emptied_layer_is_marked(frames: dict[str, pd.DataFrame]) -> None:
     frame.loc[(frame["position"] == 2) & (frame["method"] == "grda"), ["sparsity", "low", "high"]] = 1.0
     with shared_style():
         figure = layerwise(dict(frames) | {"directional_layers": frame}, SCALE)
-    assert "Triangles: no weight of the layer is left" in " ".join(text.get_text() for text in figure.texts).replace(
-        "\n", " "
-    )
+    assert "Triangles: no weight of the layer is left" in notes_of(figure)
 
 
 def test_paths_with_recomputed_statistics_have_bands_and_stale_ones_do_not(frames: dict[str, pd.DataFrame]) -> None:
@@ -255,7 +265,7 @@ def test_paths_with_recomputed_statistics_have_bands_and_stale_ones_do_not(frame
     other = one[one["pair"] == "grda:sgd"].assign(task="other")
     with shared_style():
         figure = connectivity(dict(frames) | {"directional_paths": pd.concat([one, other])}, SCALE)
-    assert sum(text.get_text() == "not run" for ax in figure.axes for text in ax.texts) == 4
+    assert sum(text.get_text() == "not run" for ax in figure.axes for text in ax.texts) == 6
 
 
 def test_the_curve_in_the_plane_is_the_bezier_curve_through_its_points(frames: dict[str, pd.DataFrame]) -> None:
@@ -286,10 +296,78 @@ def test_chance_is_a_line_at_its_level(frames: dict[str, pd.DataFrame]) -> None:
 
 
 def test_slopes_stand_over_the_toy_problems(drawn: tuple[Path, Path]) -> None:
-    frame = pd.read_csv(drawn[0] / "directional_toy.csv").drop_duplicates("problem")
+    frame = pd.read_csv(drawn[0] / "directional_toy.csv").drop_duplicates(["problem", "fixed"])
     text = text_of(drawn[1] / "directional_toy.svg")
+    assert len(frame) == 4
     for row in frame.itertuples():
-        assert f"slope {row.slope:.2f} [{row.slope_low:.2f}, {row.slope_high:.2f}]" in text
+        told = f"slope {row.slope:.2f} [{row.slope_low:.2f}, {row.slope_high:.2f}]".replace("-", "\u2212")
+        assert f"{row.fixed.replace('lam', chr(0x3BB))} fixed: {told}" in text
+
+
+def test_toy_problems_show_both_ways_to_lower_gamma_and_the_control_at_fixed_c(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["directional_toy"]
+    with shared_style():
+        figure = toy(frames, SCALE)
+    panel = next(ax for ax in figure.axes if "error" in ax.get_ylabel())
+    rows = frame[frame["problem"] == "least_squares"].sort_values("gamma")
+    shown = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 4]
+    expected = [rows.loc[rows["fixed"] == fixed, name] for name, fixed in (("error", "c"), ("error", "lam"))]
+    expected.append(rows.loc[rows["fixed"] == "c", "soft_error"])
+    assert len(shown) == 3
+    assert all(np.allclose(line, values) for line, values in zip(shown, expected, strict=True))
+    assert "\u03bb falls with \u221a\u03b3 (here from 0.243 to 0.0421)" in notes_of(figure)
+
+
+def test_what_the_runs_of_a_pair_share_is_said(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["directional_paths"]
+    with shared_style():
+        whole = notes_of(connectivity(frames, SCALE))
+        alone = notes_of(
+            connectivity(dict(frames) | {"directional_paths": frame[frame["pair"] == "sgd:sgd_init"]}, SCALE)
+        )
+    both = "gRDA and SGD share initialisation and order of data; SGD "
+    assert f"{both}in another order of data shares only the initialisation; SGD with another" in whole
+    assert f"{both}with another initialisation shares neither" in alone
+
+
+def test_the_plane_says_how_far_it_is_stretched(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["directional_planes"]
+    flat = frame.assign(y=frame["y"] / 20)
+    tall = frame.assign(y=frame["y"] * 20)
+    for planes, sign in ((flat, "stretched"), (tall, "shrunk")):
+        with shared_style():
+            figure = plane(dict(frames) | {"directional_planes": planes}, SCALE)
+        panel = next(ax for ax in figure.axes if ax.lines)
+        corner, right, up = panel.transData.transform([(0, 0), (1, 0), (0, 1)])
+        factor = (up[1] - corner[1]) / (right[0] - corner[0])
+        said = panel.get_ylabel().split()
+        assert said[:2] == ["distance,", sign]
+        assert float(said[2].rstrip("\u00d7")) == pytest.approx(max(factor, 1 / factor), rel=0.05)
+
+
+def test_values_that_a_logarithmic_axis_has_no_place_for_are_marked(frames: dict[str, pd.DataFrame]) -> None:
+    frame, note = frames["directional_curvature"], "A triangle without a point: 0 or less"
+    first = (frame["epoch"] == frame["epoch"].min()) & (frame["pair"] == "grda:sgd")
+    # One seed: no interval gives the place away.
+    ends = ["quadratic_low", "quadratic_high"]
+    lost = frame.assign(quadratic=frame["quadratic"].mask(first, -0.1)).assign(**dict.fromkeys(ends, np.nan))
+    with shared_style():
+        whole = curvature(frames, SCALE)
+        figure = curvature(dict(frames) | {"directional_curvature": lost}, SCALE)
+    panel = next(ax for ax in figure.axes if "quadratic" in ax.get_ylabel())
+    marks = [line for line in panel.lines if line.get_marker() == "v"]
+    assert [list(line.get_ydata()) for line in marks] == [[panel.get_ylim()[0]]]
+    assert note in notes_of(figure)
+    assert note not in notes_of(whole)
+
+
+def test_a_linear_axis_shows_values_of_no_more_than_zero(frames: dict[str, pd.DataFrame]) -> None:
+    lost = frames["directional_curvature"].assign(quadratic=-0.1)
+    with shared_style():
+        figure = curvature(dict(frames) | {"directional_curvature": lost}, SCALE)
+    panel = next(ax for ax in figure.axes if "quadratic" in ax.get_ylabel())
+    assert panel.get_yscale() == "linear"
+    assert any(np.allclose(line.get_ydata(), -0.1) for line in panel.lines)
 
 
 @pytest.mark.parametrize(

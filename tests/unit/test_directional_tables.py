@@ -14,7 +14,7 @@ from prunebench.config import parse_preset
 from prunebench.errors import InputError
 from prunebench.files import write_csv, write_json
 from prunebench.report.tables import write_tables
-from prunebench.studies.directional import tables
+from prunebench.studies.directional import SCALES, tables
 from prunebench.studies.directional_names import DATA, TABLES
 from prunebench.studies.runs import write_runs as write_runs_csv
 
@@ -36,7 +36,7 @@ HESSIAN = {
     "curvature": "epoch pair k share chance quadratic norm_ratio own_share",
     "eigenvalues": "epoch rank eigenvalue",
 }
-TOY = "seed problem gamma t c mu steps lam error soft_error cosine d flat sgd_loss grda_loss"
+TOY = "seed fixed problem gamma t c mu steps lam error soft_error cosine sparsity d flat sgd_loss grda_loss"
 OVERHEAD = {
     "seconds": "network parameters measure optimizer block seconds",
     "memory": "network parameters optimizer parameter_bytes state_bytes peak_bytes",
@@ -61,7 +61,8 @@ MADE = {
     "directional_curvature": f"task epoch pair k n {with_interval('share')} chance "
     f"{with_interval('over_chance', 'quadratic', 'control_ratio', 'early_ratio')} norm_ratio own_share top_eigenvalue",
     "directional_norms": f"{ARM} n {with_interval('start', 'end', 'ratio')} floor",
-    "directional_toy": f"problem gamma n steps lam {with_interval('error', 'soft_error', 'cosine', 'slope')} d flat",
+    "directional_toy": "problem fixed gamma n steps c lam "
+    f"{with_interval('error', 'soft_error', 'cosine', 'sparsity', 'slope')} d flat",
     "directional_trajectory": f"{ARM} epoch n validation_accuracy low high {with_interval('density')}",
     "directional_norm_curves": f"{ARM} epoch n ratio low high floor",
     "directional_layers": f"{ARM} position layer weights n sparsity low high",
@@ -107,7 +108,13 @@ def make_preset(*, seeds=(0, 1, 2), scale="x", parts=None, **changes):
             "ramp": {"share": 0.5, "every": 2},
             "fine_tuning": {"epochs": TUNING, **constant},
         },
-        "connectivity": {"epochs": 2, "points": POINTS, "plane": {"points": 2, "seeds": 2}, **constant},
+        "connectivity": {
+            "pairs": ["grda:sgd", "sgd:sgd_init", "grda:sgd_init"],
+            "epochs": 2,
+            "points": POINTS,
+            "plane": {"points": 2, "seeds": 2},
+            **constant,
+        },
         "curvature": {"epochs": [1, 2], "k": [1, 4]},
         "toy": {"t": 50, "c": 0.02, "mu": 0.6, "gamma": [0.1, 0.03, 0.003], "seeds": list(seeds)},
         "overhead": {"tasks": ["net_a"], "blocks": 3},
@@ -246,11 +253,13 @@ GAMMA = (0.1, 0.03, 0.003)
 def toy_rows(problem, seeds):
     """Errors that follow a power law with exponent 0.5, 0.6, 0.7 of seeds 0, 1, 2."""
     return [
-        {"seed": seed, "problem": problem, "gamma": gamma, "t": 50, "c": 0.02, "mu": 0.6, "steps": round(50 / gamma)}
-        | {"lam": gamma**0.5, "error": (2 + seed) * gamma ** (0.5 + 0.1 * seed), "d": 40, "flat": 20 + seed}
-        | {name: value(seed, problem, gamma, name) for name in ("soft_error", "cosine")}
+        {"seed": seed, "fixed": fixed, "problem": problem, "gamma": gamma, "t": 50, "mu": 0.6, "d": 40}
+        | {"steps": round(50 / gamma), "c": 0.02 / scale, "lam": gamma**0.5 / scale, "flat": 20 + seed}
+        | {"error": (2 + seed) * gamma ** (0.5 + 0.1 * seed) / scale**2}
+        | {name: value(seed, fixed, problem, gamma, name) for name in ("soft_error", "cosine", "sparsity")}
         for seed in seeds
         for gamma in GAMMA
+        for fixed, scale in (("c", 1.0), ("lam", gamma**0.5))
     ]
 
 
@@ -355,7 +364,7 @@ def test_every_table_has_the_columns_of_the_design(made, preset):
     for name, frame in made.items():
         assert list(frame.columns) == [*MADE[name].split(), "scale"]
         assert len(frame)
-        assert set(frame["scale"]) == {preset.scale}
+        assert set(frame["scale"]) == {SCALES.get(name, preset.scale)}
 
 
 @pytest.mark.parametrize("part", [None, *PARTS])
@@ -416,7 +425,7 @@ def test_one_seed_has_means_and_no_intervals(tmp_path):
         assert frame[bounds].isna().all(axis=None), name
         means = ("difference", "share", "test_accuracy", "barrier", "error", "slope", "density", "ratio", "sparsity")
         assert frame[[column for column in means if column in frame]].notna().all(axis=None), name
-    assert only(made["directional_toy"], problem="network", gamma=0.1)["slope"] == pytest.approx(0.9)
+    assert only(made["directional_toy"], problem="network", fixed="c", gamma=0.1)["slope"] == pytest.approx(0.9)
 
 
 # --------------------------------------------------------------------------------------------------- trained networks
@@ -708,17 +717,20 @@ def test_the_spectrum_is_by_rank(made):
 
 def test_the_slope_of_the_toy_is_fitted_within_seeds_and_stands_on_every_row(made):
     frame = made["directional_toy"]
-    assert len(frame) == 2 * 3
-    for problem, gamma in itertools.product(("least_squares", "network"), GAMMA):
-        row = only(frame, problem=problem, gamma=gamma)
+    assert len(frame) == 2 * 2 * 3
+    problems = ("least_squares", "network")
+    for problem, (fixed, less), gamma in itertools.product(problems, (("c", 0.0), ("lam", 1.0)), GAMMA):
+        row = only(frame, problem=problem, fixed=fixed, gamma=gamma)
+        scale = gamma ** (less / 2)
         assert row[["n", "steps", "d", "flat"]].tolist() == [3, round(50 / gamma), 40, 21]
-        assert row["lam"] == pytest.approx(gamma**0.5)
-        assert_interval(row, "error", [(2 + seed) * gamma ** (0.5 + 0.1 * seed) for seed in range(3)])
-        for name in ("soft_error", "cosine"):
-            assert_interval(row, name, [value(seed, problem, gamma, name) for seed in range(3)])
+        assert row[["lam", "c"]].tolist() == pytest.approx([gamma**0.5 / scale, 0.02 / scale])
+        assert_interval(row, "error", [(2 + seed) * gamma ** (0.5 + 0.1 * seed - less) for seed in range(3)])
+        for name in ("soft_error", "cosine", "sparsity"):
+            assert_interval(row, name, [value(seed, fixed, problem, gamma, name) for seed in range(3)])
         # mean 0.6, standard deviation 0.1, t quantile 4.3027 with 2 degrees of freedom
         half = 4.302652729911275 * 0.1 / math.sqrt(3)
-        assert row[["slope", "slope_low", "slope_high"]].tolist() == pytest.approx([0.6, 0.6 - half, 0.6 + half])
+        slope = [0.6 - less, 0.6 - less - half, 0.6 - less + half]
+        assert row[["slope", "slope_low", "slope_high"]].tolist() == pytest.approx(slope)
 
 
 def test_a_toy_run_without_an_error_has_no_slope(tmp_path):
@@ -726,9 +738,10 @@ def test_a_toy_run_without_an_error_has_no_slope(tmp_path):
 
     def failed(folder, made):
         if folder == "directional/toy/least_squares":
-            made["toy"][1]["error"] = math.nan  # of seed 0
+            made["toy"][2]["error"] = math.nan  # of seed 0, c fixed, the second learning rate
 
     frame = tables(preset, write_runs(tmp_path, preset, change=failed))["directional_toy"]
+    frame = frame[frame["fixed"] == "c"]
     rows = frame[frame["problem"] == "least_squares"]
     assert rows["n"].tolist() == [3, 2, 3]
     assert rows["slope"].tolist() == pytest.approx([0.65] * 3)
@@ -1038,12 +1051,13 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     row, line = first("norms", task="net_a", method="sgd")
     assert (line["gRDA"], line["floor"], line["end / start"]) == ("none", "0.05", points(row, "ratio", 1, 2))
     assert (line["start"], line["end"]) == (digits(row, "start"), digits(row, "end"))
-    row, line = first("toy", problem="least_squares", gamma=0.03)
+    row, line = first("toy", problem="least_squares", fixed="c", gamma=0.03)
     assert (line["d"], line["flat"], line["gamma"], line["updates"]) == ("40", "21", "0.03", "1667")
     assert (line["lambda"], line["error"]) == (f"{row['lam']:.3g}", digits(row, "error"))
     assert line["error of soft-thresholding"] == digits(row, "soft_error")
     assert line["cosine"] == points(row, "cosine", 1, 3)
     assert line["slope of log error"] == points(row, "slope", 1, 2)
+    assert line["sparsity, %"] == points(row, "sparsity")
 
 
 def test_names_and_scale_with_special_characters_stay_text_also_of_one_seed(tmp_path):
@@ -1051,7 +1065,7 @@ def test_names_and_scale_with_special_characters_stay_text_also_of_one_seed(tmp_
     write_tables(tables(preset, write_runs(tmp_path, preset)), tmp_path / "tables")
     for name in TABLES:
         text = (tmp_path / "tables" / f"{name}.tex").read_text()
-        assert preset.scale in text.splitlines()[0]
+        assert SCALES.get(name, preset.scale) in text.splitlines()[0]
         parse_latex(text)
     for name in ("accuracy", "sensitivity", "connectivity", "curvature", "norms"):
         assert r"b\_0.5\_x" in (tmp_path / "tables" / f"directional_{name}.tex").read_text(), name

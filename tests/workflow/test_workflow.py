@@ -18,6 +18,7 @@ import yaml
 
 from prunebench.config import ChainSpec, DenseSpec, OracleSpec, TrajectoriesSpec, load_preset, parse_preset
 from prunebench.studies import cascade_names, directional_names, s_cyc_names
+from prunebench.studies.directional import SCALES
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
@@ -308,11 +309,11 @@ def test_smoke_makes_every_table_figure_and_run(smoke):
     tables = smoke / "results/smoke/tables"
     for name in (*TABLES, *DATA):
         rows = rows_of(tables / f"{name}.csv")
-        assert {row["scale"] for row in rows} == {preset.scale}
+        assert {row["scale"] for row in rows} == {SCALES.get(name, preset.scale)}
     for name in TABLES:
         text = (tables / f"{name}.tex").read_text()
         assert text.count("\\\\") > 1
-        assert preset.scale.split(":")[0] in text
+        assert SCALES.get(name, preset.scale).split(":")[0] in text
     for name in FIGURES:
         svg, png = (smoke / f"figures/smoke/{name}.{form}" for form in ("svg", "png"))
         assert "<svg" in svg.read_text()[:1000]
@@ -441,7 +442,7 @@ def test_smoke_s_grda_run_is_sparse_without_masks_and_connected_to_sgd_s(smoke):
     assert float(ends["sgd"]["sparsity"]) == 0
     assert float(ends["grda.c0.1.mu0.6"]["sparsity"]) > 0.3
     paths = rows_of(runs / "connectivity/seed-0/paths.csv")
-    assert {row["pair"] for row in paths} == {"grda:sgd", "sgd:sgd_init", "grda:sgd_init"}
+    assert {row["pair"] for row in paths} == {"grda:sgd", "sgd:sgd_order", "sgd:sgd_init", "grda:sgd_init"}
     assert all(0 <= float(row["share"]) <= 1 for row in rows_of(runs / "curvature/seed-0/curvature.csv"))
 
 

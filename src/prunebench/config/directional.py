@@ -4,6 +4,7 @@ All networks of a task and seed that are compared lie in one job, *minima*: SGD'
 mode connectivity and curvature start from what that job leaves.
 """
 
+import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Mu = Annotated[float, Field(gt=0, lt=1)]
-Pair = Literal["grda:sgd", "sgd:sgd_init", "grda:sgd_init"]
+Pair = Literal["grda:sgd", "sgd:sgd_order", "sgd:sgd_init", "grda:sgd_init"]
 Problem = Literal["least_squares", "network"]
 
 CLASSES = 10
 """Of every data set here: what a timed network tells apart."""
 
-SGD, ORDER, INIT, STRONG = "sgd", "sgd_order", "sgd_init", "sgd_strong"
-"""Arms: the paper's SGD, the same with another order of data, from another initialisation, and with momentum and
-weight decay."""
+SGD, ORDER, INIT, STRONG, UNCUT = "sgd", "sgd_order", "sgd_init", "sgd_strong", "l1_uncut"
+"""Methods of arms: the paper's SGD, the same with another order of data, from another initialisation, with momentum and
+weight decay, and with an l1 penalty."""
 
 
 class SGDUpdate(Strict):
@@ -40,7 +41,7 @@ class SGDUpdate(Strict):
     weight_decay: float = Field(ge=0)
     """L2 weight decay on every parameter."""
     l1: float = Field(default=0.0, ge=0)
-    """Weight of an l1 penalty on weights of two or more dimensions."""
+    """Weight of an l1 penalty on weights of two or more dimensions, taken as a proximal step."""
 
 
 class GRDASetting(Strict):
@@ -92,7 +93,7 @@ class Trajectory(Strict):
     """Starts from another initialisation than the seed's own."""
     order: int
     """Place of its first epoch in the job's order of data: arms of the same order see the same images."""
-    epochs: Epochs
+    epochs: int = Field(ge=0, le=100_000)
     profile: ProfileConfig
     max_lr: float
     update: Annotated[SGDUpdate | GRDAUpdate, Field(discriminator="kind")]
@@ -127,7 +128,7 @@ class TrajectoriesSpec(RunSpec):
 
 
 class Sensitivity(Strict):
-    """gRDA around the reference setting (claim C2)."""
+    """gRDA around the reference setting (claim C2): at least one other setting."""
 
     c_factors: list[Positive] = [0.5, 2.0]
     """c times these, at the reference's mu."""
@@ -169,12 +170,13 @@ class Baselines(Strict):
 
     strong: Strong
     """The strong dense baseline."""
-    l1: Positive
-    """Weight of the l1 penalty; after training the network is cut by magnitude, without retraining."""
+    l1: Annotated[list[Positive], Field(min_length=1), AfterValidator(distinct)]
+    """Weights of the l1 penalty; after training the network is cut to the sparsity by magnitude, without retraining.
+    Tables hold the one with the best validation accuracy at each sparsity."""
     ramp: Ramp
     """Gradual magnitude pruning."""
     fine_tuning: FineTuning
-    """After one-shot magnitude pruning, and after random pruning."""
+    """After one-shot magnitude pruning."""
 
 
 class Plane(Strict):
@@ -193,8 +195,9 @@ class Plane(Strict):
 class Connectivity(Strict):
     """Quadratic Bezier curves between minima, and straight lines (claim C6)."""
 
-    pairs: Annotated[list[Pair], AfterValidator(distinct)] = ["grda:sgd", "sgd:sgd_init", "grda:sgd_init"]
-    """Pairs of minima; `sgd:sgd_init` is the control that every trained curve stands beside."""
+    pairs: Annotated[list[Pair], AfterValidator(distinct)] = list(typing.get_args(Pair))
+    """Pairs of minima. gRDA and SGD share initialisation and order of data; `sgd:sgd_order` shares the initialisation,
+    `sgd:sgd_init`, the control that curves stand beside, neither."""
     epochs: Epochs
     """Epochs that the bend is trained for [authors' code: 300 and 200]."""
     max_lr: Positive
@@ -214,7 +217,7 @@ class Curvature(Strict):
 
     epochs: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     """Epochs after which they are computed; the last epoch is always among them."""
-    k: list[Annotated[int, Field(ge=1)]] = [10]
+    k: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(distinct)] = [10]
     """Sizes of the leading eigenspace [authors' code: 10]."""
     tolerance: Positive = 1e-3
     """Relative tolerance of the eigenvalues [authors' code: 1e-6]."""
@@ -225,13 +228,13 @@ class Curvature(Strict):
 class Toy(Strict):
     """Directional pruning where it can be computed exactly (claim C1)."""
 
-    problems: Annotated[list[Problem], AfterValidator(distinct)] = ["least_squares", "network"]
+    problems: Annotated[list[Problem], Field(min_length=1), AfterValidator(distinct)] = ["least_squares", "network"]
     """Problems."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(distinct)] = Field(
         default=list(range(10)), min_length=1
     )
     """Seeds of their own: a problem takes seconds where a network takes minutes, and three seeds decide little."""
-    gamma: list[Positive] = Field(default=[0.1, 0.03, 0.01, 0.003], min_length=2)
+    gamma: Annotated[list[Positive], Field(min_length=2), AfterValidator(distinct)] = [0.1, 0.03, 0.01, 0.003]
     """Learning rates."""
     t: Positive
     """Time: updates x learning rate."""
@@ -239,6 +242,12 @@ class Toy(Strict):
     """gRDA's c."""
     mu: float = Field(gt=0.5, lt=1)
     """gRDA's mu: the theorem's range."""
+
+    @model_validator(mode="after")
+    def _has_time_for_an_update(self) -> Self:
+        if self.t < max(self.gamma):
+            raise InputError(f"t is {self.t:g}, less than one update at gamma {max(self.gamma):g}")
+        return self
 
 
 class Overhead(Strict):
@@ -297,14 +306,25 @@ class Directional(Strict):
         for task in self.overhead.tasks if self.overhead else []:
             known("directional.overhead.tasks", task, preset.tasks)
         for task, settings in self.grda.items():
-            distinct([setting.arm for setting in settings])
-            for shift in self.sensitivity.mu_shifts if self.sensitivity else []:
-                if not 0 < (mu := settings[0].mu + shift) < 1:
+            around = list(self.sensitivity.settings(settings[0])) if self.sensitivity else []
+            if self.sensitivity and not around:
+                raise InputError("directional.sensitivity: c_factors and mu_shifts are both empty")
+            for setting, _, shift in around:
+                if not 0 < setting.mu < 1:
                     raise InputError(
-                        f"directional.sensitivity.mu_shifts: {shift:g} makes mu of '{task}' {mu:g}; allowed: in (0, 1)"
+                        f"directional.sensitivity.mu_shifts: {shift:g} makes mu of '{task}' {setting.mu:g}; "
+                        "allowed: in (0, 1)"
                     )
-        for spec in self.sensitivity_jobs(preset):
-            distinct([self.grda[spec.task][0].arm, *(arm.name for arm in spec.arms)])
+            for key, group in (
+                (f"grda.{task}", settings),
+                ("sensitivity", [settings[0], *(each[0] for each in around)]),
+            ):
+                try:
+                    distinct([setting.arm for setting in group])
+                except InputError as error:
+                    raise InputError(f"directional.{key}: {error}") from None
+        if self.overhead and not self.overhead.tasks and not self.overhead.resnet50:
+            raise InputError("directional.overhead: nothing to time, no tasks and no resnet50")
         if self.connectivity and self.connectivity.plane:
             for pair in self.connectivity.plane.pairs:
                 known("directional.connectivity.plane.pairs", pair, self.connectivity.pairs)
@@ -353,12 +373,14 @@ class Directional(Strict):
         if part is None:
             return []
         planes = set(preset.seeds[: part.plane.seeds]) if part.plane else set()
+        # How many seeds have planes, a seed's job does not read.
+        plane = part.plane and part.plane.model_copy(update={"seeds": 1})
         return [
             ConnectSpec(
                 **preset.common("directional", task, seed),
                 minima=self._minima(preset, task, seed),
                 reference=self.grda[task][0].arm,
-                connectivity=part if seed in planes else part.model_copy(update={"plane": None}),
+                connectivity=part.model_copy(update={"plane": plane if seed in planes else None}),
             )
             for task in self.grda
             for seed in preset.seeds
@@ -411,7 +433,7 @@ class Directional(Strict):
         epochs = preset.tasks[task].training.epochs
         keep = sorted({*self.curvature.epochs} - {epochs}) if self.curvature else []
         reference, *others = self.grda[task]
-        # Other epochs of the order of data than the first ones: another order of the same images.
+        # Other epochs of the order of data than the first ones: another order and augmentation of the same images.
         another = {"order": epochs, "axes": {"method": ORDER, "c": None, "mu": None, "matched_to": ""}}
         arms = [
             sgd.model_copy(update={"keep": keep}),
@@ -421,6 +443,10 @@ class Directional(Strict):
             ),
             self._grda(preset, task, reference).model_copy(update={"keep": keep}),
             *(self._grda(preset, task, setting) for setting in others),
+            *(
+                self._sgd(preset, task, f"l1.{strength:g}", l1=strength)
+                for strength in (self.baselines.l1 if self.baselines else [])
+            ),
         ]
         return TrajectoriesSpec(**preset.common("directional", task, seed), part="minima", arms=arms)
 
@@ -428,7 +454,7 @@ class Directional(Strict):
         """The paper's SGD, or SGD with another update."""
         return Trajectory(
             name=name,
-            axes={"method": name.split(".")[0], "c": None, "mu": None, "matched_to": ""},
+            axes={"method": UNCUT if name.startswith("l1.") else name, "c": None, "mu": None, "matched_to": ""},
             order=0,
             epochs=preset.tasks[task].training.epochs,
             profile=self.profile,
@@ -453,20 +479,34 @@ class Directional(Strict):
         yield self._sgd(preset, task, STRONG, momentum=strong.momentum, weight_decay=strong.weight_decay).model_copy(
             update={"max_lr": strong.max_lr}
         )
-        tuning = part.fine_tuning
         for setting in self.grda[task]:
-            magnitude = {"criterion": "global_magnitude", "like": setting.arm}
-            end = {"start": SGD, "order": preset.tasks[task].training.epochs, **dict(tuning)}
-            for method, changes, match in (
-                ("l1", {"update": SGDUpdate(momentum=0, weight_decay=0, l1=part.l1)}, magnitude | {"when": "end"}),
-                ("gmp_gradual", {}, magnitude | {"when": "training", "ramp": part.ramp}),
-                ("gmp_one_shot", end, magnitude | {"when": "start"}),
-                ("random", end, magnitude | {"criterion": "random", "when": "start"}),
-            ):
-                axes = {"method": method, "c": None, "mu": None, "matched_to": setting.label}
-                yield self._sgd(preset, task).model_copy(
-                    update={"name": f"{method}.{setting.arm}", "axes": axes, "prune": Match(**match)} | changes
-                )
+            sgd = self._sgd(preset, task)
+            for strength in part.l1:
+                uncut = f"l1.{strength:g}"
+                cut = sgd.model_copy(update={"start": uncut, "epochs": 0})
+                arm = self._matched(cut, "l1", setting, "global_magnitude", "end", strength=strength)
+                yield arm.model_copy(update={"name": f"{uncut}.{setting.arm}"})
+            yield self._matched(sgd, "gmp_gradual", setting, "global_magnitude", "training", ramp=part.ramp)
+            tuned = sgd.model_copy(update=dict(part.fine_tuning) | {"start": SGD, "order": sgd.epochs})
+            yield self._matched(tuned, "gmp_one_shot", setting, "global_magnitude", "start")
+            yield self._matched(sgd, "random", setting, "random", "start")
+
+    def _matched(
+        self,
+        arm: Trajectory,
+        method: str,
+        setting: GRDASetting,
+        criterion: str,
+        when: Literal["start", "training", "end"],
+        *,
+        ramp: Ramp | None = None,
+        strength: float | None = None,
+    ) -> Trajectory:
+        """An arm pruned to the sparsity of a setting of gRDA."""
+        axes = {"method": method, "c": None, "mu": None, "matched_to": setting.label, "strength": strength}
+        match = Match(criterion=criterion, like=setting.arm, when=when, ramp=ramp)
+        name = f"{method}.{setting.arm}"
+        return arm.model_copy(update={"name": name, "axes": axes, "prune": match})
 
 
 class ConnectSpec(RunSpec):

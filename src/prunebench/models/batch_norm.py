@@ -10,10 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def recompute_statistics_(model: nn.Module, images: Iterable[Tensor]) -> None:
-    """Replaces running means and variances by plain averages over these batches of images (N, C, H, W).
+    """Replaces running means and variances by averages over these batches of images (N, C, H, W), weighted by N.
 
-    Batches of equal size weigh the same. Autocast is the caller's. Leaves the model in train mode; does nothing to a
-    model without batch normalisation.
+    Autocast is the caller's. Leaves the model in train mode; does nothing to a model without batch normalisation.
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]
@@ -22,9 +21,12 @@ def recompute_statistics_(model: nn.Module, images: Iterable[Tensor]) -> None:
     model.train()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain average over batches
+    seen = 0
     try:
         for batch in images:
+            seen += len(batch)
+            for layer in layers:
+                layer.momentum = len(batch) / seen
             model(batch)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):

@@ -37,6 +37,7 @@ def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "method")
         | _settings(frame)
+        | {"l1 penalty": _digits(frame["strength"], "none")}
         | _names(frame, "epochs")
         | _accuracies(frame)
         | {
@@ -83,9 +84,11 @@ def _connectivity(frame: pd.DataFrame) -> pd.DataFrame:
         _names(frame, "task", "pair", "path", "n")
         | {
             "barrier, nats": _digits_interval(frame, "barrier"),
+            "above the line between its ends, nats": _digits_interval(frame, "above_line"),
             "minus SGD to SGD, nats": _digits_interval(frame, "control_difference"),
             "train error rise, points": intervals(frame, "error_rise", 100, 2),
-            "end loss, nats": _digits(frame["end_loss"]),
+            "higher end, nats": _digits(frame["end_loss"]),
+            "lower end, nats": _digits(frame["lower_end_loss"]),
             "test error, most, %": intervals(frame, "test_error_most"),
             "test error, end, %": intervals(frame, "test_error_end"),
             "length / distance": intervals(frame, "length_ratio", 1, 2),
@@ -115,6 +118,7 @@ def _norms(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "method")
         | _settings(frame)
+        | {"l1 penalty": _digits(frame["strength"], "none")}
         | _names(frame, "n")
         | {
             "start": _digits_interval(frame, "start"),
@@ -127,7 +131,7 @@ def _norms(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _toy(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
-        _names(frame, "problem")
+        _names(frame, "problem", "fixed")
         | {name: _digits(frame[name]) for name in ("d", "flat", "gamma")}
         | {"updates": [number(value, 0) for value in frame["steps"]], "lambda": _digits(frame["lam"])}
         | _names(frame, "n")
@@ -135,6 +139,7 @@ def _toy(frame: pd.DataFrame) -> pd.DataFrame:
             "error": _digits_interval(frame, "error"),
             "error of soft-thresholding": _digits_interval(frame, "soft_error"),
             "cosine": intervals(frame, "cosine", 1, 3),
+            "sparsity, %": intervals(frame, "sparsity"),
             "slope of log error": intervals(frame, "slope", 1, 2),
         }
     )

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from prunebench.config import ConnectSpec, CurvatureSpec, Directional, Preset, TrajectoriesSpec
-from prunebench.config.directional import INIT, ORDER, SGD
+from prunebench.config.directional import INIT, ORDER, SGD, UNCUT
 from prunebench.errors import InputError
 from prunebench.studies.runs import read_table
 from prunebench.studies.summaries import ACCURACY, DIFFERENCE, Row, accuracy, difference, mark_best, mean, ratio
@@ -44,7 +44,7 @@ def _with_interval(*names: str) -> tuple[str, ...]:
 
 COLUMNS = {
     "directional_accuracy": (
-        *(*ARM, "n", "diverged", *_with_interval("sparsity", "sparsity_all"), *ACCURACY[2:], "best"),
+        *(*ARM, "strength", "n", "diverged", *_with_interval("sparsity", "sparsity_all"), *ACCURACY[2:], "best"),
         *(*DIFFERENCE, *_with_interval("grda_difference"), "epochs"),
     ),
     "directional_sensitivity": (
@@ -56,7 +56,8 @@ COLUMNS = {
         *("state_ratio", "peak_ratio"),
     ),
     "directional_connectivity": (
-        *("task", "pair", "path", "n", *_with_interval("barrier", "error_rise"), "end_loss"),
+        *("task", "pair", "path", "n", *_with_interval("barrier", "above_line", "error_rise")),
+        *("end_loss", "lower_end_loss"),
         *_with_interval("test_error_most", "test_error_end", "length_ratio", "control_difference", "stale_barrier"),
     ),
     "directional_curvature": (
@@ -66,8 +67,8 @@ COLUMNS = {
     ),
     "directional_norms": (*ARM, "n", *_with_interval("start", "end", "ratio"), "floor"),
     "directional_toy": (
-        *("problem", "gamma", "n", "steps", "lam", *_with_interval("error", "soft_error", "cosine", "slope")),
-        *("d", "flat"),
+        *("problem", "fixed", "gamma", "n", "steps", "c", "lam"),
+        *(*_with_interval("error", "soft_error", "cosine", "sparsity", "slope"), "d", "flat"),
     ),
     "directional_trajectory": (
         *(*ARM, "epoch", "n", "validation_accuracy", "low", "high", *_with_interval("density")),
@@ -80,6 +81,13 @@ COLUMNS = {
     "directional_published": ("method", "schedule", "c", "mu", "sparsity", "accuracy", "source"),
 }
 """The study's tables and their columns; a last one is `scale`."""
+
+SCALES = {
+    "directional_toy": "exact problems at their own size",
+    "directional_overhead": "measured at the size named",
+    "directional_published": "published, not measured here",
+}
+"""The scale of tables that no preset scales down."""
 
 
 def study(preset: Preset) -> Directional:
@@ -120,7 +128,7 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     if directional.toy:
         made["directional_toy"] = toy(preset, runs)
     return {
-        name: pd.DataFrame(made.get(name, []), columns=list(columns)).assign(scale=preset.scale)
+        name: pd.DataFrame(made.get(name, []), columns=list(columns)).assign(scale=SCALES.get(name, preset.scale))
         for name, columns in COLUMNS.items()
     }
 
@@ -159,8 +167,9 @@ def _arms(preset: Preset, runs: Path, table: str, *parts: str) -> pd.DataFrame:
             before = lengths[arm.start] if arm.start else 0
             counted = {"before": before, "epochs": before + arm.epochs}
             axes.append({"task": spec.task, "seed": spec.seed, "arm": arm.name, **arm.axes, **counted})
-    named = pd.DataFrame(axes).astype({"c": float, "mu": float})
-    return named[~named["method"].isin([ORDER, INIT])].merge(_of_jobs(jobs, runs, table), on=RUN)
+    named = pd.DataFrame(axes, columns=list(dict.fromkeys(["strength", *(name for row in axes for name in row)])))
+    named = named.astype({"c": float, "mu": float, "strength": float})
+    return named[~named["method"].isin([ORDER, INIT, UNCUT])].merge(_of_jobs(jobs, runs, table), on=RUN)
 
 
 def _networks(preset: Preset) -> list[str]:
@@ -169,11 +178,20 @@ def _networks(preset: Preset) -> list[str]:
 
 
 def _ends(preset: Preset, runs: Path, *parts: str) -> pd.DataFrame:
-    """Where every arm of these parts ended; sparsities are NaN where it diverged."""
+    """Where every arm of these parts ended; sparsities are NaN where it diverged.
+
+    An arm that had nothing to be matched to was not trained and is left out, and so is an l1 penalty of another
+    strength than the one with the best mean validation accuracy at its sparsity.
+    """
     ends = _arms(preset, runs, "ends", *parts)
+    ends = ends[ends["status"] != "unmatched"]
     for name in ("sparsity", "sparsity_all"):
         ends[name] = ends[name].where(ends["status"] == "trained")
-    return ends
+    scores = ends[ends["method"] == "l1"].groupby(["task", "matched_to", "strength"])["validation_accuracy"].mean()
+    chosen = set(scores.groupby(["task", "matched_to"]).idxmax()) if len(scores) else set()
+    keys = zip(ends["task"], ends["matched_to"], ends["strength"], strict=True)
+    kept = [key in chosen or method != "l1" for key, method in zip(keys, ends["method"], strict=True)]
+    return ends[np.array(kept, dtype=bool)]
 
 
 def _trained(preset: Preset, runs: Path, ends: pd.DataFrame, table: str, *parts: str) -> pd.DataFrame:
@@ -230,7 +248,7 @@ def accuracies(preset: Preset, ends: pd.DataFrame) -> list[Row]:
         row |= difference(cell, _is(group, method=SGD))
         # to itself there is nothing to say
         row |= difference(grda if row["method"] != "grda" else grda[:0], cell, name="grda_difference")
-        row["epochs"] = cell["epochs"].iloc[0]
+        row |= {"strength": cell["strength"].iloc[0], "epochs": cell["epochs"].iloc[0]}
         (sparse if row["matched_to"] else dense).append(row)
     rows = [row | {"best": False} for row in dense] + mark_best(sparse, "task", "matched_to")
     tasks = [*study(preset).grda]
@@ -255,11 +273,11 @@ def sensitivity(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
 def trajectory(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
     """Validation accuracy and density by epoch; epochs of the network that an arm starts from are behind it, too.
 
-    Where an arm begins it has a density and no accuracy. Weights are measured before a cut at the end of training: the
-    density of the l1 penalty's run is that of what it trained.
+    Where an arm begins it has a density and no accuracy. A cut without training has no course.
     """
     parts = _networks(preset)
     weights = _trained(preset, runs, ends, "weights", *parts)
+    weights = weights[weights["epochs"] > weights["before"]]
     trained = _trained(preset, runs, ends, "epochs", *parts)[[*RUN, "epoch", "validation_accuracy"]]
     rows = weights.merge(trained.assign(epoch=trained["epoch"] + 1), on=[*RUN, "epoch"], how="left")
     rows = rows.assign(epoch=rows["before"] + rows["epoch"], density=1 - rows["sparsity"])
@@ -338,9 +356,17 @@ def connectivity(preset: Preset, runs: Path, points: pd.DataFrame) -> list[Row]:
         cell = _is(barriers, task=task, pair=pair, path=path)
         control = _is(barriers, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
         row = {"task": task, "pair": pair, "path": path, "n": int(cell["barrier"].notna().sum())}
-        for name in ("barrier", "error_rise", "test_error_most", "test_error_end", "length_ratio", "stale_barrier"):
+        for name in (
+            "barrier",
+            "above_line",
+            "error_rise",
+            "test_error_most",
+            "test_error_end",
+            "length_ratio",
+            "stale_barrier",
+        ):
             row |= mean(name, cell[name])
-        row |= {"end_loss": cell["end_loss"].mean()}
+        row |= {name: cell[name].mean() for name in ("end_loss", "lower_end_loss")}
         rows.append(row | difference(cell, control, "barrier", "control_difference"))
     return rows
 
@@ -350,17 +376,29 @@ def _barriers(rows: pd.DataFrame) -> pd.DataFrame:
     key, measured = ["task", "seed", "pair", "path"], list(_MEASURED)
     recomputed = _is(rows, statistics="recomputed")
     most = recomputed.groupby(key)[measured].agg(_largest)
-    ends = recomputed[recomputed["t"].isin([0, 1])].groupby(key)[measured].agg(_largest)
+    at_ends = recomputed[recomputed["t"].isin([0, 1])].groupby(key)[measured]
+    ends, lower = at_ends.agg(_largest), at_ends.agg(lambda values: -_largest(-values))
     stale = _is(rows, statistics="stale").groupby(key)["train_loss"].agg(_largest)
     made = {
         "barrier": most["train_loss"] - ends["train_loss"],
+        "above_line": recomputed.assign(above=_above_line(recomputed, key)).groupby(key)["above"].agg(_largest),
         "error_rise": most["train_error"] - ends["train_error"],
         "end_loss": ends["train_loss"],
+        "lower_end_loss": lower["train_loss"],
         "test_error_most": most["test_error"],
         "test_error_end": ends["test_error"],
         "stale_barrier": stale - ends["train_loss"],
     }
     return pd.DataFrame(made).reset_index()
+
+
+def _above_line(rows: pd.DataFrame, key: list[str]) -> pd.Series:
+    """Training loss minus the linear interpolation of a path's two ends (Frankle et al. 2020)."""
+
+    def end(t: int) -> pd.Series:
+        return rows["train_loss"].where(rows["t"] == t).groupby([rows[name] for name in key]).transform("first")
+
+    return rows["train_loss"] - (1 - rows["t"]) * end(0) - rows["t"] * end(1)
 
 
 def paths(points: pd.DataFrame) -> list[Row]:
@@ -436,16 +474,16 @@ def spectrum(preset: Preset, runs: Path) -> list[Row]:
 def toy(preset: Preset, runs: Path) -> list[Row]:
     """How near gRDA comes to directional pruning where that can be computed, by learning rate.
 
-    `slope` is that of log error over log learning rate, fitted within a seed; every row of a problem has it.
+    `slope` is that of log error over log learning rate, fitted within a seed; every row of a problem and of what is fixed has it.
     """
     rows = _stacked([read_table(runs / spec.folder / "toy.csv") for spec in preset.toy_jobs()])
     made = []
-    for problem, group in rows.groupby("problem", sort=False):
+    for (problem, fixed), group in rows.groupby(["problem", "fixed"], sort=False):
         slopes = mean("slope", pd.Series([_slope(cell) for _, cell in group.groupby("seed")]))
         for gamma, cell in group.groupby("gamma", sort=False):
-            row = {"problem": problem, "gamma": gamma, "n": int(cell["error"].notna().sum())}
-            row |= {name: cell[name].mean() for name in ("steps", "lam", "d", "flat")}
-            for name in ("error", "soft_error", "cosine"):
+            row = {"problem": problem, "fixed": fixed, "gamma": gamma, "n": int(cell["error"].notna().sum())}
+            row |= {name: cell[name].mean() for name in ("steps", "c", "lam", "d", "flat")}
+            for name in ("error", "soft_error", "cosine", "sparsity"):
                 row |= mean(name, cell[name])
             made.append(row | slopes)
     return made

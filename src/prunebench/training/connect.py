@@ -1,6 +1,7 @@
 """Paths between minima: trained Bezier curves, straight lines, and the plane that holds a curve."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -131,36 +132,45 @@ class _Curve:
         self.epoch, self.loss = values["epoch"], values["loss"]
 
     def evaluate(self) -> None:
-        """Writes the rows of the pair's curve, its line and, where it is asked for, its plane."""
+        """Writes the rows of the pair's curve, its line and, where it is asked for, its plane.
+
+        A resumed pair goes on behind the rows that it has already.
+        """
+        behind = sum(row["pair"] == self.pair for table in ("paths", "plane") for row in self.rows.get(table, []))
+        for table, at, weights, recomputed in islice(self._points(), behind, None):
+            if self.job.resume.due():
+                self._save()
+            self.rows.setdefault(table, []).append({"pair": self.pair} | at | self._measure(weights, recomputed))
         a, b, bend = self.a, self.b, self.bend
+        row = {"pair": self.pair, "distance": distance(a, b), "length": length(a, bend, b)}
+        self.rows.setdefault("curves", []).append(row | {"epochs": self.settings.epochs, "train_loss": self.loss})
+
+    def _points(self) -> Iterator[tuple[str, Row, Weights, bool]]:
+        """What is evaluated: table, place, weights, and whether batch normalisation's statistics are taken anew."""
+        a, b, bend = self.a, self.b, self.bend
+        normalised = any(True for _ in self.model.buffers())
         last = self.settings.points - 1
         for t in [nth / last for nth in range(last + 1)]:
             curve, line = bezier(a, bend, b, t), segment(a, b, t)
-            for path, weights, recomputed in (("curve", curve, True), ("line", line, True), ("curve", curve, False)):
-                statistics = "recomputed" if recomputed else "stale"
-                at = {"pair": self.pair, "path": path, "t": t, "statistics": statistics}
-                self._write("paths", at | self._measure(weights, recomputed))
-        self._write(
-            "curves",
-            {"pair": self.pair, "distance": distance(a, b), "length": length(a, bend, b)}
-            | {"epochs": self.settings.epochs, "train_loss": self.loss},
-        )
+            yield "paths", {"path": "curve", "t": t, "statistics": "recomputed"}, curve, True
+            yield "paths", {"path": "line", "t": t, "statistics": "recomputed"}, line, True
+            if normalised:  # without, stale statistics are none
+                yield "paths", {"path": "curve", "t": t, "statistics": "stale"}, curve, False
         if self.settings.plane and self.pair in self.settings.plane.pairs:
-            self._evaluate_plane(Plane.through(a, b, bend))
+            yield from self._points_of_plane(Plane.through(a, b, bend))
 
-    def _evaluate_plane(self, plane: Plane) -> None:
+    def _points_of_plane(self, plane: Plane) -> Iterator[tuple[str, Row, Weights, bool]]:
         assert self.settings.plane is not None
         corners = {"a": self.a, "b": self.b, "bend": self.bend}
         places = {name: plane.coordinates(weights) for name, weights in corners.items()}
         for name, (x, y) in places.items():
-            at = {"pair": self.pair, "kind": "point", "point": name, "x": x, "y": y}
-            self._write("plane", at | self._measure(corners[name]))
-        for x in _grid([x for x, _ in places.values()], self.settings.plane.points, self.settings.plane.margin):
-            for y in _grid([y for _, y in places.values()], self.settings.plane.points, self.settings.plane.margin):
-                at = {"pair": self.pair, "kind": "grid", "point": "", "x": x, "y": y}
-                self._write("plane", at | self._measure(plane.at(x, y)))
+            yield "plane", {"kind": "point", "point": name, "x": x, "y": y}, corners[name], True
+        points, margin = self.settings.plane.points, self.settings.plane.margin
+        for x in _grid([x for x, _ in places.values()], points, margin):
+            for y in _grid([y for _, y in places.values()], points, margin):
+                yield "plane", {"kind": "grid", "point": "", "x": x, "y": y}, plane.at(x, y), True
 
-    def _measure(self, weights: Weights, recomputed: bool = True) -> Row:
+    def _measure(self, weights: Weights, recomputed: bool) -> Row:
         """Loss and error on the training images, without augmentation, and on the test images."""
         job = self.job
         statistics = job.batches(job.data.train) if recomputed else None
@@ -171,9 +181,6 @@ class _Curve:
             for split, values in measured.items()
             for what, value in zip(("loss", "error"), values, strict=True)
         }
-
-    def _write(self, table: str, row: Row) -> None:
-        self.rows.setdefault(table, []).append(row)
 
 
 def _grid(places: list[float], points: int, margin: float) -> Iterator[float]:

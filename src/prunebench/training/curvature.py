@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from prunebench.analysis.curvature import chance, flatten, leading_eigenpairs, quadratic, share
+from prunebench.analysis.connectivity import flatten
+from prunebench.analysis.curvature import chance, leading_eigenpairs, quadratic, share
 from prunebench.config import CurvatureSpec
 from prunebench.config.directional import ORDER, SGD
 from prunebench.files import write_csv
@@ -36,10 +37,10 @@ def measure_curvature(job: Job, start: Path, out: Path) -> None:
     for epoch in spec.epochs():
         if epoch in done:
             continue
-        if job.resume.due():
-            job.resume.save({}, {"rows": rows, "done": done})
         _measure_at(job, networks, epoch, rows)
         done.append(epoch)
+        if job.resume.due():
+            job.resume.save({}, {"rows": rows, "done": done})
         job.report(f"epoch {epoch}: eigenpairs")
     for table, columns in COLUMNS.items():
         write_csv(out / f"{table}.csv", rows[table], columns)

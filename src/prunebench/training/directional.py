@@ -23,7 +23,6 @@ from prunebench.training.job import (
     State,
     begin_,
     cost_row,
-    cycle_row,
     evaluate,
     finish,
     new_state,
@@ -131,16 +130,21 @@ class _Run:
         self.target = self._matched_sparsity()
 
     def _matched_sparsity(self) -> float | None:
-        """Share of zeros among the prunable weights of the arm that this one is matched to; None: it has diverged."""
+        """Share of zeros among the prunable weights of the arm that this one is matched to; None where there is nothing
+        to match: it has diverged, or has no weight left."""
         if self.arm.prune is None or self.minima is None:
             return None
         network = self.minima.end(self.arm.prune.like)
         if network is None:
             return None
-        return sparsity({name: network[name] != 0 for name in prunable(self.job, self.state)})
+        found = sparsity({name: network[name] != 0 for name in prunable(self.job, self.state)})
+        return found if found < 1 else None
 
     def to_its_end(self, save: Save) -> None:
         job, state, arm = self.job, self.state, self.arm
+        if arm.prune and self.target is None:
+            self._write_end("unmatched")
+            return
         spe, profile = job.steps_per_epoch, profile_of(arm.profile)
         # A resumed arm has its beginning behind it.
         converged = "weights" in state.rows or self._begin()
@@ -156,10 +160,10 @@ class _Run:
             converged = self._prune()
             # The cut moves every activation: the baseline gets statistics that fit what is left of it.
             recalibrate_(job, state)
-        self._write_end(converged)
+        self._write_end("trained" if converged else "diverged")
 
     def _begin(self) -> bool:
-        """Takes up the network that the arm starts from and prunes it; False where what it needs has diverged."""
+        """Takes up the network that the arm starts from and prunes it; False where that network has diverged."""
         arm, state = self.arm, self.state
         if arm.start is not None:
             assert self.minima is not None
@@ -167,7 +171,7 @@ class _Run:
             if network is None:
                 return False
             state.model.load_state_dict(network)
-        if arm.prune and (self.target is None or (arm.prune.when == "start" and not self._prune())):
+        if arm.prune and arm.prune.when == "start" and not self._prune():
             return False
         self._measure_weights()
         return True
@@ -213,34 +217,28 @@ class _Run:
         }
         state.write("weights", [row])
 
-    def _write_end(self, converged: bool) -> None:
+    def _write_end(self, status: str) -> None:
+        """What the arm ended with. A diverged one stands at chance; an unmatched one has not been trained."""
         job, state = self.job, self.state
-        weights = prunable(job, state)
-        if converged:
-            state.masks = nonzero(weights)
-        row = cycle_row(job, state, self.arm.max_lr, converged)
-        if converged:
-            train_loss, train_accuracy = evaluate(job, state.model, job.data.train)
-            row |= {"train_loss": train_loss, "train_accuracy": train_accuracy}
-            if self.arm.prune and self.arm.prune.when == "end":
-                loss, accuracy = evaluate(job, state.model, job.data.validation)
-                row |= {"validation_loss": loss, "validation_accuracy": accuracy}
-            layers = enumerate(state.masks.items())
-            state.write(
-                "layers",
-                [
-                    {"layer": name, "position": i, "weights": mask.numel(), "alive": int(mask.sum())}
-                    for i, (name, mask) in layers
-                ],
-            )
-        everything = nonzero(dict(state.model.named_parameters()))
-        row |= cost_row(job, state) | {
+        masks, everything = nonzero(prunable(job, state)), nonzero(dict(state.model.named_parameters()))
+        row: Row = {
             "parameters": sum(mask.numel() for mask in everything.values()),
-            "sparsity": sparsity(nonzero(weights)),
+            "sparsity": sparsity(masks),
             "sparsity_all": sparsity(everything),
-            "flops_sparse": state.position["sparse_flops"],
+            "status": status,
         }
-        state.write("ends", [row])
+        if status == "diverged":
+            row |= dict.fromkeys(("validation_accuracy", "test_accuracy"), 1 / job.data.classes)
+        if status == "trained":
+            splits = {"validation": job.data.validation, "train": job.data.train, "test": job.data.test}
+            for name, split in splits.items():
+                row[f"{name}_loss"], row[f"{name}_accuracy"] = evaluate(job, state.model, split)
+            layers = enumerate(masks.items())
+            sizes = [(name, i, mask.numel(), int(mask.count_nonzero())) for i, (name, mask) in layers]
+            state.write(
+                "layers", [dict(zip(("layer", "position", "weights", "alive"), size, strict=True)) for size in sizes]
+            )
+        state.write("ends", [row | cost_row(job, state) | {"flops_sparse": state.position["sparse_flops"]}])
 
 
 def nonzero(weights: dict[str, torch.nn.Parameter]) -> Masks:

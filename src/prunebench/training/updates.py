@@ -33,8 +33,11 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class Sgd:
-    """SGD with momentum and weight decay on every parameter; `l1` adds l1 |w| to the loss, for weights of two or more
-    dimensions. The buffers are momentum."""
+    """SGD with momentum and weight decay on every parameter. The buffers are momentum.
+
+    l1: adds l1 |w| to the loss for weights of two or more dimensions, by a proximal step: w is shrunk towards zero by
+    lr l1 after each update, and has exact zeros (ISTA; Daubechies et al. 2004).
+    """
 
     momentum: float
     weight_decay: float
@@ -43,6 +46,7 @@ class Sgd:
     def begin_(self, parameters: list[Tensor], buffers: list[Tensor]) -> None:
         """Momentum is kept or cleared by whoever begins the leg."""
 
+    @torch.no_grad()
     def step_(
         self,
         parameters: list[Tensor],
@@ -54,13 +58,12 @@ class Sgd:
         threshold: float,
     ) -> float:
         """One update; the threshold is no concern of SGD's."""
-        if self.l1:
-            with torch.no_grad():
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    if parameter.dim() > 1:
-                        gradient.add_(parameter.sign(), alpha=self.l1)
         decay = self.weight_decay
         sgd_step_(parameters, gradients, buffers, lr=lr, momentum=self.momentum, weight_decay=decay)
+        if self.l1:
+            for parameter in parameters:
+                if parameter.dim() > 1:
+                    parameter.sub_(parameter.clamp(-lr * self.l1, lr * self.l1))
         return threshold
 
 

@@ -9,7 +9,7 @@ from prunebench.studies.directional_names import DATA, FIGURES, TABLES
 
 _NAMES = (
     *("task", "method", "matched_to", "pair", "path", "statistics", "kind", "point", "problem", "layer"),
-    *("schedule", "source", "network", "measure", "optimizer", "scale"),
+    *("schedule", "source", "network", "measure", "optimizer", "fixed", "scale"),
 )
 
 _ARM = "task method matched_to"
@@ -24,8 +24,8 @@ _NEEDED = {
     "directional_curvature": "task epoch pair k n share share_low share_high chance quadratic quadratic_low "
     "quadratic_high",
     "directional_norms": "",
-    "directional_toy": "problem gamma n error error_low error_high soft_error soft_error_low soft_error_high cosine "
-    "cosine_low cosine_high slope slope_low slope_high d flat",
+    "directional_toy": "problem gamma fixed n lam error error_low error_high soft_error soft_error_low soft_error_high "
+    "cosine cosine_low cosine_high slope slope_low slope_high d flat scale",
     "directional_trajectory": f"{_ARM} epoch n validation_accuracy low high density density_low density_high",
     "directional_norm_curves": f"{_ARM} epoch n ratio low high floor",
     "directional_layers": f"{_ARM} position layer weights n sparsity low high",
@@ -49,11 +49,17 @@ _FIGURES = {
 }
 
 
+_OWN = ("directional_overhead", "directional_toy", "directional_published")
+"""Tables whose `scale` is not that of the preset's training."""
+
+
 def draw(tables: Path, out: Path) -> None:
     """Draws every figure of the study, from the CSV files in `tables`, as SVG and PNG in `out`.
 
     A table without rows gives a figure that says so. The same tables give the same bytes. Raises InputError for a
     table that is missing, unreadable or lacks a column.
     """
-    needed = {name: _NEEDED[name].split() for name in (*TABLES, *DATA)}
+    # The first table with rows states the preset's scale.
+    names = sorted((*TABLES, *DATA), key=lambda name: name in _OWN)
+    needed = {name: _NEEDED[name].split() for name in names}
     draw_figures(tables, out, needed, _NAMES, {name: _FIGURES[name] for name in FIGURES})

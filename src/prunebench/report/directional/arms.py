@@ -276,11 +276,22 @@ def trajectory(tables: Tables, scale: str) -> Figure:
         left.set_ylabel("validation accuracy (%)")
         right.set_ylabel("density: prunable\nweights not 0 (%)")
     legend_above(fig, handles)
+    # A cut without training has no course.
+    uncut = (frame["method"] == "l1").any()
+    cut = not uncut and (rows_in(tables, "accuracy").get("method") == "l1").any()
+    starts = frame.groupby("method", sort=False)["epoch"].min()
+    later = [word(str(name)) for name, start in starts.items() if start > 0]
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bands of SGD and gRDA')}",
         *([f"Baselines: as matched to gRDA with {', or '.join(chosen)}"] if (frame["matched_to"] != "").any() else []),
         "Left: the axis begins where curves are after a quarter of the epochs",
-        *(["Right: l1's density before its cut at the end"] if (frame["method"] == "l1").any() else []),
+        *([f"From SGD's end on, pruned there: {listed(later)}"] if later else []),
+        *(
+            ["l1: as its penalty trains it, with zeros of its own, before the cut to the matched sparsity at the end"]
+            if uncut
+            else []
+        ),
+        *(["l1 has no curve: its network is another, cut without training"] if cut else []),
         *([f"Below the axis: {listed(below)}"] if below else []),
     ]
     return finish(fig, scale, notes)

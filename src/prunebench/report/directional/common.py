@@ -13,7 +13,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from prunebench.report.panels import OTHERS, Series, looks_of
-from prunebench.report.style import Floats, Look, Tables, limits, percent, plain, spaced_labels, sparsity_position
+from prunebench.report.style import (
+    Floats,
+    Look,
+    Tables,
+    draw_points,
+    limits,
+    percent,
+    plain,
+    spaced_labels,
+    sparsity_position,
+)
 
 Arm = tuple[str, str]
 """Method, and of gRDA the setting's label, which its `matched_to` holds."""
@@ -24,7 +34,7 @@ _METHODS = {
     "l1": Look("l1 penalty, then cut", "#0072B2", "s", (0, (4.0, 1.2)), width=1.1, size=3.8),
     "gmp_gradual": Look("gradual GMP", "#009E73", "D", (0, (1.2, 1.0)), width=1.3, size=3.5),
     "gmp_one_shot": Look("one-shot GMP, fine-tuned", "#56B4E9", "^", (0, (6.0, 1.5, 1.0, 1.5)), width=1.1, size=4.2),
-    "random": Look("random, fine-tuned", "#CC79A7", "v", (0, (2.5, 1.0)), width=1.1, size=4.2),
+    "random": Look("random, then trained", "#CC79A7", "v", (0, (2.5, 1.0)), width=1.1, size=4.2),
 }
 
 # Vermillion is the method's; the other settings' oranges and browns differ in lightness, marker and dash.
@@ -40,7 +50,12 @@ _GRDA = (
 _CONTROLS = ("sgd_order", "sgd_init")
 """Runs of SGD that serve curvature and connectivity alone."""
 
-_WORDS = {"grda": "gRDA", "sgd": "SGD", "sgd_init": "SGD, other initialisation", "sgd_order": "SGD, other data order"}
+_WORDS = {
+    "grda": "gRDA",
+    "sgd": "SGD",
+    "sgd_init": "SGD, other initialisation",
+    "sgd_order": "SGD, other order of data",
+}
 
 
 _BLANKS = ("matched_to", "schedule", "source", "point")
@@ -232,12 +247,16 @@ def curve(
 ) -> None:
     """A line through `mean` with its interval as a band; the axes' limits are set before.
 
-    Lines of more than two points have markers if `marks`. On a logarithmic axis values that are not positive are gaps,
-    and a band whose lower end is not positive goes down to the axis.
+    Lines of more than two points have markers if `marks`. On a logarithmic axis values that are not positive are gaps
+    (with a triangle at the edge if `marks`), and a band whose lower end is not positive goes down to the axis.
     """
     bottom, top = ax.get_ylim()
     if ax.get_yscale() == "log":
-        mean = np.where(mean > 0, mean, np.nan)
+        lost = mean <= 0
+        mean = np.where(lost, np.nan, mean)
+        if marks and lost.any():
+            edge = np.full(int(lost.sum()), bottom)
+            ax.plot(x[lost], edge, marker="v", color=look.color, markersize=3.0, linestyle="", clip_on=False)
     known = np.isfinite(mean)
     if not known.any():
         return
@@ -250,6 +269,20 @@ def curve(
             ax.vlines(
                 x[known], ends[0][known], ends[1][known], color=look.color, linewidth=0.9, zorder=look.order - 0.5
             )
+
+
+def points(ax: Axes, x: Floats, mean: Floats, low: Floats, high: Floats, look: Look) -> None:
+    """`draw_points`; on a logarithmic axis a mean that is not positive is a gap with a triangle at the lower edge."""
+    if ax.get_yscale() == "log":
+        lost = mean <= 0
+        mean, low = np.where(lost, np.nan, mean), np.where(lost, 0.0, low)
+    draw_points(ax, x, mean, low, high, look)
+
+
+def off_log(frame: pd.DataFrame, *columns: str) -> list[str]:
+    """A footer's note on the gaps of logarithmic axes, if any of these columns has them."""
+    lost = (frame[list(columns)] <= 0).any(axis=None)
+    return ["A triangle without a point: 0 or less, for which a logarithmic axis has no place"] if lost else []
 
 
 def shifted(series: Series, at: Callable[[pd.DataFrame], Floats], ax: Axes, step: float = 0.02) -> list[Floats]:

@@ -23,6 +23,8 @@ from prunebench.report.directional.common import (
     epoch_axis,
     log_ticks,
     numbers,
+    off_log,
+    points,
     rows_in,
     shifted,
     value_axis,
@@ -35,7 +37,6 @@ from prunebench.report.style import (
     Floats,
     Look,
     Tables,
-    draw_points,
     interval_text,
     legend_above,
     limits,
@@ -109,9 +110,19 @@ def connectivity(tables: Tables, scale: str) -> Figure:
         f"Mean of seeds; {interval_text(frame['n'], 'bands')}",
         "Strong: batch-norm statistics recomputed at every point",
         *(["Faint: statistics not recomputed (stale); they may leave the axis"] if stale.any() else []),
-        *(["The control is what any two runs of SGD show"] if any("grda" not in pair for pair in pairs) else []),
+        _kinship(pairs),
     ]
     return finish(fig, scale, notes)
+
+
+def _kinship(pairs: list[str]) -> str:
+    """A footer's note on what the runs of the pairs share."""
+    told = {
+        "sgd_order": "SGD in another order of data shares only the initialisation",
+        "sgd_init": "SGD with another initialisation shares neither",
+    }
+    used = [text for name, text in told.items() if any(name in pair.split(":") for pair in pairs)]
+    return "; ".join(["gRDA and SGD share initialisation and order of data", *used])
 
 
 def _stale(look: Look) -> Look:
@@ -139,7 +150,7 @@ def _path_panel(ax: Axes, rows: pd.DataFrame, column: str, factor: float) -> Non
 # --- The plane
 
 
-_SHORT = {"sgd_init": "SGD, other init."}
+_SHORT = {"sgd_init": "SGD, other init.", "sgd_order": "SGD, other order"}
 _MEASURES = {"train_loss": "train loss (nats)", "test_error": "test error (%)"}
 
 
@@ -161,12 +172,14 @@ def plane(tables: Tables, scale: str) -> Figure:
     for (task, seed, pair, _), height in zip(shown, heights, strict=True):
         rows += [f"{task}, seed {seed}: {' and '.join(_ends(pair))}", height]
     fig, places = stacked(rows, 1.15)
+    drawn: list[Axes] = []
     for (_, _, pair, part), place in zip(shown, places, strict=True):
         for ax, (column, label) in zip(
             panel_row(fig, place.subgridspec(1, 2), 0, 2, share=False), _MEASURES.items(), strict=True
         ):
             _plane_panel(ax, part, column, label)
             _marks(ax, part[part["kind"] == "point"], [_SHORT.get(name, word(name)) for name in pair.split(":")])
+            drawn.append(ax)
     outlined = [Stroke(linewidth=3.2, foreground="white"), Normal()]
     handles: list[Artist] = [
         Line2D([], [], color="#D55E00", linewidth=1.6, label="trained Bezier curve", path_effects=outlined),
@@ -177,12 +190,28 @@ def plane(tables: Tables, scale: str) -> Figure:
     legend_above(fig, handles)
     notes = [
         "n = 1, no interval: the plane through both minima and the bend of the curve, batch-norm statistics "
-        "recomputed at every point; axes: distance in weight space, not to one scale; levels of the loss are "
-        "logarithmic",
+        "recomputed at every point; axes: distance in weight space, the vertical one to another scale, as it says; "
+        "levels of the loss are logarithmic",
         *(["White: no finite value"] if not np.isfinite(frame[list(_MEASURES)]).all(axis=None) else []),
         *(["Other seeds or pairs are in the table"] if hidden else []),
     ]
-    return finish(fig, scale, notes)
+    finish(fig, scale, notes)
+    # The panels have their sizes now; the label keeps its own.
+    for ax in drawn:
+        ax.set_ylabel(f"distance,\n{_stretch(ax)}")
+    return fig
+
+
+def _stretch(ax: Axes) -> str:
+    """How much longer a distance is drawn along y than along x."""
+    width, height = ax.bbox.size
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    factor = float(height / (top - bottom) / (width / (right - left)))
+    many = max(factor, 1 / factor)
+    told = f"{float(f'{many:.2g}'):g}"
+    if told == "1":
+        return "at the same scale"
+    return f"{'stretched' if factor > 1 else 'shrunk'} {told}\u00d7"
 
 
 _POINT: dict[str, Any] = {
@@ -200,7 +229,7 @@ def _plane_panel(ax: Axes, part: pd.DataFrame, column: str, label: str) -> None:
     known = grid[np.isfinite(grid[column])]
     ax.grid(False)
     ax.set_xlabel("distance in weight space")
-    ax.set_ylabel("distance")
+    ax.set_ylabel("distance,\nstretched 10\u00d7")
     ax.set_title(label, loc="left")
     sides = known["x"].nunique(), known["y"].nunique()
     if min(sides) < 2:
@@ -344,6 +373,7 @@ def curvature(tables: Tables, scale: str) -> Figure:
         "\u00bd \u03a3 \u03bb (v\u00b7\u0394w)\u00b2 over the top k. Right: by rank, "
         f"{ranks[0]} to {ranks[-1]}; interval for the first alone",
         f"{BEYOND}. Left and middle: markers are moved sideways a little",
+        *(off_log(frame, "share", "quadratic") or off_log(spectrum, "eigenvalue")),
     ]
     return finish(fig, scale, notes)
 
@@ -361,7 +391,7 @@ def _course(
     series = [(look, rows.sort_values("epoch")) for look, rows in parts if len(rows)]
     for (look, rows), x in zip(series, shifted(series, _at_epoch, ax, 0.009), strict=True):
         mean, low, high = numbers(rows, *_columns(column))
-        draw_points(ax, x, np.where(mean > 0, mean, np.nan), low, high, look)
+        points(ax, x, mean, low, high, look)
 
 
 def _at_epoch(rows: pd.DataFrame) -> Floats:
@@ -389,22 +419,37 @@ def _spectrum(ax: Axes, rows: pd.DataFrame, looks: dict[int, Look]) -> None:
 
 
 _FITS = {
-    "error": Look("directional pruning", "#D55E00", "o", width=1.6, size=4.4, order=4.0),
-    "soft_error": Look("control: soft thresholding, all scores 1", "#0072B2", "s", (0, (4.0, 1.2)), 1.2, 4.0, 3.0),
+    ("error", "c"): Look("directional pruning, c fixed", "#D55E00", "o", width=1.6, size=4.4, order=4.0),
+    ("error", "lam"): Look(
+        "directional pruning, \u03bb fixed", "#7A3300", "^", (0, (3.0, 1.0, 1.0, 1.0)), 1.3, 4.6, 3.5
+    ),
+    ("soft_error", "c"): Look(
+        "control: soft thresholding, all scores 1, c fixed", "#0072B2", "s", (0, (4.0, 1.2)), 1.2, 4.0, 3.0
+    ),
 }
+"""Looks by column and by what is fixed as gamma falls."""
+
+_FIXED = {"c": "c fixed", "lam": "\u03bb fixed"}
 
 NEAR, ALIGNED = 0.2, 0.9
-"""Claim C1's marks: the relative error at the least gamma, and the cosine (docs/methods.md, Claims)."""
+"""Claim C1's marks (docs/methods.md, Claims): R < 0.2 at the least learning rate, and cosine > 0.9."""
 
 
 def toy(tables: Tables, scale: str) -> Figure:
-    """Claim C1: how far gRDA's end is from the directional pruning of SGD's, as gamma falls; a column per problem."""
+    """Claim C1: how far gRDA's end is from the directional pruning of SGD's, as gamma falls; a column per problem.
+
+    The footer has the scale of the table: the problems have one of their own, whatever the preset's.
+    """
     frame = rows_in(tables, "toy")
     problems = list(frame.groupby("problem", sort=False))
     chunks = chunks_of(problems, 3)
     columns = max(len(chunk) for chunk in chunks)
-    fig, places = stacked([4.1] * len(chunks), 1.2)
-    errors = [np.concatenate([numbers(frame, f"{name}{end}")[0] for name in _FITS]) for end in ("", "_low", "_high")]
+    inches = (WIDTH - 0.8) / columns
+    fig, places = stacked([4.3] * len(chunks), 1.5)
+    errors = [
+        np.concatenate([numbers(frame[frame["fixed"] == fixed], f"{name}{end}")[0] for name, fixed in _FITS])
+        for end in ("", "_low", "_high")
+    ]
     cosine, least, most = numbers(frame, *_columns("cosine"))
     for chunk, place in zip(chunks, places, strict=True):
         grid = place.subgridspec(2, columns, height_ratios=(1.25, 1.0))
@@ -414,20 +459,13 @@ def toy(tables: Tables, scale: str) -> Figure:
         bottoms[0].set_ylim(max(bottom, -1.05), min(top, 1.05))
         for above, below, (problem, rows) in zip(tops, bottoms, chunk, strict=True):
             rows = rows.sort_values("gamma")
-            above.set_title(_toy_title(str(problem), rows, (WIDTH - 0.8) / columns - 0.1), loc="left")
-            _mark(above, NEAR, "R = 0.2: C1", last=above is tops[-1])
-            _mark(below, ALIGNED, "0.9: C1", last=above is tops[-1])
+            above.set_title(_toy_title(str(problem), rows, inches - 0.1), loc="left")
+            _mark(above, NEAR, "C1: R < 0.2 at\nthe least \u03b3", last=above is tops[-1])
+            _mark(below, ALIGNED, "C1: > 0.9 at\nthe least \u03b3", last=above is tops[-1])
             for ax in (above, below):
-                _gamma_axis(ax, frame["gamma"].to_numpy(dtype=np.float64), (WIDTH - 0.8) / columns)
-            if np.isfinite(rows[list(_FITS)]).any(axis=None):
-                for name, look in _FITS.items():
-                    _toy_points(above, rows, name, look)
-            else:
-                empty_panel(above, "no values")
-            if np.isfinite(rows["cosine"]).any():
-                _toy_points(below, rows, "cosine", replace(_FITS["error"], label=""))
-            else:
-                empty_panel(below, "no values")
+                _gamma_axis(ax, frame["gamma"].to_numpy(dtype=np.float64), inches)
+            _toy_panel(above, rows, _FITS)
+            _toy_panel(below, rows, {("cosine", fixed): _FITS["error", fixed] for fixed in _FIXED})
             above.tick_params(axis="x", labelbottom=False)
             below.set_xlabel("step size \u03b3")
         tops[0].set_ylabel("relative error R")
@@ -437,22 +475,47 @@ def toy(tables: Tables, scale: str) -> Figure:
         "R: \u2016w(gRDA) \u2212 w*\u2016 / \u2016w(SGD) \u2212 w*\u2016, where w* is SGD's end after directional "
         "pruning (control: after soft thresholding); the same minibatches, at a fixed \u03b3 x updates. Cosine: of "
         "w(gRDA) \u2212 w(SGD) with minus the projection of sign(w(SGD)) on the flat space",
+        *_of_lam(frame),
         f"Mean of seeds; {interval_text(frame['n'])}; slope: of log R on log \u03b3 for directional pruning, per seed",
-        f"Dotted: claim C1's marks. {BEYOND}",
+        f"Dotted: claim C1's marks. {BEYOND}. Markers are moved sideways a little",
+        *off_log(frame, "error", "soft_error"),
     ]
-    return finish(fig, scale, notes)
+    return finish(fig, str(frame["scale"].iloc[0]), notes)
+
+
+def _of_lam(frame: pd.DataFrame) -> list[str]:
+    """What it means that c, or lam, is fixed."""
+    told = []
+    lams = frame.loc[(frame["fixed"] == "c") & np.isfinite(frame["lam"]), "lam"]
+    if len(lams):
+        told.append(
+            f"With c fixed \u03bb falls with \u221a\u03b3 (here from {plain(lams.max())} to {plain(lams.min())}), so R "
+            "may fall because \u03bb does"
+        )
+    if (frame["fixed"] == "lam").any():
+        told.append("At a fixed \u03bb (c grows as \u03b3 falls) it shows whether R falls with \u03b3 itself")
+    return told
 
 
 def _toy_title(problem: str, rows: pd.DataFrame, inches: float) -> str:
-    first = rows.iloc[0]
-    slope = "slope n/a"
-    if math.isfinite(first["slope"]):
-        slope = f"slope {first['slope']:.2f}"
-        if math.isfinite(first["slope_low"]):
-            slope += f" [{first['slope_low']:.2f}, {first['slope_high']:.2f}]"
-    slope = slope.replace("-", "\u2212")
-    space = f"d = {_span(rows['d'])}, flat space {_span(rows['flat'])}"
-    return wrapped(f"{pretty(problem)}, {seeds_text(rows['n'])}\n{slope}, {space}", inches, letter=0.54)
+    lines = [
+        f"{pretty(problem)}, {seeds_text(rows['n'])}",
+        f"d = {_span(rows['d'])}, flat space {_span(rows['flat'])}",
+    ]
+    for fixed, name in _FIXED.items():
+        of_one = rows[rows["fixed"] == fixed]
+        if len(of_one):
+            lines.append(f"{name}: {_slope(of_one.iloc[0])}")
+    return wrapped("\n".join(lines), inches, letter=0.54)
+
+
+def _slope(row: pd.Series) -> str:
+    if not math.isfinite(row["slope"]):
+        return "slope n/a"
+    told = f"slope {row['slope']:.2f}"
+    if math.isfinite(row["slope_low"]):
+        told += f" [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"
+    return told.replace("-", "\u2212")
 
 
 def _span(values: pd.Series) -> str:
@@ -466,7 +529,7 @@ def _mark(ax: Axes, value: float, text: str, last: bool) -> None:
     ax.axhline(value, color="0.35", linewidth=0.9, linestyle=_DOTS, zorder=1.2)
     if last:
         ax.annotate(
-            text.replace(": ", ":\n"),
+            text,
             (1, value),
             (3, 0),
             xycoords=ax.get_yaxis_transform(),
@@ -487,8 +550,16 @@ def _gamma_axis(ax: Axes, gammas: Floats, inches: float) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _toy_points(ax: Axes, rows: pd.DataFrame, name: str, look: Look) -> None:
-    mean, low, high = numbers(rows, *_columns(name))
-    if ax.get_yscale() == "log":
-        mean = np.where(mean > 0, mean, np.nan)
-    draw_points(ax, rows["gamma"].to_numpy(dtype=np.float64), mean, low, high, look)
+def _toy_panel(ax: Axes, rows: pd.DataFrame, looks: dict[tuple[str, str], Look]) -> None:
+    """Columns of the rows with one value of `fixed`, by learning rate."""
+    drawn = {(name, fixed): rows[rows["fixed"] == fixed] for name, fixed in looks}
+    if not any(np.isfinite(of_one[name]).any() for (name, _), of_one in drawn.items()):
+        empty_panel(ax, "no values")
+        return
+    left, right = ax.get_xlim()
+    for nth, ((name, fixed), of_one) in enumerate(drawn.items()):
+        if len(of_one):
+            x = of_one["gamma"].to_numpy(dtype=np.float64)
+            x = x * (right / left) ** (0.02 * (nth - (len(drawn) - 1) / 2))
+            mean, low, high = numbers(of_one, *_columns(name))
+            points(ax, x, mean, low, high, looks[name, fixed])
