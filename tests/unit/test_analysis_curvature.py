@@ -9,11 +9,9 @@ from torch import nn
 from torch.autograd.functional import hessian
 from torch.func import functional_call
 
-from prunebench.analysis.connectivity import Plane, distance
+from prunebench.analysis.connectivity import Plane, displacement, distance, flatten
 from prunebench.analysis.curvature import (
     chance,
-    displacement,
-    flatten,
     hessian_vector_product,
     leading_eigenpairs,
     quadratic,

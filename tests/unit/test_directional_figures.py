@@ -213,8 +213,10 @@ def test_baselines_are_shown_at_the_first_setting_alone(frames: dict[str, pd.Dat
         courses, layers = trajectory(frames, SCALE), layerwise(frames, SCALE)
     for method in BASELINES:
         color = looks[method, ""].color
-        assert len(lines_of(courses.axes[1], color)) == 1, method
+        assert len(lines_of(courses.axes[1], color)) == (method != "l1"), method
         assert len([ax for ax in layers.axes if lines_of(ax, color)]) == 1, method
+    said = notes_of(courses)
+    assert "From SGD's end on, pruned there: one-shot GMP, fine-tuned. No curve for l1" in said
     frame = frames["directional_layers"]
     chosen = (frame["method"] == "l1") & (frame["matched_to"] == label(*SETTINGS[0]))
     (shown,) = (lines_of(ax, looks["l1", ""].color) for ax in layers.axes if lines_of(ax, "#0072b2"))

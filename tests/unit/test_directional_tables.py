@@ -50,13 +50,14 @@ def with_interval(*names):
 
 SCORE = "test_accuracy std ci_low ci_high"
 MADE = {
-    "directional_accuracy": f"{ARM} n diverged {with_interval('sparsity', 'sparsity_all')} {SCORE} best "
+    "directional_accuracy": f"{ARM} strength n diverged {with_interval('sparsity', 'sparsity_all')} {SCORE} best "
     f"{with_interval('difference', 'grda_difference')} epochs",
     "directional_sensitivity": f"task c mu c_factor mu_shift n diverged {with_interval('sparsity')} {SCORE} "
     f"{with_interval('difference', 'sparsity_change')}",
     "directional_overhead": "network parameters measure optimizer n milliseconds "
     f"{with_interval('ratio_sgd', 'ratio_momentum', 'ratio_reference')} state_ratio peak_ratio",
-    "directional_connectivity": f"task pair path n {with_interval('barrier', 'error_rise')} end_loss "
+    "directional_connectivity": "task pair path n "
+    f"{with_interval('barrier', 'above_line', 'error_rise')} end_loss lower_end_loss "
     f"{with_interval('test_error_most', 'test_error_end', 'length_ratio', 'control_difference', 'stale_barrier')}",
     "directional_curvature": f"task epoch pair k n {with_interval('share')} chance "
     f"{with_interval('over_chance', 'quadratic', 'control_ratio', 'early_ratio')} norm_ratio own_share top_eigenvalue",
@@ -85,11 +86,13 @@ PARTS = {
     "overhead": ("directional_overhead",),
 }
 EPOCHS, TUNING, POINTS, D = 4, 3, 5, 400
+STRENGTHS = (0.0001, 0.001)
 PAIRS = ("grda:sgd", "sgd:sgd_init", "grda:sgd_init")
 OPTIMIZERS = ("sgd_momentum", "grda", "grda_reference", "sgd")  # as they happened to be measured
 SETTINGS = {"net_a": ("c 0.02, mu 0.6", "c 0.02, mu 0.6, weights only"), "b_0.5_x": ("c 0.01, mu 0.75",)}
 """Labels: two settings of the first task differ in neither c nor mu."""
 REFERENCES = {"net_a": "grda.c0.02.mu0.6", "b_0.5_x": "grda.c0.01.mu0.75"}
+GRDA = REFERENCES["net_a"]
 
 
 def make_preset(*, seeds=(0, 1, 2), scale="x", parts=None, **changes):
@@ -104,7 +107,7 @@ def make_preset(*, seeds=(0, 1, 2), scale="x", parts=None, **changes):
         "sensitivity": {"c_factors": [0.5], "mu_shifts": [0.05]},
         "baselines": {
             "strong": {"max_lr": 0.05},
-            "l1": 1e-4,
+            "l1": [*STRENGTHS],
             "ramp": {"share": 0.5, "every": 2},
             "fine_tuning": {"epochs": TUNING, **constant},
         },
@@ -142,6 +145,11 @@ def score(task, arm, seed):
     return 0.5 + 0.4 * value(task, arm, seed)
 
 
+def validation(task, arm, seed):
+    """Validation accuracy at the end."""
+    return 0.5 + 0.4 * value(task, arm, seed, "validation")
+
+
 def sparsity(task, arm, seed, which="sparsity"):
     return 0.8 + 0.1 * value(task, arm, seed, which)
 
@@ -162,9 +170,14 @@ def alive(task, arm, seed, layer):
     return 1 + int(19 * value(task, arm, seed, layer))
 
 
-def arm_rows(spec, arm, lost):
+def arm_rows(spec, arm, lost, empty):
     task, seed, name = spec.task, spec.seed, arm.name
     made = {table: [] for table in ARMS}
+    if arm.prune and (task, arm.prune.like, seed) in {*lost, *empty}:  # nothing to be matched to: not trained
+        cost = dict.fromkeys(("sparsity", "sparsity_all", "steps", "images", "flops", "flops_sparse", "seconds"), 0)
+        made["ends"].append({"arm": name, "parameters": D, "status": "unmatched", "peak_memory_mb": 0} | cost)
+        return made
+    lost = (task, name, seed) in lost
     for epoch in range(arm.epochs + 1):
         if lost and epoch == 2:
             break  # what it measured until then is nonsense
@@ -189,7 +202,7 @@ def arm_rows(spec, arm, lost):
     if lost:
         made["ends"].append(end | {"status": "diverged", "validation_accuracy": 0.1, "test_accuracy": 0.1})
         return made
-    reached = {"validation_accuracy": 0.7, "test_accuracy": score(task, name, seed)}
+    reached = {"validation_accuracy": validation(task, name, seed), "test_accuracy": score(task, name, seed)}
     made["ends"].append(end | {"status": "trained"} | reached)
     for position, (layer, weights) in enumerate(LAYERS.items()):
         row = {"arm": name, "layer": layer, "position": position, "weights": weights}
@@ -287,13 +300,16 @@ def overhead_rows():
     return {"seconds": timed, "memory": kept}
 
 
-def write_runs(runs, preset, *, lost=(), change=lambda folder, made: None):
-    """`lost`: (task, arm, seed) of what diverged. `change` may alter a job's rows."""
+def write_runs(runs, preset, *, lost=(), empty=(), change=lambda folder, made: None):
+    """`lost`: (task, arm, seed) of what diverged; `empty`: of what has no weight left.
+
+    `change` may alter a job's rows.
+    """
     jobs = []
     for spec in preset.directional_jobs():
         made = {table: [] for table in ARMS}
         for arm in spec.arms:
-            for table, rows in arm_rows(spec, arm, (spec.task, arm.name, spec.seed) in lost).items():
+            for table, rows in arm_rows(spec, arm, lost, empty).items():
                 made[table] += rows
         jobs.append((spec.folder, made, ARMS))
     jobs += [(spec.folder, connection_rows(spec), PAIRED) for spec in preset.connection_jobs()]
@@ -322,13 +338,21 @@ def of_one_seed(tmp_path_factory):
     return write_runs(tmp_path_factory.mktemp("one_seed"), make_preset(seeds=[0]))
 
 
+def l1_arm(task, grda, seeds=(0, 1, 2)):
+    """The strength with the best mean validation accuracy at this sparsity, and its arm."""
+    arms = {strength: f"l1.{strength:g}.{grda}" for strength in STRENGTHS}
+    strength = max(arms, key=lambda strength: sum(validation(task, arms[strength], seed) for seed in seeds))
+    return strength, arms[strength]
+
+
 def arms_of(task):
     """(method, matched_to) -> name, as the configuration names the arms that are compared."""
     names = {("sgd", ""): "sgd", ("sgd_strong", ""): "sgd_strong"}
     for label in SETTINGS[task]:
         grda = REFERENCES[task] + (".spared" if "only" in label else "")
         names["grda", label] = grda
-        names |= {(method, label): f"{method}.{grda}" for method in ("l1", "gmp_gradual", "gmp_one_shot", "random")}
+        names["l1", label] = l1_arm(task, grda)[1]
+        names |= {(method, label): f"{method}.{grda}" for method in ("gmp_gradual", "gmp_one_shot", "random")}
     return names
 
 
@@ -461,8 +485,49 @@ def test_accuracy_and_sparsity_of_an_arm(made, task, method, matched_to, arm):
         assert_nothing(row, "grda_difference")
     else:
         assert_interval(row, "grda_difference", minus(scores(task, arms_of(task)["grda", matched_to]), own))
-    # fine-tuning comes on top of the dense network's epochs
-    assert row["epochs"] == (EPOCHS + TUNING if method in ("gmp_one_shot", "random") else EPOCHS)
+    strength = l1_arm(task, arms_of(task)["grda", matched_to])[0] if method == "l1" else math.nan
+    assert row["strength"] == pytest.approx(strength, nan_ok=True)
+    # fine-tuning comes on top of the dense network's epochs; the cut after an l1 penalty adds none
+    assert row["epochs"] == (EPOCHS + TUNING if method == "gmp_one_shot" else EPOCHS)
+
+
+def test_of_the_l1_penalties_the_one_with_the_best_mean_validation_accuracy_is_kept(tmp_path):
+    """At each sparsity its own: not the best in test accuracy, nor in one seed; a diverged seed counts as chance."""
+    preset = make_preset(parts=["baselines"])
+    weak, strong = STRENGTHS
+    first, second, third = (f"net_a/{GRDA}", f"net_a/{GRDA}.spared", f"b_0.5_x/{REFERENCES['b_0.5_x']}")
+    reached = {  # validation accuracy of every seed, and a test accuracy
+        (weak, first): ([0.6, 0.9, 0.6], 0.9),
+        (strong, first): ([0.7, 0.75, 0.71], 0.6),
+        (weak, second): ([0.55, 0.7, 0.7], 0.5),
+        (strong, second): ([0.6, 0.6, 0.6], 0.8),
+        (weak, third): ([0.65, 0.65, 0.64], 0.55),
+        (strong, third): ([0.9, 0.9, 0.1], 0.85),  # the last diverged
+    }
+    lost = {("b_0.5_x", f"l1.{strong:g}.{REFERENCES['b_0.5_x']}", 2)}
+
+    def scored(folder, made):
+        _, task, part, seed = folder.split("/")
+        for row in made["ends"] if part == "baselines" else ():
+            for (strength, which), (on_validation, on_test) in reached.items():
+                if f"{task}/{row['arm']}" == which.replace("/", f"/l1.{strength:g}.") and row["status"] == "trained":
+                    row["validation_accuracy"] = on_validation[int(seed.removeprefix("seed-"))]
+                    row["test_accuracy"] = on_test
+
+    made = tables(preset, write_runs(tmp_path, preset, lost=lost, change=scored))
+    frame = made["directional_accuracy"]
+    labels = [(task, label) for task, each in SETTINGS.items() for label in each]
+    for (task, label), which, kept in zip(labels, (first, second, third), (strong, weak, weak), strict=True):
+        row = only(frame, task=task, method="l1", matched_to=label)
+        assert (row["strength"], row["n"], row["diverged"]) == (kept, 3, 0)
+        assert row["test_accuracy"] == pytest.approx(reached[kept, which][1])
+        arm = which.replace("/", f"/l1.{kept:g}.").partition("/")[2]
+        assert_interval(row, "sparsity", [sparsity(task, arm, seed) for seed in range(3)])
+        for layer, weights in LAYERS.items():
+            shares = [1 - alive(task, arm, seed, layer) / weights for seed in range(3)]
+            row = only(made["directional_layers"], task=task, method="l1", matched_to=label, layer=layer)
+            assert_interval(row, "sparsity", shares, "low", "high")
+    assert frame.loc[frame["method"] != "l1", "strength"].isna().all()
 
 
 def test_the_best_is_the_highest_of_those_at_one_matched_sparsity_and_never_dense(made):
@@ -512,7 +577,10 @@ def test_sensitivity_is_around_the_reference_of_each_task_which_is_a_row_itself(
 def test_a_trajectory_counts_the_epochs_behind_the_network_that_it_starts_from(made, task, method, matched_to, arm):
     frame = made["directional_trajectory"]
     own = frame[(frame["task"] == task) & (frame["method"] == method) & (frame["matched_to"] == matched_to)]
-    before, last = (EPOCHS, TUNING) if method in ("gmp_one_shot", "random") else (0, EPOCHS)
+    if method == "l1":  # a cut without training has no course
+        assert len(own) == 0
+        return
+    before, last = (EPOCHS, TUNING) if method == "gmp_one_shot" else (0, EPOCHS)
     assert own["epoch"].tolist() == [before + epoch for epoch in range(last + 1)]
     for epoch, (_, row) in enumerate(own.iterrows()):
         assert row["n"] == 3
@@ -524,9 +592,9 @@ def test_a_trajectory_counts_the_epochs_behind_the_network_that_it_starts_from(m
             assert_interval(row, "validation_accuracy", reached, "low", "high")
 
 
-def test_trajectories_and_layers_leave_the_controls_out(made):
-    for name in ("directional_trajectory", "directional_layers", "directional_norms", "directional_norm_curves"):
-        assert not set(made[name]["method"]) & {"sgd_order", "sgd_init"}, name
+def test_no_table_of_arms_has_the_controls_or_what_is_cut_later(made):
+    for name in ("accuracy", "trajectory", "layers", "norms", "norm_curves"):
+        assert not set(made[f"directional_{name}"]["method"]) & {"sgd_order", "sgd_init", "l1_uncut"}, name
 
 
 def test_layers_are_those_of_sparse_networks(made):
@@ -591,6 +659,18 @@ def barriers(task, pair, path, measure="train_loss", statistics="recomputed", se
     return [most - end for most, end in (rise(task, s, pair, path, measure, statistics) for s in seeds)]
 
 
+def at_ends(task, seed, pair, path):
+    return [on_path(task, seed, pair, path, "recomputed", t, "train_loss") for t in (0.0, 1.0)]
+
+
+def above_line(task, seed, pair, path):
+    """The most that the training loss is above the straight line between its two ends."""
+    start, end = at_ends(task, seed, pair, path)
+    times = [step / (POINTS - 1) for step in range(POINTS)]
+    losses = [on_path(task, seed, pair, path, "recomputed", t, "train_loss") for t in times]
+    return max(loss - (start + t * (end - start)) for t, loss in zip(times, losses, strict=True))
+
+
 @pytest.mark.parametrize(("task", "pair", "path"), [*itertools.product(SETTINGS, PAIRS, ("curve", "line"))])
 def test_a_barrier_is_above_the_larger_end_of_its_own_path(made, task, pair, path):
     assert len(made["directional_connectivity"]) == 2 * 3 * 2
@@ -598,8 +678,9 @@ def test_a_barrier_is_above_the_larger_end_of_its_own_path(made, task, pair, pat
     assert row["n"] == 3
     assert_interval(row, "barrier", barriers(task, pair, path))
     assert_interval(row, "error_rise", barriers(task, pair, path, "train_error"))
-    ends = [rise(task, seed, pair, path, "train_loss")[1] for seed in range(3)]
-    assert row["end_loss"] == pytest.approx(sum(ends) / 3)
+    assert_interval(row, "above_line", [above_line(task, seed, pair, path) for seed in range(3)])
+    for name, which in (("end_loss", max), ("lower_end_loss", min)):
+        assert row[name] == pytest.approx(sum(which(at_ends(task, seed, pair, path)) for seed in range(3)) / 3)
     for name, which in (("test_error_most", 0), ("test_error_end", 1)):
         assert_interval(row, name, [rise(task, seed, pair, path, "test_error")[which] for seed in range(3)])
     if pair == "sgd:sgd_init":
@@ -630,9 +711,44 @@ def test_a_curve_that_is_not_a_number_somewhere_has_no_barrier(tmp_path):
     row = only(made["directional_connectivity"], task="net_a", pair="grda:sgd", path="curve")
     assert row["n"] == 2
     assert_interval(row, "barrier", barriers("net_a", "grda:sgd", "curve", seeds=(0, 1)))
+    assert_interval(row, "above_line", [above_line("net_a", seed, "grda:sgd", "curve") for seed in (0, 1)])
     point = only(made["directional_paths"], task="net_a", pair="grda:sgd", path="curve", statistics="recomputed", t=0.5)
     assert point["n"] == 2
     assert only(made["directional_connectivity"], task="net_a", pair="grda:sgd", path="line")["n"] == 3
+
+
+def test_a_path_without_a_bump_is_nowhere_above_the_line_between_its_ends(tmp_path):
+    """It falls from its higher end below the line: the ends themselves, 0 above it, are the most."""
+    preset = make_preset(parts=["connectivity"])
+
+    def fallen(folder, made):
+        for row in made.get("paths", []):
+            row["train_loss"] = 3 - 2 * row["t"] - row["t"] * (1 - row["t"])
+
+    frame = tables(preset, write_runs(tmp_path, preset, change=fallen))["directional_connectivity"]
+    for name, wanted in {"barrier": 0, "above_line": 0, "end_loss": 3, "lower_end_loss": 1}.items():
+        assert frame[name].tolist() == pytest.approx([wanted] * len(frame)), name
+
+
+@pytest.mark.parametrize("without", [("net_a",), tuple(SETTINGS)], ids=["one task", "every task"])
+def test_networks_without_batch_normalisation_have_no_stale_statistics(tmp_path, without):
+    preset = make_preset(parts=["connectivity"])
+
+    def plain(folder, made):
+        if folder.split("/")[1] in without and "paths" in made:
+            made["paths"] = [row for row in made["paths"] if row["statistics"] != "stale"]
+
+    made = tables(preset, write_runs(tmp_path, preset, change=plain))
+    frame = made["directional_connectivity"]
+    assert (frame["n"] == 3).all()
+    for _, row in frame.iterrows():
+        assert_interval(row, "barrier", barriers(row["task"], row["pair"], row["path"]))
+        if row["task"] in without or row["path"] == "line":
+            assert_nothing(row, "stale_barrier")
+        else:
+            assert_interval(row, "stale_barrier", barriers(row["task"], row["pair"], "curve", statistics="stale"))
+    stale = made["directional_paths"].groupby("task")["statistics"].agg(lambda names: "stale" in set(names))
+    assert stale.to_dict() == {task: task not in without for task in SETTINGS}
 
 
 def test_without_the_control_a_barrier_stands_alone(tmp_path):
@@ -819,8 +935,6 @@ def test_published_numbers_hold_no_interpolated_ones(made):
 
 # --------------------------------------------------------------------------------------------------------- divergence
 
-GRDA = REFERENCES["net_a"]
-
 
 def test_a_diverged_run_counts_as_chance_and_leaves_everything_else(tmp_path):
     preset = make_preset(parts=["baselines", "sensitivity"])
@@ -833,8 +947,6 @@ def test_a_diverged_run_counts_as_chance_and_leaves_everything_else(tmp_path):
     assert_interval(row, "difference", minus(held, scores("net_a", "sgd")))
     assert_interval(row, "sparsity", [sparsity("net_a", GRDA, seed) for seed in (0, 2)])
     assert_interval(row, "sparsity_all", [sparsity("net_a", GRDA, seed, "all") for seed in (0, 2)])
-    baseline = only(made["directional_accuracy"], task="net_a", method="l1", matched_to=label)
-    assert_interval(baseline, "grda_difference", minus(held, scores("net_a", f"l1.{GRDA}")))
     other = only(made["directional_accuracy"], task="net_a", method="grda", matched_to=SETTINGS["net_a"][1])
     assert other["diverged"] == 0
 
@@ -845,11 +957,59 @@ def test_a_diverged_run_counts_as_chance_and_leaves_everything_else(tmp_path):
 
     for name in ("directional_trajectory", "directional_norm_curves", "directional_norms", "directional_layers"):
         frame = made[name]
-        mine = (frame["task"] == "net_a") & (frame["method"] == "grda") & (frame["matched_to"] == label)
+        mine = (frame["task"] == "net_a") & (frame["matched_to"] == label)  # what is matched to it, too
         assert set(frame.loc[mine, "n"]) == {2}, name
         assert set(frame.loc[~mine, "n"]) == {3}, name
     norms = only(made["directional_norms"], task="net_a", matched_to=label)
     assert_interval(norms, "end", [norm_ratio("net_a", GRDA, seed, EPOCHS) for seed in (0, 2)])
+
+
+@pytest.mark.parametrize("why", ["lost", "empty"])
+def test_baselines_that_had_nothing_to_be_matched_to_are_left_out(tmp_path, why):
+    """Their gRDA run diverged or has no weight left; the other seeds count, also where a strength of l1 is chosen."""
+    preset = make_preset(parts=["baselines"])
+    made = tables(preset, write_runs(tmp_path, preset, **{why: {("net_a", GRDA, 1)}}))
+    frame, label, left = made["directional_accuracy"], SETTINGS["net_a"][0], (0, 2)
+    grda = only(frame, task="net_a", method="grda", matched_to=label)
+    assert (grda["n"], grda["diverged"]) == (3, 1 if why == "lost" else 0)
+    strength, arm = l1_arm("net_a", GRDA, left)
+    arms = {"l1": arm} | {method: f"{method}.{GRDA}" for method in ("gmp_gradual", "gmp_one_shot", "random")}
+    for method, name in arms.items():
+        where = {"task": "net_a", "method": method, "matched_to": label}
+        row, own = only(frame, **where), scores("net_a", name, left)
+        assert (row["n"], row["diverged"]) == (2, 0)
+        assert_interval(row, "test_accuracy", own, "ci_low", "ci_high")
+        assert_interval(row, "difference", minus(own, scores("net_a", "sgd", left)))
+        assert_interval(row, "grda_difference", minus(scores("net_a", GRDA, left), own))
+        assert_interval(row, "sparsity", [sparsity("net_a", name, seed) for seed in left])
+        assert_interval(row, "sparsity_all", [sparsity("net_a", name, seed, "all") for seed in left])
+        if method != "l1":
+            row = only(made["directional_trajectory"], **where, epoch=EPOCHS + (1 if method == "gmp_one_shot" else 0))
+            epoch = 1 if method == "gmp_one_shot" else EPOCHS
+            assert row["n"] == 2
+            assert_interval(row, "density", [1 - course("net_a", name, seed, epoch, "zero") for seed in left])
+        row = only(made["directional_layers"], **where, layer="fc.weight")
+        assert row["n"] == 2
+        shares = [1 - alive("net_a", name, seed, "fc.weight") / 20 for seed in left]
+        assert_interval(row, "sparsity", shares, "low", "high")
+    assert only(frame, task="net_a", method="l1", matched_to=label)["strength"] == strength
+    others = frame[(frame["task"] != "net_a") | (frame["matched_to"] != label)]
+    assert (others["n"] == 3).all()
+    assert (others["diverged"] == 0).all()
+
+
+def test_where_no_seed_has_anything_to_match_only_grda_itself_stands_at_its_setting(tmp_path):
+    preset = make_preset(parts=["baselines"])
+    lost = {("net_a", GRDA, 0), ("net_a", GRDA, 2)}
+    made = tables(preset, write_runs(tmp_path, preset, lost=lost, empty={("net_a", GRDA, 1)}))
+    label = SETTINGS["net_a"][0]
+    row = only(made["directional_accuracy"], task="net_a", matched_to=label)
+    assert (row["method"], row["n"], row["diverged"], row["best"]) == ("grda", 3, 2, True)
+    assert len(made["directional_accuracy"]) == len(ALL_ARMS) - 4
+    for name in ("trajectory", "layers"):
+        frame = made[f"directional_{name}"]
+        assert set(frame.loc[(frame["task"] == "net_a") & (frame["matched_to"] == label), "method"]) == {"grda"}
+        assert set(frame.loc[frame["matched_to"] != label, "n"]) == {3}
 
 
 def test_a_diverged_end_leaves_its_seed_out_of_paths_and_of_curvature(tmp_path):
@@ -920,13 +1080,17 @@ def test_where_every_run_diverged_accuracies_are_chance_and_the_rest_is_not_a_nu
             made[table].clear()
 
     made = tables(preset, write_runs(tmp_path, preset, lost=lost, change=emptied))
+    assert set(made["directional_accuracy"]["method"]) == {"sgd", "sgd_strong", "grda"}  # the others match nothing
     for name in ("directional_accuracy", "directional_sensitivity"):
         assert made[name]["test_accuracy"].tolist() == pytest.approx([0.1] * len(made[name]))
         assert (made[name]["diverged"] == 2).all()
         assert made[name][["sparsity", "sparsity_low"]].isna().all(axis=None)
     for name, columns in {
         "directional_norms": ["start", "end", "ratio"],
-        "directional_connectivity": ["barrier", "end_loss", "length_ratio", "control_difference", "stale_barrier"],
+        "directional_connectivity": [
+            *("barrier", "above_line", "end_loss", "lower_end_loss"),
+            *("length_ratio", "control_difference", "stale_barrier"),
+        ],
         "directional_curvature": ["share", "chance", "control_ratio", "early_ratio", "top_eigenvalue"],
     }.items():
         assert len(made[name])
@@ -951,13 +1115,14 @@ def test_runs_csv_has_a_job_of_trajectories_with_its_last_arm_and_the_cost_of_al
     assert table.index.tolist() == [spec.folder for spec in preset.directional_jobs()]
     row = table.loc["directional/net_a/minima/seed-2"]
     assert (row["study"], row["task"], row["part"], row["status"]) == ("directional", "net_a", "minima", "trained")
-    last = f"{GRDA}.spared"
+    last = f"l1.{STRENGTHS[-1]:g}"
     assert row["test_accuracy"] == pytest.approx(score("net_a", last, 2))
     assert row["sparsity"] == pytest.approx(sparsity("net_a", last, 2))
-    assert row[["steps", "images", "flops", "flops_sparse", "seconds"]].tolist() == [50, 500, 35, 25, 10]
+    assert row[["steps", "images", "flops", "flops_sparse", "seconds"]].tolist() == [70, 700, 49, 35, 14]
     assert row["peak_memory_mb"] == 2
     lost = table.loc["directional/net_a/minima/seed-1"]
-    assert (lost["status"], lost["validation_accuracy"]) == ("diverged", 0.7)  # of the last arm, which trained
+    assert lost["status"] == "diverged"
+    assert lost["validation_accuracy"] == pytest.approx(validation("net_a", last, 1))  # of the last arm, which trained
     assert set(table["part"]) == {"minima", "baselines", "sensitivity"}
     (tmp_path / "directional/net_a/baselines/seed-0/ends.csv").unlink()
     with pytest.raises(InputError, match=r"net_a/baselines/seed-0/ends\.csv"):
@@ -1005,6 +1170,7 @@ def test_latex_shows_accuracy_in_percent_differences_in_points_and_the_best_in_b
         assert (line["task"], line["method"]) == (row["task"].replace("_", r"\_"), row["method"].replace("_", r"\_"))
         assert (line["gRDA"], line["epochs"]) == (row["matched_to"] or "none", str(row["epochs"]))
         assert line[r"sparsity, \%"] == points(row, "sparsity")
+        assert line["l1 penalty"] == ("none" if math.isnan(row["strength"]) else f"{row['strength']:g}")
         assert line["minus SGD, points"] == points(row, "difference")
         none = math.isnan(row["grda_difference"])
         assert line["gRDA minus it, points"] == ("n/a" if none else points(row, "grda_difference"))
@@ -1029,7 +1195,9 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     assert (line["barrier, nats"], line["n"]) == (digits(row, "barrier"), "3")
     assert line["minus SGD to SGD, nats"] == digits(row, "control_difference")
     assert line["train error rise, points"] == points(row, "error_rise", 100, 2)
-    assert line["end loss, nats"] == f"{row['end_loss']:.3g}"
+    assert line["above the line between its ends, nats"] == digits(row, "above_line")
+    assert line["higher end, nats"] == f"{row['end_loss']:.3g}"
+    assert line["lower end, nats"] == f"{row['lower_end_loss']:.3g}"
     assert line[r"test error, most, \%"] == points(row, "test_error_most")
     assert line[r"test error, end, \%"] == points(row, "test_error_end")
     assert line["length / distance"] == points(row, "length_ratio", 1, 2)
@@ -1053,11 +1221,12 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     assert (line["start"], line["end"]) == (digits(row, "start"), digits(row, "end"))
     row, line = first("toy", problem="least_squares", fixed="c", gamma=0.03)
     assert (line["d"], line["flat"], line["gamma"], line["updates"]) == ("40", "21", "0.03", "1667")
+    assert line["fixed"] == "c"
     assert (line["lambda"], line["error"]) == (f"{row['lam']:.3g}", digits(row, "error"))
     assert line["error of soft-thresholding"] == digits(row, "soft_error")
     assert line["cosine"] == points(row, "cosine", 1, 3)
     assert line["slope of log error"] == points(row, "slope", 1, 2)
-    assert line["sparsity, %"] == points(row, "sparsity")
+    assert line[r"sparsity, \%"] == points(row, "sparsity")
 
 
 def test_names_and_scale_with_special_characters_stay_text_also_of_one_seed(tmp_path):

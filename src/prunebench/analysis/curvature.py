@@ -18,20 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prunebench.analysis._modes import eval_mode
-from prunebench.analysis.connectivity import Batch, displacement, flatten, unflatten
+from prunebench.analysis.connectivity import Batch, unflatten
 from prunebench.errors import InputError, nearest
 from prunebench.seeding import generator
-
-__all__ = [
-    "Eigenpairs",
-    "chance",
-    "displacement",
-    "flatten",
-    "hessian_vector_product",
-    "leading_eigenpairs",
-    "quadratic",
-    "share",
-]
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ OPTIMIZERS: dict[str, Factory] = {
     "grda": partial(GRDA, lr=LR, c=C, mu=MU),
     "grda_reference": partial(ReferenceGRDA, lr=LR, c=C, mu=MU),
 }
-"""Name -> parameters -> optimizer. SGD without weight decay; torch's multi-tensor form, faster than its loop."""
+"""Name -> parameters -> optimizer. SGD in torch's multi-tensor form, without weight decay."""
 
 
 def _resnet50_shapes() -> tuple[tuple[int, ...], ...]:

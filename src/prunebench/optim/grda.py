@@ -6,6 +6,7 @@ this module does not import torch._dynamo (1.3 s); constructing a torch optimize
 
 import math
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, TypeVar, overload
 
 import torch
@@ -42,7 +43,8 @@ def grda_step_(
 
     parameters (w), gradients (g) and accumulators (v): tensors of the same shapes and dtypes, in the same order; v
     begins as a clone of w. threshold >= 0, that of this update, its `threshold_increment` included; 0 makes this SGD,
-    to the bit. Numbers for lr and threshold, or 0-dim tensors on the parameters' device, which are not waited for.
+    to the bit where lr and threshold are numbers and nothing is compiled. Numbers for lr and threshold, or 0-dim
+    tensors on the parameters' device, which are not waited for.
     foreach: torch's multi-tensor functions in place of a loop; the result has the same bits. NaN stays NaN; the sign of
     a zero means nothing. No parameter-sized temporary for numbers, and at most one per tensor for tensors.
     """
@@ -148,7 +150,11 @@ class GRDA(Optimizer):
 
     So at a constant lr g = c sqrt(lr) (n lr)^mu; a schedule that lowers lr slows the growth, and g never falls. No
     retraining and no sparsity to choose: the network ends as sparse as c and mu make it. With c = 0 this is
-    torch.optim.SGD, to the bit.
+    torch.optim.SGD: to the bit where lr is a number and nothing is compiled, to rounding elsewhere.
+
+    After the first step w is a function of v and g. Whatever else writes parameters (the model's load_state_dict,
+    masks, clipping, re-initialisation) is undone by the next step, without a word: write `state[p]["accumulator"]`,
+    too, or make a new GRDA.
 
     >>> import torch
     >>> from prunebench.optim import GRDA
@@ -172,12 +178,15 @@ class GRDA(Optimizer):
 
     How to choose [authors' code, README]:
 
-    * lr: what works for SGD without momentum, with its schedule; any of torch's schedulers.
+    * lr: what works for SGD without momentum, with its schedule; any of torch's schedulers, OneCycleLR and CyclicLR
+      with cycle_momentum=False.
     * mu: in (0.5, 1) by the paper's theory, 0.501, 0.51 or 0.55 to begin with. Larger is sparser, late in training
       above all. Here mu in (0, 1] is allowed: the authors also ran 0.4.
-    * c: in (0, 0.005). With mu fixed, the largest that keeps the accuracy over the first 1 to 5 epochs: c mostly acts
-      early. The authors took 0.0005 for VGG-16 and 0.001 for WRN-28-10 on CIFAR (batch 128), and 0.005 for ResNet-50 on
-      ImageNet.
+    * c: in (0, 0.005), for some 10^5 updates, as is the default. With mu fixed, the largest that keeps the accuracy
+      over the first 1 to 5 epochs: c mostly acts early. The authors took 0.0005 for VGG-16 and 0.001 for WRN-28-10 on
+      CIFAR (batch 128), and 0.005 for ResNet-50 on ImageNet. Fewer updates need more: compare c sqrt(lr) (n lr)^mu, n
+      all updates of the run, with the size of the weights. (The example's 400 end at a g of 0.03, its weights begin
+      below 0.1.)
 
     Sparsity reacts strongly to both. Biases and normalisation are parameters like others and are thresholded too (the
     authors' choice), so that a normalisation's scale can become 0 and silence its channel.
@@ -201,10 +210,11 @@ class GRDA(Optimizer):
     group, `group["step"]` (n) and `group["threshold"]` (g), which `state_dict` carries. A parameter without a gradient
     is left alone in that step; a step counts for a group where at least one of its parameters has one.
     `load_state_dict` copies what it is given, and keeps this optimizer's own foreach, capturable and kind of lr (number
-    or tensor): they belong to the machine, not to the run. NaNs stay NaN: thresholding does not hide a diverged run.
+    or tensor, a new one in float64): they belong to the machine, not to the run. NaNs stay NaN: thresholding does not
+    hide a diverged run.
 
-    Raises InputError for hyperparameters out of range, complex parameters, sparse parameters or gradients, and for
-    a loaded state that is not gRDA's.
+    Raises InputError for hyperparameters out of range, complex parameters, sparse parameters or gradients (before
+    anything is updated), and for a loaded state that is not gRDA's or not of these parameters.
     """
 
     def __init__(
@@ -240,21 +250,48 @@ class GRDA(Optimizer):
         # Not 0-dim: torch.compile loses, without a word, what is written to such on the CPU in float64 (torch 2.13).
         group["step"] = torch.zeros(1, dtype=torch.float64)
         group["threshold"] = torch.zeros(1, dtype=torch.float64)
-        _place_(group, number=not isinstance(group["lr"], Tensor))
+        _place_(group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the state of another GRDA with the same groups, on whatever device (see the class)."""
-        for group in state_dict["param_groups"]:
-            if missing := [key for key in ("step", "threshold", "c", "mu") if key not in group]:
-                raise InputError(f"this is no state of GRDA: its groups have no {' and no '.join(missing)}")
-        own = [(g["foreach"], g["capturable"], not isinstance(g["lr"], Tensor)) for g in self.param_groups]
+        """Takes up the state of another GRDA with the same groups, on whatever device (see the class).
+
+        An InputError leaves this optimizer as it was.
+        """
+        before = self.state, self.param_groups
         super().load_state_dict(state_dict)
-        for group, (foreach, capturable, number) in zip(self.param_groups, own, strict=True):
-            group["foreach"], group["capturable"] = foreach, capturable
-            _place_(group, number)
-        for p, state in self.state.items():
-            # torch hands over the given tensor itself: two optimizers would go on with one accumulator.
-            state["accumulator"] = torch.empty_like(p.detach()).copy_(state["accumulator"])
+        try:
+            self._check_loaded()
+        except InputError:
+            self.state, self.param_groups = before
+            raise
+        for group, own in zip(self.param_groups, before[1], strict=True):
+            group["foreach"], group["capturable"] = own["foreach"], own["capturable"]
+            lr = float(group["lr"])
+            tensor = isinstance(own["lr"], Tensor)
+            group["lr"] = torch.tensor(lr, dtype=torch.float64, device=own["lr"].device) if tensor else lr
+            _place_(group)
+            for p in group["params"]:
+                if p in self.state:
+                    # torch hands over the given tensor itself: two optimizers would go on with one accumulator.
+                    state = self.state[p]
+                    state["accumulator"] = torch.empty_like(p.detach()).copy_(state["accumulator"])
+
+    def _check_loaded(self) -> None:
+        """Looks at what torch made of a loaded state: pre-hooks may have turned another kind of state into gRDA's."""
+        for group in self.param_groups:
+            keys = ("step", "threshold", "lr", "c", "mu", "spare_norm_and_bias")
+            if missing := [key for key in keys if key not in group]:
+                raise InputError(f"this is no state of GRDA: its groups have no {' and no '.join(missing)}")
+            for p in group["params"]:
+                if p not in self.state:  # spared, or without a gradient so far
+                    continue
+                if "accumulator" not in self.state[p]:
+                    raise InputError("this is no state of GRDA: a parameter's state has no accumulator")
+                if (found := self.state[p]["accumulator"].shape) != p.shape:
+                    raise InputError(
+                        f"an accumulator of shape {tuple(found)} for a parameter of shape {tuple(p.shape)}; "
+                        "allowed: the state of a GRDA for parameters of the same shapes"
+                    )
 
     def _init_group(
         self,
@@ -269,8 +306,6 @@ class GRDA(Optimizer):
         for p in group["params"]:
             if p.grad is None:
                 continue
-            if p.grad.layout != torch.strided:
-                raise InputError(f"a gradient is sparse ({p.grad.layout}); GRDA allows dense ones only")
             if group["spare_norm_and_bias"] and p.dim() < 2:
                 spared.append(p)
                 spared_gradients.append(p.grad)
@@ -295,6 +330,10 @@ class GRDA(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for group in self.param_groups:  # all of them, before any is updated
+            for p in group["params"]:
+                if p.grad is not None and p.grad.layout != torch.strided:
+                    raise InputError(f"a gradient is sparse ({p.grad.layout}); GRDA allows dense ones only")
         for group in self.param_groups:
             parameters: list[Tensor] = []
             gradients: list[Tensor] = []
@@ -345,11 +384,14 @@ def _sgd_step_(parameters: list[Tensor], gradients: list[Tensor], lr: float | Te
 
 def _check(group: dict[str, Any]) -> None:
     """Raises InputError unless the group's hyperparameters and parameters are allowed."""
-    for name in ("lr", "c"):
-        if not 0 <= float(group[name]) < math.inf:  # False for NaN, too
-            raise InputError(f"{name} of GRDA is {group[name]}; allowed: a finite number, 0 or more")
-    if not 0 < group["mu"] <= 1:
-        raise InputError(f"mu of GRDA is {group['mu']}; allowed: above 0, up to 1 (the authors advise 0.501 to 0.55)")
+    lr, c, mu = group["lr"], group["c"], group["mu"]
+    scalar = isinstance(lr, Real) or (isinstance(lr, Tensor) and lr.dim() == 0 and not lr.is_complex())
+    if not scalar or not 0 <= float(lr) < math.inf:  # False for NaN, too
+        raise InputError(f"lr of GRDA is {lr!r}; allowed: a finite number, 0 or more, or a 0-dim tensor of one")
+    if not isinstance(c, Real) or not 0 <= float(c) < math.inf:
+        raise InputError(f"c of GRDA is {c!r}; allowed: a finite number, 0 or more")
+    if not isinstance(mu, Real) or not 0 < float(mu) <= 1:
+        raise InputError(f"mu of GRDA is {mu!r}; allowed: above 0, up to 1 (the authors advise 0.501 to 0.55)")
     for p in group["params"]:
         if p.layout != torch.strided:
             raise InputError(f"a parameter is sparse ({p.layout}); GRDA allows dense ones only")
@@ -359,9 +401,9 @@ def _check(group: dict[str, Any]) -> None:
         raise InputError(f"a capturable group of GRDA lies on {', '.join(devices)}; allowed: one device per group")
 
 
-def _place_(group: dict[str, Any], number: bool) -> None:
-    """Brings the group's scalars to where it needs them: its device if capturable, with lr; else the CPU, lr a number
-    where it is to be one."""
+def _place_(group: dict[str, Any]) -> None:
+    """Brings the group's scalars to where it needs them: its device if capturable, with lr; else the CPU, where an lr
+    that is no tensor becomes a float."""
     device = group["params"][0].device if group["capturable"] and group["params"] else torch.device("cpu")
     for name in ("step", "threshold"):
         group[name] = group[name].to(device=device, dtype=torch.float64)
@@ -369,5 +411,5 @@ def _place_(group: dict[str, Any], number: bool) -> None:
         lr = group["lr"]
         lr = lr.detach().clone() if isinstance(lr, Tensor) else torch.tensor(lr, dtype=torch.float64)
         group["lr"] = lr.to(device=device, dtype=torch.float64)
-    elif number:
+    elif not isinstance(group["lr"], Tensor):
         group["lr"] = float(group["lr"])

@@ -118,7 +118,6 @@ def _norms(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "method")
         | _settings(frame)
-        | {"l1 penalty": _digits(frame["strength"], "none")}
         | _names(frame, "n")
         | {
             "start": _digits_interval(frame, "start"),

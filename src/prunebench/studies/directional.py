@@ -351,20 +351,13 @@ def connectivity(preset: Preset, runs: Path, points: pd.DataFrame) -> list[Row]:
     barriers = barriers.merge(curves[["task", "seed", "pair", "length", "distance"]], on=["task", "seed", "pair"])
     lengths = (barriers["length"] / barriers["distance"]).where(barriers["path"] == "curve")
     barriers = barriers.assign(length_ratio=lengths)
+    rises, errors = ("barrier", "above_line", "error_rise", "stale_barrier"), ("test_error_most", "test_error_end")
     rows = []
     for task, pair, path in [(t, p, w) for t in study(preset).grda for p in part.pairs for w in ("curve", "line")]:
         cell = _is(barriers, task=task, pair=pair, path=path)
         control = _is(barriers, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
         row = {"task": task, "pair": pair, "path": path, "n": int(cell["barrier"].notna().sum())}
-        for name in (
-            "barrier",
-            "above_line",
-            "error_rise",
-            "test_error_most",
-            "test_error_end",
-            "length_ratio",
-            "stale_barrier",
-        ):
+        for name in (*rises, *errors, "length_ratio"):
             row |= mean(name, cell[name])
         row |= {name: cell[name].mean() for name in ("end_loss", "lower_end_loss")}
         rows.append(row | difference(cell, control, "barrier", "control_difference"))
@@ -474,7 +467,8 @@ def spectrum(preset: Preset, runs: Path) -> list[Row]:
 def toy(preset: Preset, runs: Path) -> list[Row]:
     """How near gRDA comes to directional pruning where that can be computed, by learning rate.
 
-    `slope` is that of log error over log learning rate, fitted within a seed; every row of a problem and of what is fixed has it.
+    `slope` is that of log error over log learning rate, fitted within a seed; every row of a problem and of what is
+    fixed has it.
     """
     rows = _stacked([read_table(runs / spec.folder / "toy.csv") for spec in preset.toy_jobs()])
     made = []

@@ -84,7 +84,8 @@ def _summary(spec: RunSpec, folder: Path) -> tuple[dict[str, Any], pd.Series, pd
         return {"criterion": spec.criterion, "schedule": "oracle", "cycle": spec.cycle}, best, candidates
     if isinstance(spec, RetrainSpec | TrajectoriesSpec):
         ends = read_table(folder / ("phases.csv" if isinstance(spec, RetrainSpec) else "ends.csv"))
-        last = ends.iloc[-1].copy()
+        # An arm that found nothing to be matched to was not run; it stands for the job only where no other was.
+        last = (ends[ends["status"] != "unmatched"] if (ends["status"] != "unmatched").any() else ends).iloc[-1].copy()
         if (ends["status"] == "diverged").any():
             last["status"] = "diverged"
         return {"part": spec.part}, last, ends

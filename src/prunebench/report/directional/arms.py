@@ -276,9 +276,9 @@ def trajectory(tables: Tables, scale: str) -> Figure:
         left.set_ylabel("validation accuracy (%)")
         right.set_ylabel("density: prunable\nweights not 0 (%)")
     legend_above(fig, handles)
-    # A cut without training has no course.
-    uncut = (frame["method"] == "l1").any()
-    cut = not uncut and (rows_in(tables, "accuracy").get("method") == "l1").any()
+    # The cut of the l1 penalty's end is no training: where the table has no course of it, the footer says so.
+    methods = [("l1" in table["method"].to_numpy()) for table in (frame, tables["directional_accuracy"]) if len(table)]
+    has_course, has_l1 = methods[0], methods[-1]
     starts = frame.groupby("method", sort=False)["epoch"].min()
     later = [word(str(name)) for name, start in starts.items() if start > 0]
     notes = [
@@ -288,10 +288,14 @@ def trajectory(tables: Tables, scale: str) -> Figure:
         *([f"From SGD's end on, pruned there: {listed(later)}"] if later else []),
         *(
             ["l1: as its penalty trains it, with zeros of its own, before the cut to the matched sparsity at the end"]
-            if uncut
+            if has_course
             else []
         ),
-        *(["l1 has no curve: its network is another, cut without training"] if cut else []),
+        *(
+            ["No curve for l1: it is the end of a run with an l1 penalty, cut without training"]
+            if has_l1 and not has_course
+            else []
+        ),
         *([f"Below the axis: {listed(below)}"] if below else []),
     ]
     return finish(fig, scale, notes)

@@ -34,7 +34,7 @@ _METHODS = {
     "l1": Look("l1 penalty, then cut", "#0072B2", "s", (0, (4.0, 1.2)), width=1.1, size=3.8),
     "gmp_gradual": Look("gradual GMP", "#009E73", "D", (0, (1.2, 1.0)), width=1.3, size=3.5),
     "gmp_one_shot": Look("one-shot GMP, fine-tuned", "#56B4E9", "^", (0, (6.0, 1.5, 1.0, 1.5)), width=1.1, size=4.2),
-    "random": Look("random, then trained", "#CC79A7", "v", (0, (2.5, 1.0)), width=1.1, size=4.2),
+    "random": Look("random from the initialisation on", "#CC79A7", "v", (0, (2.5, 1.0)), width=1.1, size=4.2),
 }
 
 # Vermillion is the method's; the other settings' oranges and browns differ in lightness, marker and dash.
