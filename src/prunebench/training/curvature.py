@@ -19,8 +19,6 @@ COLUMNS = {
 """The tables that a job writes into its folder, each `<name>.csv`, with their columns."""
 
 HESSIAN_BATCH = 512
-SPARE = 2
-"""Eigenpairs beyond those asked for: of two nearly equal eigenvalues, one inside and one outside, ARPACK finds one."""
 
 
 def measure_curvature(job: Job, start: Path, out: Path) -> None:
@@ -62,11 +60,11 @@ def _measure_at(job: Job, networks: Networks, epoch: int, rows: dict[str, list[R
         model,
         parameters,
         lambda: job.batches(job.data.train, settings.images, HESSIAN_BATCH),
-        max(settings.k) + SPARE,
+        max(settings.k),
         tol=settings.tolerance,
         seed=spec.seed,
     )
-    values = enumerate(pairs.values[: max(settings.k)].tolist(), 1)
+    values = enumerate(pairs.values.tolist(), 1)
     rows["eigenvalues"] += [{"epoch": epoch, "rank": rank, "eigenvalue": value} for rank, value in values]
 
     def vector(network: Network) -> torch.Tensor:
