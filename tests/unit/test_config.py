@@ -734,6 +734,7 @@ def test_how_many_seeds_have_planes_reruns_no_seed_that_has_one_already():
         (("sensitivity", "mu_shifts"), [0.5], ["directional.sensitivity.mu_shifts: 0.5 makes mu of", "1.1"]),
         (("sensitivity", "mu_shifts"), [0.0], ["directional.sensitivity: holds grda.c0.1.mu0.6 twice"]),
         (("sensitivity", "c_factors"), [0], ["c_factors.0'"]),
+        (("sensitivity", "tasks"), ["digits-mlp"], ["directional.sensitivity.tasks names 'digits-mlp'"]),
         (("sensitivity",), {"c_factors": [], "mu_shifts": []}, ["c_factors and mu_shifts are both empty"]),
         (("baselines", "l1"), [], ["'directional.baselines.l1'", "at least 1"]),
         (("baselines", "l1"), [0.1, 0.1], ["directional.baselines.l1: holds 0.1 twice"]),

@@ -849,6 +849,12 @@ def test_the_slope_of_the_toy_is_fitted_within_seeds_and_stands_on_every_row(mad
         assert row[["slope", "slope_low", "slope_high"]].tolist() == pytest.approx(slope)
 
 
+def test_sensitivity_of_one_task_has_rows_of_that_task_alone(tmp_path):
+    preset = make_preset(parts=["sensitivity"], sensitivity={"tasks": ["net_a"], "c_factors": [0.5], "mu_shifts": []})
+    frame = tables(preset, write_runs(tmp_path, preset))["directional_sensitivity"]
+    assert frame[["task", "c_factor"]].values.tolist() == [["net_a", 1.0], ["net_a", 0.5]]
+
+
 def test_a_toy_run_without_an_error_has_no_slope(tmp_path):
     preset = make_preset(parts=["toy"])
 

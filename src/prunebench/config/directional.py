@@ -130,6 +130,8 @@ class TrajectoriesSpec(RunSpec):
 class Sensitivity(Strict):
     """gRDA around the reference setting (claim C2): at least one other setting."""
 
+    tasks: Names | None = None
+    """Tasks of the study; null means all of them."""
     c_factors: list[Positive] = [0.5, 2.0]
     """c times these, at the reference's mu."""
     mu_shifts: list[float] = [-0.05, 0.05]
@@ -305,6 +307,8 @@ class Directional(Strict):
                 raise InputError(f"directional.curvature.images: {images}, more than the training images of '{task}'")
         for task in self.overhead.tasks if self.overhead else []:
             known("directional.overhead.tasks", task, preset.tasks)
+        for task in (self.sensitivity and self.sensitivity.tasks) or []:
+            known("directional.sensitivity.tasks", task, self.grda)
         for task, settings in self.grda.items():
             around = list(self.sensitivity.settings(settings[0])) if self.sensitivity else []
             if self.sensitivity and not around:
@@ -364,6 +368,7 @@ class Directional(Strict):
                 ],
             )
             for task in self.grda
+            if task in (self.sensitivity.tasks or self.grda)
             for seed in preset.seeds
         ]
 

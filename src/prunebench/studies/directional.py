@@ -258,7 +258,8 @@ def accuracies(preset: Preset, ends: pd.DataFrame) -> list[Row]:
 def sensitivity(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
     """gRDA at the reference setting and around it: accuracy, sparsity, and how far it moves from the reference's."""
     around = _ends(preset, runs, "sensitivity")
-    references = [_is(ends, task=task, arm=settings[0].arm) for task, settings in study(preset).grda.items()]
+    settings = {task: study(preset).grda[task] for task in dict.fromkeys(around["task"])}
+    references = [_is(ends, task=task, arm=first.arm) for task, (first, *_) in settings.items()]
     reference = pd.concat(references, ignore_index=True).assign(c_factor=1.0, mu_shift=0.0)
     rows = []
     for row, cell, _ in _by_arm(pd.concat([reference, around], ignore_index=True), "c_factor", "mu_shift"):
