@@ -8,16 +8,16 @@ RAW = $(if $(RAW_DATA),raw_data=$(RAW_DATA))
 .PHONY: help reproduce smoke figures test bench docs clean
 
 help:
-	@echo "make reproduce   every table and figure of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
+	@echo "make reproduce   every table, figure and verdict of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
 	@echo "make smoke       the same on bundled digits, under two minutes; needs no download"
 	@echo "make figures     redraw the figures from the tables, without training"
 	@echo "make test        the whole test suite"
 	@echo "make bench       speed and memory against references"
 
 reproduce: .venv/installed
-	@echo "prunebench: running preset $(PRESET); tables go to results/$(PRESET)/tables, figures to figures/$(PRESET)"
+	@echo "prunebench: running preset $(PRESET); the report goes to results/$(PRESET)/report.html"
 	$(SNAKEMAKE) --config preset=$(PRESET) $(RAW)
-	@echo "prunebench: done. Tables: results/$(PRESET)/tables. Figures: figures/$(PRESET). Runs: results/$(PRESET)/runs.csv"
+	@.venv/bin/prunebench claims results/$(PRESET)
 
 smoke:
 	@$(MAKE) --no-print-directory reproduce PRESET=smoke
@@ -26,7 +26,7 @@ figures: .venv/installed
 	$(SNAKEMAKE) figures --config preset=$(PRESET) $(RAW)
 
 test: .venv/installed
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py

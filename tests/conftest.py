@@ -5,6 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
+# Test files run side by side, one per core: a library that starts threads of its own for each would slow all of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # CI decides whether a change lands, so it must not depend on luck; elsewhere every run searches afresh.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):

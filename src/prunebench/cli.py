@@ -34,6 +34,7 @@ Start = Annotated[
 ]
 Minima = Annotated[Path, typer.Option(help="The networks to start from, networks.safetensors of the minima.")]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
+Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.")]
 
 
 @app.callback()
@@ -293,6 +294,76 @@ def draw_directional(tables: Annotated[Path, typer.Option(help="Folder of the st
     from prunebench.report.directional import draw
 
     draw(tables, out)
+
+
+@app.command()
+def judge_claims(plan: Plan, runs: Runs, out: Out) -> None:
+    """Decide every claim: observations.csv, claims.json and claims.csv."""
+    from prunebench.claims.ledger import summary, write_ledger
+
+    typer.echo(summary(write_ledger(_preset_of(plan), runs, out)))
+
+
+@app.command()
+def claims(results: Results = Path("results/laptop")) -> None:
+    """Print the ledger of claims: verdicts, effects with intervals, published values."""
+    from rich.console import Console
+
+    from prunebench.claims.ledger import read_ledger
+    from prunebench.claims.terminal import print_ledger
+
+    print_ledger(read_ledger(results), Console())
+    if (results / "report.html").exists():
+        typer.echo(f"The report: {results / 'report.html'}")
+
+
+@app.command()
+def calibrate(
+    results: Results = Path("results/laptop"),
+    tables: Annotated[
+        int | None, typer.Option(min=100, help="Simulated tables; the preset's number by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the table; the results' tables by default.")] = None,
+) -> None:
+    """Try every claim's rule on tables simulated without and with the claimed effect."""
+    from prunebench.claims.calibration import write_calibration
+    from prunebench.claims.ledger import CLAIMS
+
+    write_calibration(
+        CLAIMS, _preset_of(results / "plan.json"), results / "observations.csv", out or results / "tables", tables
+    )
+
+
+@app.command()
+def draw_calibration(tables: Annotated[Path, typer.Option(help="Folder of the table.")], out: Out) -> None:
+    """Draw the calibration of the claims' rules, as SVG and PNG."""
+    from prunebench.report.calibration_figure import draw
+
+    draw(tables, out)
+
+
+@app.command()
+def write_report(
+    results: Results,
+    figures: Annotated[Path, typer.Option(help="Folder of the figures.")],
+    out: Annotated[Path, typer.Option(help="The page to write (.html).")],
+) -> None:
+    """Write the report: one page that needs no other file and no network."""
+    from prunebench.report.page import write_page
+
+    write_page(results, figures, out)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A folder of results.")],
+    b: Annotated[Path, typer.Argument(help="Another: of another preset, machine or version.")],
+    out: Annotated[Path | None, typer.Option(help="The comparison as a table (.csv).")] = None,
+) -> None:
+    """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
+    from prunebench.claims import compare as comparison
+
+    comparison.main(a, b, out)
 
 
 @app.command()

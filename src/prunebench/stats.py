@@ -1,11 +1,20 @@
-"""Intervals for small numbers of seeds."""
+"""Intervals, tests and pooled effects for small numbers of seeds.
+
+Arrays, or what becomes one, hold seeds (or cells) on their last axis and are computed row by row, all rows at once: the
+calibration of the claims' rules judges thousands of tables. A NaN is a value that is missing.
+"""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special, stats
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,15 +31,233 @@ class Summary:
     high: float
 
 
+@dataclass(frozen=True)
+class Interval:
+    """Means with their confidence intervals, elementwise: every field has the shape of the values without seeds.
+
+    Below two values `std`, `low` and `high` are NaN: one seed says nothing about spread.
+    """
+
+    n: NDArray[np.int_]
+    mean: Floats
+    std: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class RandomEffects:
+    """A mean over cells whose true effects differ, elementwise, with its interval.
+
+    `tau2` is the variance of the true effects, `i2` the share of the cells' spread that seeds do not explain.
+    """
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    tau2: Floats
+    i2: Floats
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Slope of a straight line with its confidence interval; NaN where there are too few points for it."""
+
+    slope: float
+    low: float
+    high: float
+
+
 def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """Mean with Student's t interval (Student 1908); NaN throughout for no values."""
-    array = np.asarray(values, dtype=np.float64)
-    n = array.size
-    if n == 0:
-        return Summary(0, *[math.nan] * 4)
-    mean = float(array.mean())
-    if n == 1:
-        return Summary(1, mean, *[math.nan] * 3)
-    std = float(array.std(ddof=1))
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * std / math.sqrt(n)
-    return Summary(n, mean, std, mean - half, mean + half)
+    """Mean with Student's t interval (Student 1908); NaN throughout for no values. A NaN is no value."""
+    got = t_interval(np.asarray(values), confidence)
+    return Summary(int(got.n), *(float(field) for field in (got.mean, got.std, got.low, got.high)))
+
+
+def t_interval(values: Floats, confidence: float = 0.95) -> Interval:
+    """Student's t interval over the last axis; a NaN is no value. Infinite values give infinite or NaN ends."""
+    values = np.asarray(values, dtype=np.float64)
+    there = ~np.isnan(values)
+    n = there.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(there, values, 0).sum(axis=-1) / n
+        # Rounding may put the mean of equal values beside them: (0.1 + 0.1 + 0.1) / 3 > 0.1 would pass a margin of 0.1.
+        least = np.fmin.reduce(values, axis=-1, initial=np.inf)
+        mean = np.clip(mean, least, np.fmax.reduce(values, axis=-1, initial=-np.inf))
+        deviations = np.where(there, values - mean[..., None], 0)
+        std = np.where(n > 1, np.sqrt((deviations**2).sum(axis=-1) / (n - 1)), np.nan)
+        half = _quantile(n, confidence) * std / np.sqrt(n)
+    return Interval(n, mean, std, mean - half, mean + half)
+
+
+def _quantile(n: NDArray[np.int_], confidence: float) -> Floats:
+    """Half the width of the t interval of n values, in standard errors; NaN below two values."""
+    by_n = np.full(int(n.max(initial=0)) + 1, np.nan)
+    by_n[2:] = special.stdtrit(np.arange(1, max(by_n.size - 1, 1)), (1 + confidence) / 2)
+    return by_n[n]
+
+
+def t_test_p(
+    values: Floats, null: float | Floats = 0.0, alternative: Literal["two-sided", "greater", "less"] = "two-sided"
+) -> Floats:
+    """p-values of Student's t test that the mean over the last axis is `null`; NaN below two values.
+
+    Equal values give 0 or 1; NaN where they equal `null`, because they say nothing.
+    """
+    got = t_interval(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = (got.mean - null) * np.sqrt(got.n) / got.std
+    if alternative == "two-sided":
+        return 2 * special.stdtr(got.n - 1, -np.abs(t))
+    return special.stdtr(got.n - 1, t if alternative == "less" else -t)
+
+
+def tost(values: Floats, margin: float) -> Floats:
+    """p-values of two one-sided t tests (Schuirmann 1987) that the mean over the last axis lies within ± `margin`.
+
+    Below 0.05 exactly where the 90 % t interval lies inside the margins.
+    """
+    above, below = t_test_p(values, -margin, "greater"), t_test_p(values, margin, "less")
+    return np.maximum(above, below)
+
+
+def holm(p: Floats) -> Floats:
+    """p-values over the last axis, adjusted so that the chance of any false one is bounded (Holm 1979); NaN stay."""
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p, axis=-1)
+    # NaN sort last: the first of the others is multiplied by their number, the next by one less.
+    left = (~np.isnan(p)).sum(axis=-1, keepdims=True) - np.arange(p.shape[-1])
+    raised = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * left, axis=-1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.minimum(raised, 1), axis=-1)
+    return adjusted
+
+
+def bca_interval(values: Floats, confidence: float = 0.95, seed: int = 0, resamples: int = 9999) -> Interval:
+    """The mean of one row of values with its bias-corrected and accelerated bootstrap interval (Efron 1987).
+
+    It assumes no distribution but needs many values: at 95 % it covers the mean of a normal distribution in 71 % of
+    experiments at n = 3 (whose resamples take 10 values), 79 % at 4, 85 % at 5, 90 % at 10, 93 % at 20 and 94 % at 50,
+    which the t interval does in 95 % at any n. Below 3 values the ends are NaN; equal values have no width.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    plain = t_interval(values, confidence)
+    values = values[~np.isnan(values)]
+    if values.size < 3 or not plain.std > 0:
+        ends = plain.mean if values.size >= 3 and plain.std == 0 else np.array(np.nan)
+        return Interval(plain.n, plain.mean, plain.std, ends, ends)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # NaN ends say the same
+        low, high = stats.bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    return Interval(plain.n, plain.mean, plain.std, np.asarray(low), np.asarray(high))
+
+
+def interquartile_mean(values: Floats) -> float:
+    """The mean of all values but the lowest and the highest quarter; NaN for no value.
+
+    Of fewer than 4 values none is left out, so it is their mean.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    return float(stats.trim_mean(values, 0.25)) if values.size else math.nan
+
+
+def random_effects(means: Floats, variances: Floats, confidence: float = 0.95) -> RandomEffects:
+    """The mean of the cells' true effects (last axis), which may differ; tau2 by DerSimonian & Laird (1986).
+
+    `variances` are squared standard errors of `means`. The interval is that of Hartung & Knapp (2001): Student's t with
+    one degree less than cells. It takes the cells as independent: noise that they share, such as that of a seed, is not
+    in it. A cell with a NaN is missing; one cell has no interval; a variance of 0 gives NaN, as no weight suits it.
+    """
+    means, variances = (np.asarray(field, dtype=np.float64) for field in (means, variances))
+    there = ~(np.isnan(means) | np.isnan(variances))
+    k = there.sum(axis=-1)
+    y = np.where(there, means, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = np.where(there, 1 / variances, 0)
+        total = weights.sum(axis=-1)
+        fixed = (weights * y).sum(axis=-1) / total
+        q = (weights * (y - fixed[..., None]) ** 2).sum(axis=-1)
+        beyond = np.maximum(q - (k - 1), 0)
+        tau2 = np.where(k > 1, beyond / (total - (weights**2).sum(axis=-1) / total), 0)
+        weights = np.where(there, 1 / (variances + tau2[..., None]), 0)
+        total = weights.sum(axis=-1)
+        mean = (weights * y).sum(axis=-1) / total
+        spread = (weights * (y - mean[..., None]) ** 2).sum(axis=-1)
+        half = _quantile(k, confidence) * np.sqrt(spread / ((k - 1) * total))
+        i2 = np.where(k > 1, np.where(q == 0, 0, beyond / q), np.nan)
+    return RandomEffects(mean, mean - half, mean + half, tau2, i2)
+
+
+def slope(x: Floats, y: Floats, confidence: float = 0.95) -> Slope:
+    """Slope of the least-squares line of one row, with its t interval; a NaN in x or y leaves the point out.
+
+    Two points have no interval; fewer, or equal x, no slope.
+    """
+    x, y = (np.asarray(field, dtype=np.float64) for field in (x, y))
+    there = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[there], y[there]
+    if x.size < 2 or np.ptp(x) == 0:
+        return Slope(math.nan, math.nan, math.nan)
+    line = stats.linregress(x, y)
+    if x.size == 2:
+        return Slope(float(line.slope), math.nan, math.nan)
+    half = float(special.stdtrit(x.size - 2, (1 + confidence) / 2) * line.stderr)
+    return Slope(float(line.slope), float(line.slope) - half, float(line.slope) + half)
+
+
+def correlation(x: Floats, y: Floats, confidence: float = 0.95) -> Interval:
+    """Pearson's r over the last axis (`mean`) with Fisher's z interval; a NaN in x or y leaves the pair out.
+
+    `n` counts pairs, which the interval takes as independent; `std` is NaN. Below 4 pairs there are no ends; where x or
+    y does not vary there is no r.
+    """
+    x, y = np.broadcast_arrays(*(np.asarray(field, dtype=np.float64) for field in (x, y)))
+    there = ~(np.isnan(x) | np.isnan(y))
+    x, y = (np.where(there, field, np.nan) for field in (x, y))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a, b = (np.where(there, field - t_interval(field).mean[..., None], 0) for field in (x, y))
+        r = (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+        r = np.clip(r, -1, 1)
+        n = there.sum(axis=-1)
+        half = special.ndtri((1 + confidence) / 2) / np.sqrt(np.where(n > 3, n - 3, np.nan))
+        low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
+    return Interval(n, r, np.full_like(r, np.nan), low, high)
+
+
+def two_way(values: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """Partial eta squared and p-value of `first`, `second` and their `interaction`, in a balanced two-way layout.
+
+    `values` has shape (..., a, b, seeds), results have shape (...). Seeds are blocks: what a seed adds to all its cells
+    is taken off. Only seeds with a value in every cell count; below two of them, or two levels, there is NaN.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    a, b = values.shape[-3:-1]
+    there = np.asarray(~np.isnan(values).any(axis=(-3, -2)))
+    n = there.sum(axis=-1)
+    y = np.where(there[..., None, None, :], values, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cell = y.sum(axis=-1) / n[..., None, None]
+        grand = cell.mean(axis=(-2, -1), keepdims=True)
+        first = cell.mean(axis=-1, keepdims=True) - grand
+        second = cell.mean(axis=-2, keepdims=True) - grand
+        seed = y.mean(axis=(-3, -2), keepdims=True)
+        rest = np.where(there[..., None, None, :], y - cell[..., None] - seed + grand[..., None], 0)
+        error = np.where(n > 1, (rest**2).sum(axis=(-3, -2, -1)), np.nan)
+        freedom = (a * b - 1) * (n - 1)
+        effects = {
+            "first": (b * n * (first**2).sum(axis=(-2, -1)), a - 1),
+            "second": (a * n * (second**2).sum(axis=(-2, -1)), b - 1),
+            "interaction": (n * ((cell - grand - first - second) ** 2).sum(axis=(-2, -1)), (a - 1) * (b - 1)),
+        }
+        return {
+            name: (squares / (squares + error), special.fdtrc(own, freedom, squares / own / (error / freedom)))
+            for name, (squares, own) in effects.items()
+        }

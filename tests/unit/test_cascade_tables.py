@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from test_s_cyc_tables import parse_latex
+from test_s_cyc_tables import all_sure, marked_columns, parse_latex
 
 from prunebench.config import parse_preset
 from prunebench.errors import InputError
@@ -1037,9 +1037,12 @@ def latex_lines(written, name):
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 
-def points(row, name, factor=100, digits=1):
-    mean, low, high = (factor * row[column] for column in (name, f"{name}_low", f"{name}_high"))
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def points(row, name, factor=100, digits=1, null=None):
+    """A mean with its interval, marked where that excludes `null`."""
+    mean, low, high = (round(factor * row[column], digits) + 0.0 for column in (name, f"{name}_low", f"{name}_high"))
+    text = f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "$-$")
+    sure = null is not None and not row[f"{name}_low"] <= null <= row[f"{name}_high"]
+    return text + sure * "$^{*}$"
 
 
 def test_latex_shows_the_excess_of_a_setting_by_threshold(written, made):
@@ -1050,7 +1053,7 @@ def test_latex_shows_the_excess_of_a_setting_by_threshold(written, made):
     assert (line["pruned, \\%"], line["clock"]) == (f"{100 * row['pruned_share']:g}", "0.2")
     for threshold in THRESHOLDS:
         cell = only(made["cascade_shedding"].iloc[len(THRESHOLDS) : 2 * len(THRESHOLDS)], threshold=threshold)
-        assert line[f"excess, {threshold}, points".replace("_", r"\_")] == points(cell, "excess")
+        assert line[f"excess, {threshold}, points".replace("_", r"\_")] == points(cell, "excess", null=0)
         assert line.get(f"cascade, {threshold}".replace("_", r"\_"), "") == cell["cascade"]
 
 
@@ -1060,10 +1063,11 @@ def test_latex_shows_accuracy_in_percent_and_bolds_the_best_of_a_column(written,
         where = {name: line[name].replace(r"\_", "_") for name in ("task", "criterion", "prelude")}
         row = only(made["cascade_criteria"], sparsity=sparsity, **where)
         text = rf"{100 * row['test_accuracy']:.1f} $\pm$ {100 * row['std']:.1f}"
-        assert line[column] == (rf"\textbf{{{text}}}" if row["best"] else text)
+        sure = not row["difference_low"] <= 0 <= row["difference_high"]
+        assert line[column] == (rf"\textbf{{{text}}}" if row["best"] else text) + sure * "$^{*}$"
         begun = row["prelude"] == "shedding"
         assert line["control"] == (r"no\_decay" if begun else "none")
-        beyond = points(row, "control_difference") if begun else "n/a"
+        beyond = points(row, "control_difference", null=0) if begun else "n/a"
         assert line[f"minus control, points, {column}"] == beyond
 
 
@@ -1071,16 +1075,17 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     row = made["cascade_retraining"].iloc[1]
     line = latex_lines(written, "cascade_retraining")[1]
     assert line["retraining"] == row["retraining"].replace("_", r"\_")
-    assert line["minus fine-tuning, points"] == points(row, "difference")
-    assert line["excess minus fine-tuning's, points"] == points(row, "excess_difference")
+    assert line["minus fine-tuning, points"] == points(row, "difference", null=0)
+    assert line["excess, points"] == points(row, "excess", null=0)
+    assert line["excess minus fine-tuning's, points"] == points(row, "excess_difference", null=0)
     row, line = made["cascade_schedules"].iloc[0], latex_lines(written, "cascade_schedules")[0]
-    assert (line["shed, \\%"], line["excess, points"]) == (f"{100 * row['shed']:.1f}", points(row, "excess"))
+    assert (line["shed, \\%"], line["excess, points"]) == (f"{100 * row['shed']:.1f}", points(row, "excess", null=0))
     row, line = made["cascade_overlap"].iloc[0], latex_lines(written, "cascade_overlap")[0]
-    assert (line["Jaccard"], line["excess"]) == (f"{row['jaccard']:.3f}", points(row, "excess", 1, 3))
+    assert (line["Jaccard"], line["excess"]) == (f"{row['jaccard']:.3f}", points(row, "excess", 1, 3, null=0))
     row, line = made["cascade_semi_structured"].iloc[0], latex_lines(written, "cascade_semi_structured")[0]
     assert (line["pattern"], line["groups that fit before, \\%"]) == ("2:4", points(row, "fitting"))
     row, line = made["cascade_semi_structured"].iloc[1], latex_lines(written, "cascade_semi_structured")[1]
-    assert (line["control"], line["minus control, points"]) == (r"no\_decay", points(row, "control_difference"))
+    assert (line["control"], line["minus control, points"]) == (r"no\_decay", points(row, "control_difference", null=0))
 
 
 def test_latex_shows_what_gradual_pruning_cost(tmp_path):
@@ -1091,8 +1096,62 @@ def test_latex_shows_what_gradual_pruning_cost(tmp_path):
     row = only(made["cascade_gmp"], prelude="shedding", sparsity=0.8)
     assert (plain["harvested, \\%"], plain["updates / plain"]) == ("n/a", "1.00 [1.00, 1.00]")
     assert (begun["harvested, \\%"], begun["reach plain"], begun["updates until then"]) == ("20.0", "2 of 3", "35")
-    assert begun["minus control, points"] == points(row, "control_difference")
-    assert begun["sparse FLOPs / plain"] == points(row, "flops_ratio", 1, 2)
+    assert begun["minus control, points"] == points(row, "control_difference", null=0)
+    assert begun["sparse FLOPs / plain"] == points(row, "flops_ratio", 1, 2, null=1)
+
+
+MARKED = {
+    "cascade_shedding": {f"excess, {threshold}, points".replace("_", r"\_") for threshold in THRESHOLDS},
+    "cascade_criteria": {
+        f"{before}{sparsity} \\%" for before in ("", "minus control, points, ") for sparsity in ("50.0", "90.0")
+    },
+    "cascade_retraining": {
+        *("minus fine-tuning, points", "excess, points", "excess minus fine-tuning's, points"),
+    },
+    "cascade_schedules": {"excess, points"},
+    "cascade_gmp": {
+        *("minus no prelude, points", "minus control, points", "updates / plain", "sparse FLOPs / plain"),
+    },
+    "cascade_overlap": {"excess"},
+    "cascade_semi_structured": {"minus no prelude, points", "minus control, points"},
+}
+"""Columns that may hold a mark: differences and ratios."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_only_differences_and_ratios_are_marked(made, tmp_path, name):
+    write_tables(made | {name: all_sure(made[name])}, tmp_path)
+    assert marked_columns((tmp_path / f"{name}.tex").read_text()) == MARKED[name]
+
+
+def test_what_is_compared_with_itself_is_not_marked(written, made):
+    """Fine-tuning minus fine-tuning, no prelude minus no prelude, global magnitude minus itself."""
+    for name, column, reference in (
+        ("cascade_retraining", "minus fine-tuning, points", ("retraining", r"fine\_tune")),
+        ("cascade_gmp", "minus no prelude, points", ("prelude", "none")),
+        ("cascade_gmp", "updates / plain", ("prelude", "none")),
+        ("cascade_semi_structured", "minus no prelude, points", ("prelude", "none")),
+        ("cascade_criteria", r"50.0 \%", ("criterion", r"global\_magnitude")),
+    ):
+        lines = [line for line in latex_lines(written, name) if line[reference[0]] == reference[1]]
+        assert lines
+        assert not any("$^{*}$" in line[column] for line in lines), name
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("cascade_retraining", ["task", "criterion", "sparsity"]),
+        ("cascade_gmp", ["task", "sparsity"]),
+        ("cascade_semi_structured", ["task", "pattern"]),
+    ],
+)
+def test_latex_bolds_the_best_also_where_the_table_does_not_name_it(written, made, name, keys):
+    frame = made[name]
+    best = frame["test_accuracy"] >= frame.groupby(keys)["test_accuracy"].transform("max") - 1e-12
+    bold = ["textbf" in line[r"test accuracy, \%"] for line in latex_lines(written, name)]
+    assert bold == best.tolist()
+    assert 0 < sum(bold) < len(bold)
 
 
 def test_names_and_scale_with_special_characters_stay_text(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from test_cascade_tables import assert_interval, latex_lines, only, points, value
-from test_s_cyc_tables import parse_latex
+from test_s_cyc_tables import all_sure, marked_columns, parse_latex
 
 from prunebench.config import parse_preset
 from prunebench.errors import InputError
@@ -1164,8 +1164,11 @@ def test_latex_is_a_booktabs_table_with_a_line_per_row(written, made, name):
     assert len(lines) == len(made[name])
 
 
-def digits(row, name):
-    return f"{row[name]:.3g} [{row[f'{name}_low']:.3g}, {row[f'{name}_high']:.3g}]"
+def digits(row, name, null=None):
+    text = f"{row[name]:.3g} [{row[f'{name}_low']:.3g}, {row[f'{name}_high']:.3g}]".replace("-", "$-$")
+    assert "e" not in text
+    sure = null is not None and not row[f"{name}_low"] <= null <= row[f"{name}_high"]
+    return text + sure * "$^{*}$"
 
 
 def test_latex_shows_accuracy_in_percent_differences_in_points_and_the_best_in_bold(written, made):
@@ -1177,9 +1180,9 @@ def test_latex_shows_accuracy_in_percent_differences_in_points_and_the_best_in_b
         assert (line["gRDA"], line["epochs"]) == (row["matched_to"] or "none", str(row["epochs"]))
         assert line[r"sparsity, \%"] == points(row, "sparsity")
         assert line["l1 penalty"] == ("none" if math.isnan(row["strength"]) else f"{row['strength']:g}")
-        assert line["minus SGD, points"] == points(row, "difference")
+        assert line["minus SGD, points"] == points(row, "difference", null=0)
         none = math.isnan(row["grda_difference"])
-        assert line["gRDA minus it, points"] == ("n/a" if none else points(row, "grda_difference"))
+        assert line["gRDA minus it, points"] == ("n/a" if none else points(row, "grda_difference", null=0))
 
 
 def test_latex_shows_the_other_tables_numbers(written, made):
@@ -1189,17 +1192,17 @@ def test_latex_shows_the_other_tables_numbers(written, made):
         return row, latex_lines(written, f"directional_{name}")[row.name]
 
     row, line = first("sensitivity", task="net_a", mu_shift=0.05)
-    assert (line["c"], line["mu"], line["c / reference"], line["mu - reference"]) == ("0.02", "0.65", "1", "0.05")
-    assert line["sparsity minus reference, points"] == points(row, "sparsity_change")
+    assert (line["c"], line["mu"], line["c / reference"], line["mu minus reference"]) == ("0.02", "0.65", "1", "0.05")
+    assert line["sparsity minus reference, points"] == points(row, "sparsity_change", null=0)
     row, line = first("overhead", network="net_a", measure="optimizer step", optimizer="grda")
     assert (line["parameters"], line["blocks"], line["state / parameters"]) == ("400", "3", "1.00")
     assert (line["ms"], line["peak / parameters"]) == (f"{row['milliseconds']:.3g}", "0.25")
-    assert line["time / SGD"] == points(row, "ratio_sgd", 1, 2)
-    assert line["time / SGD with momentum"] == points(row, "ratio_momentum", 1, 2)
-    assert line["time / authors' gRDA"] == points(row, "ratio_reference", 1, 2)
+    assert line["time / SGD"] == points(row, "ratio_sgd", 1, 2, null=1)
+    assert line["time / SGD with momentum"] == points(row, "ratio_momentum", 1, 2, null=1)
+    assert line["time / authors' gRDA"] == points(row, "ratio_reference", 1, 2, null=1)
     row, line = first("connectivity", task="b_0.5_x", pair="grda:sgd", path="curve")
     assert (line["barrier, nats"], line["n"]) == (digits(row, "barrier"), "3")
-    assert line["minus SGD to SGD, nats"] == digits(row, "control_difference")
+    assert line["minus SGD to SGD, nats"] == digits(row, "control_difference", null=0)
     assert line["train error rise, points"] == points(row, "error_rise", 100, 2)
     assert line["above the line between its ends, nats"] == digits(row, "above_line")
     assert line["higher end, nats"] == f"{row['end_loss']:.3g}"
@@ -1212,9 +1215,9 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     assert {line[name] for name in ("minus SGD to SGD, nats", "length / distance")} == {"n/a"}
     row, line = first("curvature", task="net_a", epoch=EPOCHS, pair="grda:sgd", k=4)
     assert (line["epoch"], line["k"], line["share"]) == ("4", "4", digits(row, "share"))
-    assert (line["chance"], line["share / chance"]) == ("0.1", digits(row, "over_chance"))
-    assert line["share / control's"] == digits(row, "control_ratio")
-    assert line["share / first epoch's"] == digits(row, "early_ratio")
+    assert (line["chance"], line["share / chance"]) == ("0.1", digits(row, "over_chance", null=1))
+    assert line["share / control's"] == digits(row, "control_ratio", null=1)
+    assert line["share / first epoch's"] == digits(row, "early_ratio", null=1)
     assert line["quadratic term, nats"] == digits(row, "quadratic")
     for column, name in {
         "displacement / weights": "norm_ratio",
@@ -1223,7 +1226,7 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     }.items():
         assert line[column] == f"{row[name]:.3g}"
     row, line = first("norms", task="net_a", method="sgd")
-    assert (line["gRDA"], line["floor"], line["end / start"]) == ("none", "0.05", points(row, "ratio", 1, 2))
+    assert (line["gRDA"], line["floor"], line["end / start"]) == ("none", "0.05", points(row, "ratio", 1, 2, null=1))
     assert (line["start"], line["end"]) == (digits(row, "start"), digits(row, "end"))
     row, line = first("toy", problem="least_squares", fixed="c", gamma=0.03)
     assert (line["d"], line["flat"], line["gamma"], line["updates"]) == ("40", "21", "0.03", "1667")
@@ -1231,8 +1234,40 @@ def test_latex_shows_the_other_tables_numbers(written, made):
     assert (line["lambda"], line["error"]) == (f"{row['lam']:.3g}", digits(row, "error"))
     assert line["error of soft-thresholding"] == digits(row, "soft_error")
     assert line["cosine"] == points(row, "cosine", 1, 3)
-    assert line["slope of log error"] == points(row, "slope", 1, 2)
+    assert line["slope of log error"] == points(row, "slope", 1, 2, null=0)
     assert line[r"sparsity, \%"] == points(row, "sparsity")
+
+
+MARKED = {
+    "directional_accuracy": {"minus SGD, points", "gRDA minus it, points"},
+    "directional_sensitivity": {"minus SGD, points", "sparsity minus reference, points"},
+    "directional_overhead": {"time / SGD", "time / SGD with momentum", "time / authors' gRDA"},
+    "directional_connectivity": {"minus SGD to SGD, nats"},
+    "directional_curvature": {"share / chance", "share / control's", "share / first epoch's"},
+    "directional_norms": {"end / start"},
+    "directional_toy": {"slope of log error"},
+}
+"""Columns that may hold a mark: differences and ratios, but no barriers, which cannot be below 0."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_only_differences_and_ratios_are_marked(made, tmp_path, name):
+    write_tables(made | {name: all_sure(made[name])}, tmp_path)
+    assert marked_columns((tmp_path / f"{name}.tex").read_text()) == MARKED[name]
+
+
+def test_what_is_compared_with_itself_is_not_marked(written, made):
+    for name, column, (where, itself) in (
+        ("accuracy", "minus SGD, points", ("method", "sgd")),
+        ("sensitivity", "sparsity minus reference, points", ("c / reference", "1")),
+        ("overhead", "time / SGD", ("optimizer", "sgd")),
+        ("curvature", "share / first epoch's", ("epoch", "2")),
+    ):
+        lines = [line for line in latex_lines(written, f"directional_{name}") if line[where] == itself]
+        if name == "sensitivity":
+            lines = [line for line in lines if line["mu minus reference"] == "0"]
+        assert lines
+        assert not any("$^{*}$" in line[column] for line in lines), name
 
 
 def test_names_and_scale_with_special_characters_stay_text_also_of_one_seed(tmp_path):

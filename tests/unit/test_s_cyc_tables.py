@@ -645,25 +645,53 @@ def written(made, tmp_path):
     return tmp_path / "tables"
 
 
+MATH = re.compile(r"\$(?:\\pm|-|n|\^\{\*\}|-?\\infty|-?[\d.]+ \\cdot 10\^\{-?\d+\})\$")
+"""All the mathematics that a cell or a note may hold."""
+
+
+def check_latex(text):
+    """LaTeX that compiles: balanced braces, known mathematics and commands, no bare special character."""
+    assert text.count("{") == text.count("}")
+    plain = MATH.sub("", text)
+    plain = re.sub(r"\\(?:textbf|textbackslash|textasciitilde|textasciicircum|[&%$#_{}])", "", plain)
+    assert not re.search(r"[&%#$_\\~^]", plain), text
+    assert not re.search(r"(?<!\w)-\.?\d", plain), f"{text}: a hyphen for a minus"
+
+
 def parse_latex(text):
     """Header and lines of a booktabs table as lists of cells; asserts its structure."""
     lines = text.splitlines()
-    assert lines[0].startswith("%")
-    assert [lines[i] for i in (2, 4, -2, -1)] == [r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"]
-    begin = re.fullmatch(r"\\begin\{tabular\}\{(l+)\}", lines[1])
-    assert begin, lines[1]
+    assert lines[0].startswith("% ")
+    assert re.fullmatch(r"% \\caption\{.+\.\}", lines[1])
+    check_latex(lines[1].removeprefix(r"% \caption"))
+    assert re.fullmatch(r"% \\label\{tab:[a-z_]+\}", lines[2])
+    lines = lines[next(i for i, line in enumerate(lines) if not line.startswith("% ")) :]
+    bottom = lines.index(r"\bottomrule")
+    assert [lines[i] for i in (1, 3, -1)] == [r"\toprule", r"\midrule", r"\end{tabular}"]
+    begin = re.fullmatch(r"\\begin\{tabular\}\{(l+)\}", lines[0])
+    assert begin, lines[0]
     table = []
-    for line in [lines[3], *lines[5:-2]]:
+    for line in [lines[2], *lines[4:bottom]]:
         assert line.endswith(r" \\"), line
         cells = [cell.strip() for cell in re.split(r"(?<!\\)&", line[:-3])]
         assert len(cells) == len(begin[1]), line
         for cell in cells:
-            assert cell.count("{") == cell.count("}")
-            assert cell.count("$") % 2 == 0
-            plain = re.sub(r"\\(?:textbf|pm|textbackslash|textasciitilde|textasciicircum|[&%$#_{}])", "", cell)
-            assert not re.search(r"[&%#_\\~^]", plain), cell
+            check_latex(cell)
         table.append(cells)
+    for note in lines[bottom + 1 : -1]:
+        found = re.fullmatch(r"\\multicolumn\{(\d+)\}\{p\{\.95\\linewidth\}\}\{\\footnotesize (.+\.)\} \\\\", note)
+        assert found, note
+        assert int(found[1]) == len(begin[1])
+        check_latex(found[2])
     return table[0], table[1:]
+
+
+def marked_columns(text):
+    """The headers of columns that hold a mark; where there is one, a note says what it means."""
+    header, lines = parse_latex(text)
+    found = {name for line in lines for name, cell in zip(header, line, strict=True) if "$^{*}$" in cell}
+    assert not found or re.search(r"footnotesize \$\^\{\*\}\$ .*not corrected for multiplicity", text)
+    return found
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -699,14 +727,79 @@ def test_accuracy_table_shows_percent_and_bolds_the_best(written):
 def test_oracle_cost_and_gradient_tables_show_the_numbers(written):
     _, lines = parse_latex((written / "s_cyc_oracle.tex").read_text())
     assert lines[2][:5] == [r"75.0 \%", "0.8", "0.4 to 0.8", "0.3", "yes"]
+    assert [line[5] for line in lines] == ["1.7 [$-$4.6, 7.9]", "2.7 [$-$3.6, 8.9]", "3.7 [$-$2.6, 9.9]"]
     assert lines[0][4] == "yes"
     header, lines = parse_latex((written / "s_cyc_cost.tex").read_text())
     oracle = dict(zip(header, next(line for line in lines if line[2] == "oracle"), strict=True))
     assert (oracle["updates"], oracle["seconds"], oracle["peak memory, MB"]) == ("240", r"6.0 $\pm$ 0.0", "300")
+    assert oracle["TFLOPs"] == r"$1.2 \cdot 10^{-8}$"
+    times = {line[2]: line[-1] for line in lines}
+    assert times["cyclical"] == "1.00 [1.00, 1.00]"  # the reference
+    assert times["s\\_cyc"] == "1.50 [1.50, 1.50]$^{*}$"
+    assert times["constant"] == "1.17 [$-$0.73, 3.06]"
     header, lines = parse_latex((written / "s_cyc_gradients.tex").read_text())
     low, high = geometric([-0.5, -0.4, -0.3])[1:]
     matched = next(line for line in lines if "matched\\_loss" in line)
-    assert matched[-2] == f"{math.exp(-0.4):.2f} [{low:.2f}, {high:.2f}]"
+    assert high < 1
+    assert matched[-2] == f"{math.exp(-0.4):.2f} [{low:.2f}, {high:.2f}]$^{{*}}$"
+    assert matched[-3] == "1.00 [1.00, 1.00]"  # the dense network
+
+
+def test_accuracies_are_marked_where_they_differ_from_the_best_benchmark(made, tmp_path):
+    """Above or below it; not benchmarks, not the best one itself, and not where there is no interval."""
+    frame = made["s_cyc_accuracy"]
+    first = frame["cycle"] == 0
+    ends = {"cyclical": (0.0, 0.0), "constant": (-0.3, -0.1), "s_cyc": (0.001, 0.2), "oracle": (-0.2, -0.001)}
+    low = frame["schedule"].map(lambda name: ends[name][0])
+    high = frame["schedule"].map(lambda name: ends[name][1])
+    frame = frame.assign(
+        difference_low=low.where(first, -0.1).where(frame["cycle"] < 2),
+        difference_high=high.where(first, 0.1).where(frame["cycle"] < 2),
+    )
+    write_tables(made | {"s_cyc_accuracy": frame}, tmp_path / "tables")
+    text = (tmp_path / "tables" / "s_cyc_accuracy.tex").read_text()
+    header, lines = parse_latex(text)
+    cells = {line[2]: line[4:] for line in lines}
+    assert marked_columns(text) == {header[4]}
+    assert cells["s\\_cyc"][0] == r"82.3 $\pm$ 3.2$^{*}$"
+    assert cells["oracle"][0] == r"84.0 $\pm$ 4.0$^{*}$"
+    assert cells["cyclical"][0] == r"\textbf{92.0 $\pm$ 2.0}"
+    assert cells["constant"][0] == r"72.0 $\pm$ 2.6"
+
+
+def test_accuracies_say_how_many_seeds_diverged(made, tmp_path):
+    frame = made["s_cyc_accuracy"].assign(diverged=2)
+    write_tables(made | {"s_cyc_accuracy": frame}, tmp_path / "tables")
+    _, lines = parse_latex((tmp_path / "tables" / "s_cyc_accuracy.tex").read_text())
+    assert lines[0][4] == r"\textbf{92.0 $\pm$ 2.0} (2 diverged)"
+
+
+MARKED = {
+    "s_cyc_accuracy": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
+    "s_cyc_oracle": {"oracle minus schedule, points"},
+    "s_cyc_cost": {"time / cyclical"},
+    "s_cyc_gradients": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
+}
+"""Columns that may hold a mark: differences and ratios."""
+
+
+def all_sure(frame):
+    """A table all of whose intervals exclude both 0 and 1."""
+    low = {name: 2.0 for name in frame if name.endswith("_low")}
+    return frame.assign(**low, **{name.replace("_low", "_high"): 3.0 for name in low})
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_only_differences_and_ratios_are_marked(made, tmp_path, name):
+    write_tables(made | {name: all_sure(made[name])}, tmp_path / "tables")
+    assert marked_columns((tmp_path / "tables" / f"{name}.tex").read_text()) == MARKED[name]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_where_there_are_no_intervals_there_are_no_marks(made, tmp_path, name):
+    frame = made[name].assign(**{end: float("nan") for end in made[name] if end.endswith(("_low", "_high"))})
+    write_tables(made | {name: frame}, tmp_path / "tables")
+    assert not marked_columns((tmp_path / "tables" / f"{name}.tex").read_text())
 
 
 @pytest.mark.parametrize(

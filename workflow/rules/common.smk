@@ -9,9 +9,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
+from prunebench.claims import names as claims_names
 from prunebench.config import load_preset, oracle_folder
 from prunebench.errors import InputError, nearest
 from prunebench.files import write_json
+from prunebench.report import captions
 from prunebench.studies import cascade_names, directional_names, s_cyc_names
 
 min_version("9.0")
@@ -54,17 +56,28 @@ ORACLE_BATCHES = range(len(ORACLE.batches()) if ORACLE else 0)
 COMPARED = list(dict.fromkeys(spec.task for spec in RETRAINS.values() if spec.measure.masks))
 
 
+def shown(kind, file):
+    """A file that Snakemake's own report shows, with its caption."""
+    name = Path(file).stem
+    caption, labels = captions.path(kind, name), captions.labels(kind, name)
+    return report(file, caption=caption, category=captions.category(name), subcategory=f"{kind}s", labels=labels)
+
+
 def tables_of(names, study):
     """The files of a study's tables; none where the preset leaves the study out."""
-    files = [f"{name}.csv" for name in (*names.TABLES, *names.DATA)] + [f"{name}.tex" for name in names.TABLES]
-    return [f"{RESULTS}/tables/{file}" for file in files] if study else []
+    if not study:
+        return []
+    files = [shown("table", f"{RESULTS}/tables/{name}.csv") for name in (*names.TABLES, *names.DATA)]
+    return [*files, *(f"{RESULTS}/tables/{name}.tex" for name in names.TABLES)]
 
 
 def figures_of(names, study):
     """The files of a study's figures; none where the preset leaves the study out."""
-    return expand(
-        f"figures/{PRESET.preset}/{{name}}.{{form}}", name=names.FIGURES if study else [], form=["svg", "png"]
-    )
+    if not study:
+        return []
+    folder = f"figures/{PRESET.preset}"
+    pairs = [(shown("figure", f"{folder}/{name}.svg"), f"{folder}/{name}.png") for name in names.FIGURES]
+    return [file for pair in pairs for file in pair]
 
 
 S_CYC_TABLES = tables_of(s_cyc_names, PRESET.s_cyc)
@@ -73,6 +86,11 @@ CASCADE_TABLES = tables_of(cascade_names, PRESET.cascade)
 CASCADE_FIGURES = figures_of(cascade_names, PRESET.cascade)
 DIRECTIONAL_TABLES = tables_of(directional_names, PRESET.directional)
 DIRECTIONAL_FIGURES = figures_of(directional_names, PRESET.directional)
+STUDY_TABLES = [*S_CYC_TABLES, *CASCADE_TABLES, *DIRECTIONAL_TABLES]
+STUDY_FIGURES = [*S_CYC_FIGURES, *CASCADE_FIGURES, *DIRECTIONAL_FIGURES]
+CALIBRATION_TABLES = tables_of(claims_names, True)
+CALIBRATION_FIGURES = figures_of(claims_names, True)
+CLAIMS = [f"{RESULTS}/{name}" for name in ("claims.json", "claims.csv", "report.html")]
 
 DENSE_PATH = "dense/{task}/{recipe}/seed-{seed}"
 CHAIN_PATH = "s_cyc/{task}/{criterion}/{schedule}/seed-{seed}"

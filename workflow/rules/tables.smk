@@ -19,7 +19,7 @@ rule tabulate_runs:
         plan=f"{RESULTS}/plan.json",
         runs=expand(f"{RUNS}/{{run}}/provenance.json", run=[*DENSE, *CHAINS, *ORACLE_JOBS, *RETRAINS, *TRAJECTORIES]),
     output:
-        f"{RESULTS}/runs.csv",
+        shown("table", f"{RESULTS}/runs.csv"),
     log:
         f"{RESULTS}/logs/tabulate_runs.log",
     params:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from prunebench.config.cascade import Cascade, RetrainSpec
+from prunebench.config.claims import Claims
 from prunebench.config.directional import (
     ConnectSpec,
     CurvatureSpec,
@@ -48,6 +49,8 @@ class Preset(Strict):
     """The study of cascade weight shedding; null leaves it out."""
     directional: Directional | None = None
     """The study of directional pruning by gRDA; null leaves it out."""
+    claims: Claims = Claims()
+    """How claims are decided."""
     resources: Resources = Resources()
     """What one training job asks for."""
 

@@ -1,11 +1,21 @@
 """The cascade study's tables as readers see them in LaTeX: shares and accuracies in %, differences in points."""
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from prunebench.report.latex import accuracy, escape, intervals, number, pivot
+from prunebench.report.latex import (
+    accuracies,
+    best_of,
+    escape,
+    excludes,
+    intervals,
+    number,
+    pivot,
+    sure_of,
+    typeset,
+    with_best,
+)
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
@@ -17,12 +27,11 @@ def _percent(values: Sequence[float], digits: int = 1) -> list[str]:
 
 
 def _clocks(values: Sequence[float]) -> list[str]:
-    return ["n/a" if math.isnan(value) else f"{value:.3g}" for value in values]
+    return [number(value, None) for value in values]
 
 
 def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
-    cells = [accuracy(row) for row in frame.itertuples()]
-    return {"n": [str(n) for n in frame["n"]], "test accuracy, %": cells}
+    return {"n": [str(n) for n in frame["n"]], "test accuracy, %": accuracies(frame)}
 
 
 def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
@@ -32,11 +41,11 @@ def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
     for key, cell in frame.groupby(keys, sort=False):
         named = dict(zip(keys, key, strict=True))
         counts = sorted({int(n) for n in cell["n"]})
-        excess = zip(cell["threshold"], intervals(cell, "excess"), strict=True)
+        excess = zip(cell["threshold"], intervals(cell, "excess", null=0), strict=True)
         verdicts = zip(cell["threshold"], cell["cascade"], strict=True)
         rows.append(
             {"task": escape(named["task"]), "criterion": escape(named["criterion"])}
-            | {"LR": f"{named['max_lr']:g}", "weight decay": f"{named['weight_decay']:g}"}
+            | {"LR": typeset(f"{named['max_lr']:g}"), "weight decay": typeset(f"{named['weight_decay']:g}")}
             | {"pruned, %": f"{100 * named['pruned_share']:g}", "epochs": f"{cell['epoch'].iloc[0]:g}"}
             | {"clock": _clocks(cell["clock"])[0]}
             | {"n": str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"}
@@ -49,28 +58,32 @@ def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
 def _criteria(frame: pd.DataFrame) -> pd.DataFrame:
     """By criterion, prelude and sparsity: test accuracy in %, the best of each column and task in bold.
 
-    Then, where preludes have controls, test accuracy minus that with the control.
+    Then, where preludes have controls, test accuracy minus that with the control. Accuracies are marked where the
+    difference to global magnitude without a prelude excludes 0.
     """
     keys = ["task", "criterion", "prelude", "control", "n"]
     cells = frame.assign(n=frame["n"].astype(str), control=[name or "none" for name in frame["prelude_control"]])
-    wide = pivot(cells.assign(cell=[accuracy(row) for row in frame.itertuples()]), keys, "sparsity")
+    wide = pivot(cells.assign(cell=accuracies(frame, sure_of(frame, "difference"))), keys, "sparsity")
     if not frame["prelude_control"].any():
         return wide.drop(columns="control")
-    minus = pivot(cells.assign(cell=intervals(frame, "control_difference")), keys, "sparsity").drop(columns=keys)
+    minus = pivot(cells.assign(cell=intervals(frame, "control_difference", null=0)), keys, "sparsity").drop(
+        columns=keys
+    )
     return wide.join(minus.add_prefix("minus control, points, "))
 
 
 def _retraining(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = with_best(frame, "task", "criterion", "sparsity")
     return pd.DataFrame(
         _names(frame, "task", "criterion")
         | {"sparsity, %": _percent(frame["sparsity"])}
         | _names(frame, "retraining")
         | _accuracies(frame)
         | {
-            "minus fine-tuning, points": intervals(frame, "difference"),
+            "minus fine-tuning, points": intervals(frame, "difference", null=0),
             "clock": _clocks(frame["clock"]),
-            "excess, points": intervals(frame, "excess"),
-            "excess minus fine-tuning's, points": intervals(frame, "excess_difference"),
+            "excess, points": intervals(frame, "excess", null=0),
+            "excess minus fine-tuning's, points": intervals(frame, "excess_difference", null=0),
         }
     )
 
@@ -84,7 +97,7 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "clock": _clocks(frame["clock"]),
             "shed, %": _percent(frame["shed"]),
-            "excess, points": intervals(frame, "excess"),
+            "excess, points": intervals(frame, "excess", null=0),
         }
     )
 
@@ -92,22 +105,23 @@ def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
 def _control(frame: pd.DataFrame) -> dict[str, list[str]]:
     """What the prelude does beyond its control, which is named."""
     names = [escape(name) if name else "none" for name in frame["prelude_control"]]
-    return {"control": names, "minus control, points": intervals(frame, "control_difference")}
+    return {"control": names, "minus control, points": intervals(frame, "control_difference", null=0)}
 
 
 def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = with_best(frame, "task", "sparsity")
     return pd.DataFrame(
         _names(frame, "task", "prelude")
         | {"sparsity, %": _percent(frame["sparsity"])}
         | _accuracies(frame)
         | {
-            "minus no prelude, points": intervals(frame, "difference"),
+            "minus no prelude, points": intervals(frame, "difference", null=0),
             **_control(frame),
             "harvested, %": _percent(frame["harvested"]),
             "reach plain": [f"{row.reached} of {row.n}" for row in frame.itertuples()],
             "updates until then": [number(steps, 0) for steps in frame["steps"]],
-            "updates / plain": intervals(frame, "steps_ratio", 1, 2),
-            "sparse FLOPs / plain": intervals(frame, "flops_ratio", 1, 2),
+            "updates / plain": intervals(frame, "steps_ratio", 1, 2, null=1),
+            "sparse FLOPs / plain": intervals(frame, "flops_ratio", 1, 2, null=1),
         }
     )
 
@@ -120,18 +134,19 @@ def _overlap(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "Jaccard": [number(value, 3) for value in frame["jaccard"]],
             "chance": [number(value, 3) for value in frame["chance"]],
-            "excess": intervals(frame, "excess", 1, 3),
+            "excess": intervals(frame, "excess", 1, 3, null=0),
         }
     )
 
 
 def _semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = with_best(frame, "task", "pattern")
     return pd.DataFrame(
         _names(frame, "task", "pattern", "prelude")
         | {"sparsity, %": _percent(frame["sparsity"])}
         | _accuracies(frame)
         | {
-            "minus no prelude, points": intervals(frame, "difference"),
+            "minus no prelude, points": intervals(frame, "difference", null=0),
             **_control(frame),
             "groups that fit before, %": intervals(frame, "fitting"),
         }
@@ -147,3 +162,17 @@ VIEWS = {
     "cascade_overlap": _overlap,
     "cascade_semi_structured": _semi_structured,
 }
+
+NOTES = {
+    "cascade_shedding": (excludes("Excess over the control that is not pruned"),),
+    "cascade_criteria": (
+        best_of("its task and sparsity"),
+        excludes("Of an accuracy the paired difference to global magnitude without a prelude, else the one shown"),
+    ),
+    "cascade_retraining": (best_of("its task, criterion and sparsity"), excludes("Paired difference or excess")),
+    "cascade_schedules": (best_of("its task"), excludes("Excess over the control that is not pruned")),
+    "cascade_gmp": (best_of("its task and sparsity"), excludes("Paired difference (ratio)", "0 (1)")),
+    "cascade_overlap": (excludes("Jaccard index above chance"),),
+    "cascade_semi_structured": (best_of("its task and pattern"), excludes("Paired difference")),
+}
+"""What stands below a table, in LaTeX."""

@@ -1,12 +1,11 @@
 """The directional-pruning study's tables as readers see them in LaTeX: shares and accuracies in %, differences in
 points, what spans orders of magnitude to three digits."""
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from prunebench.report.latex import accuracy, escape, intervals, number
+from prunebench.report.latex import accuracies, best_of, escape, excludes, intervals, number
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
@@ -15,12 +14,7 @@ def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
 
 def _digits(values: Sequence[float], none: str = "n/a") -> list[str]:
     """Three significant digits."""
-    return [none if math.isnan(value) else f"{value:.3g}" for value in values]
-
-
-def _digits_interval(frame: pd.DataFrame, name: str) -> list[str]:
-    columns = (_digits(frame[name + end], "") for end in ("", "_low", "_high"))
-    return [f"{mean} [{low}, {high}]" if low else mean or "n/a" for mean, low, high in zip(*columns, strict=True)]
+    return [text if (text := number(value, None)) != "n/a" else none for value in values]
 
 
 def _settings(frame: pd.DataFrame) -> dict[str, list[str]]:
@@ -29,8 +23,8 @@ def _settings(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
-    cells = [accuracy(row) for row in frame.itertuples()]
-    return _names(frame, "n") | {"sparsity, %": intervals(frame, "sparsity"), "test accuracy, %": cells}
+    shares = {"sparsity, %": intervals(frame, "sparsity"), "test accuracy, %": accuracies(frame)}
+    return _names(frame, "n") | shares
 
 
 def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -41,8 +35,8 @@ def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
         | _names(frame, "epochs")
         | _accuracies(frame)
         | {
-            "minus SGD, points": intervals(frame, "difference"),
-            "gRDA minus it, points": intervals(frame, "grda_difference"),
+            "minus SGD, points": intervals(frame, "difference", null=0),
+            "gRDA minus it, points": intervals(frame, "grda_difference", null=0),
         }
     )
 
@@ -54,12 +48,12 @@ def _sensitivity(frame: pd.DataFrame) -> pd.DataFrame:
             "c": _digits(frame["c"]),
             "mu": _digits(frame["mu"]),
             "c / reference": _digits(frame["c_factor"]),
-            "mu - reference": _digits(frame["mu_shift"]),
+            "mu minus reference": _digits(frame["mu_shift"]),
         }
         | _accuracies(frame)
         | {
-            "minus SGD, points": intervals(frame, "difference"),
-            "sparsity minus reference, points": intervals(frame, "sparsity_change"),
+            "minus SGD, points": intervals(frame, "difference", null=0),
+            "sparsity minus reference, points": intervals(frame, "sparsity_change", null=0),
         }
     )
 
@@ -70,9 +64,9 @@ def _overhead(frame: pd.DataFrame) -> pd.DataFrame:
         | {
             "blocks": [str(n) for n in frame["n"]],
             "ms": _digits(frame["milliseconds"]),
-            "time / SGD": intervals(frame, "ratio_sgd", 1, 2),
-            "time / SGD with momentum": intervals(frame, "ratio_momentum", 1, 2),
-            "time / authors' gRDA": intervals(frame, "ratio_reference", 1, 2),
+            "time / SGD": intervals(frame, "ratio_sgd", 1, 2, null=1),
+            "time / SGD with momentum": intervals(frame, "ratio_momentum", 1, 2, null=1),
+            "time / authors' gRDA": intervals(frame, "ratio_reference", 1, 2, null=1),
             "state / parameters": [number(value, 2) for value in frame["state_ratio"]],
             "peak / parameters": [number(value, 2) for value in frame["peak_ratio"]],
         }
@@ -83,16 +77,16 @@ def _connectivity(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "pair", "path", "n")
         | {
-            "barrier, nats": _digits_interval(frame, "barrier"),
-            "above the line between its ends, nats": _digits_interval(frame, "above_line"),
-            "minus SGD to SGD, nats": _digits_interval(frame, "control_difference"),
+            "barrier, nats": intervals(frame, "barrier", 1, None),
+            "above the line between its ends, nats": intervals(frame, "above_line", 1, None),
+            "minus SGD to SGD, nats": intervals(frame, "control_difference", 1, None, null=0),
             "train error rise, points": intervals(frame, "error_rise", 100, 2),
             "higher end, nats": _digits(frame["end_loss"]),
             "lower end, nats": _digits(frame["lower_end_loss"]),
             "test error, most, %": intervals(frame, "test_error_most"),
             "test error, end, %": intervals(frame, "test_error_end"),
             "length / distance": intervals(frame, "length_ratio", 1, 2),
-            "barrier with stale statistics, nats": _digits_interval(frame, "stale_barrier"),
+            "barrier with stale statistics, nats": intervals(frame, "stale_barrier", 1, None),
         }
     )
 
@@ -101,12 +95,12 @@ def _curvature(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "epoch", "pair", "k", "n")
         | {
-            "share": _digits_interval(frame, "share"),
+            "share": intervals(frame, "share", 1, None),
             "chance": _digits(frame["chance"]),
-            "share / chance": _digits_interval(frame, "over_chance"),
-            "share / control's": _digits_interval(frame, "control_ratio"),
-            "share / first epoch's": _digits_interval(frame, "early_ratio"),
-            "quadratic term, nats": _digits_interval(frame, "quadratic"),
+            "share / chance": intervals(frame, "over_chance", 1, None, null=1),
+            "share / control's": intervals(frame, "control_ratio", 1, None, null=1),
+            "share / first epoch's": intervals(frame, "early_ratio", 1, None, null=1),
+            "quadratic term, nats": intervals(frame, "quadratic", 1, None),
             "displacement / weights": _digits(frame["norm_ratio"]),
             "weights' own share": _digits(frame["own_share"]),
             "top eigenvalue": _digits(frame["top_eigenvalue"]),
@@ -120,9 +114,9 @@ def _norms(frame: pd.DataFrame) -> pd.DataFrame:
         | _settings(frame)
         | _names(frame, "n")
         | {
-            "start": _digits_interval(frame, "start"),
-            "end": _digits_interval(frame, "end"),
-            "end / start": intervals(frame, "ratio", 1, 2),
+            "start": intervals(frame, "start", 1, None),
+            "end": intervals(frame, "end", 1, None),
+            "end / start": intervals(frame, "ratio", 1, 2, null=1),
             "floor": _digits(frame["floor"]),
         }
     )
@@ -135,11 +129,11 @@ def _toy(frame: pd.DataFrame) -> pd.DataFrame:
         | {"updates": [number(value, 0) for value in frame["steps"]], "lambda": _digits(frame["lam"])}
         | _names(frame, "n")
         | {
-            "error": _digits_interval(frame, "error"),
-            "error of soft-thresholding": _digits_interval(frame, "soft_error"),
+            "error": intervals(frame, "error", 1, None),
+            "error of soft-thresholding": intervals(frame, "soft_error", 1, None),
             "cosine": intervals(frame, "cosine", 1, 3),
             "sparsity, %": intervals(frame, "sparsity"),
-            "slope of log error": intervals(frame, "slope", 1, 2),
+            "slope of log error": intervals(frame, "slope", 1, 2, null=0),
         }
     )
 
@@ -153,3 +147,23 @@ VIEWS = {
     "directional_norms": _norms,
     "directional_toy": _toy,
 }
+
+NOTES = {
+    "directional_accuracy": (
+        best_of("a setting of gRDA and the baselines matched to it"),
+        excludes("Paired difference"),
+    ),
+    "directional_sensitivity": (
+        "Accuracy: mean $\\pm$ standard deviation over seeds.",
+        excludes("Paired difference"),
+    ),
+    "directional_overhead": (excludes("Ratio of times", "1", "blocks of one run"),),
+    "directional_connectivity": (
+        excludes("Difference to the barrier between two independent runs of SGD"),
+        "Barriers and rises are highest values over points with the ends among them: they cannot be negative.",
+    ),
+    "directional_curvature": (excludes("Ratio", "1"),),
+    "directional_norms": (excludes("Ratio", "1"),),
+    "directional_toy": (excludes("Slope"),),
+}
+"""What stands below a table, in LaTeX."""

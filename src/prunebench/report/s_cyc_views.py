@@ -2,15 +2,28 @@
 
 import pandas as pd
 
-from prunebench.report.latex import bold, escape, interval, pivot, spread
+from prunebench.report.latex import (
+    accuracies,
+    best_of,
+    escape,
+    excludes,
+    intervals,
+    number,
+    pivot,
+    spread,
+    sure_of,
+    typeset,
+)
 
 
 def _accuracy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy in % by schedule and sparsity, mean ± std, the best of each column in bold."""
-    cells = frame.assign(
-        cell=[bold(spread(r.test_accuracy, r.std, 100, 1), r.best) for r in frame.itertuples()],
-        n=frame["n"].astype(str),
-    )
+    """Test accuracy in % by schedule and sparsity, mean ± std, the best of each column in bold.
+
+    Marked where the paired difference to the best benchmark excludes 0; not for benchmarks, one of which was selected.
+    """
+    sure = zip(frame["role"], sure_of(frame, "difference"), strict=True)
+    marks = [role != "benchmark" and excluded for role, excluded in sure]
+    cells = frame.assign(cell=accuracies(frame, marks), n=frame["n"].astype(str))
     return pivot(cells, ["task", "criterion", "schedule", "n"], "cycle")
 
 
@@ -18,14 +31,11 @@ def _oracle(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "sparsity": [escape(f"{100 * s:.1f} %") for s in frame["sparsity"]],
-            "oracle max_lr": [f"{lr:.3g}" for lr in frame["oracle_max_lr"]],
-            "near-best": [f"{r.low:g} to {r.high:g}" for r in frame.itertuples()],
-            "schedule max_lr": [f"{lr:.3g}" for lr in frame["schedule_max_lr"]],
+            "oracle max_lr": [number(lr, None) for lr in frame["oracle_max_lr"]],
+            "near-best": [f"{typeset(f'{r.low:g}')} to {typeset(f'{r.high:g}')}" for r in frame.itertuples()],
+            "schedule max_lr": [number(lr, None) for lr in frame["schedule_max_lr"]],
             "inside": ["yes" if inside else "no" for inside in frame["inside"]],
-            "oracle - schedule, points": [
-                interval(100 * r.difference, 100 * r.difference_low, 100 * r.difference_high, 1)
-                for r in frame.itertuples()
-            ],
+            "oracle minus schedule, points": intervals(frame, "difference", null=0),
         }
     )
 
@@ -38,12 +48,10 @@ def _cost(frame: pd.DataFrame) -> pd.DataFrame:
             "schedule": frame["schedule"].map(escape),
             "n": frame["n"].astype(str),
             "updates": [f"{steps:.0f}" for steps in frame["steps"]],
-            "TFLOPs": [f"{flops / 1e12:.3g}" for flops in frame["flops"]],
+            "TFLOPs": [number(flops / 1e12, None) for flops in frame["flops"]],
             "seconds": [spread(r.seconds, r.seconds_std, 1, 1) for r in frame.itertuples()],
             "peak memory, MB": [f"{mb:.0f}" for mb in frame["peak_memory_mb"]],
-            "time / cyclical": [
-                interval(r.seconds_ratio, r.seconds_ratio_low, r.seconds_ratio_high, 2) for r in frame.itertuples()
-            ],
+            "time / cyclical": intervals(frame, "seconds_ratio", 1, 2, null=1),
         }
     )
 
@@ -51,9 +59,7 @@ def _cost(frame: pd.DataFrame) -> pd.DataFrame:
 def _gradients(frame: pd.DataFrame) -> pd.DataFrame:
     """Std of dL/dw over surviving weights relative to the dense network's, by network and sparsity."""
     shown = frame[frame["weights"] == "surviving"]
-    cells = shown.assign(
-        cell=[interval(r.std_ratio, r.std_ratio_low, r.std_ratio_high, 2) for r in shown.itertuples()],
-    )
+    cells = shown.assign(cell=intervals(shown, "std_ratio", 1, 2, null=1))
     return pivot(cells, ["task", "criterion", "schedule", "at"], "cycle")
 
 
@@ -63,3 +69,14 @@ VIEWS = {
     "s_cyc_cost": _cost,
     "s_cyc_gradients": _gradients,
 }
+
+NOTES = {
+    "s_cyc_accuracy": (
+        best_of("its task, criterion and sparsity") + " Benchmarks have no mark.",
+        excludes("Paired difference to the best benchmark, which is chosen on validation accuracy"),
+    ),
+    "s_cyc_oracle": (excludes("Paired difference"),),
+    "s_cyc_cost": (excludes("Paired ratio", "1"),),
+    "s_cyc_gradients": (excludes("Ratio to the dense network's spread", "1"),),
+}
+"""What stands below a table, in LaTeX."""

@@ -16,13 +16,11 @@ from scipy import stats
 
 from prunebench.config import Cascade, Preset
 from prunebench.config.arms import NOfM, Pattern
+from prunebench.config.claims import CascadeMargins
 from prunebench.errors import InputError
 from prunebench.stats import Summary, summarise
 from prunebench.studies.runs import read_table
 from prunebench.studies.summaries import ACCURACY, DIFFERENCE, Row, accuracy, difference, mark_best, mean, ratio
-
-REACH = 0.002
-"""Gradual pruning with a prelude has reached plain gradual pruning within this validation accuracy (claim B5b)."""
 
 RUN = ["task", "seed", "arm"]
 SETTING = ["criterion", "max_lr", "weight_decay", "pruned_share"]
@@ -30,9 +28,6 @@ _SURVIVORS = ("absolute", "relative", "removable", "in_dead")
 _STRUCTURES = {"dead_filters": "filters", "dead_channels": "channels"}
 THRESHOLDS = (*_SURVIVORS, *_STRUCTURES)
 """What runs measure: shed shares of survivors, and the shares of filters and of input channels that are dead."""
-
-CASCADE, NO_CASCADE = 0.2, 0.05
-"""Excess above which weights are shed in a cascade, and below which they are not (claim B1)."""
 
 _CONTROL = ("prelude_control", "control_difference", "control_difference_low", "control_difference_high")
 _EXCESS = ("excess", "excess_low", "excess_high")
@@ -128,7 +123,7 @@ def _read(preset: Preset, runs: Path, part: str, table: str) -> pd.DataFrame:
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
-def _ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
+def run_ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
     """The last phase of every run, with its axes; `clock` is NaN where the run diverged before its end."""
     phases = _read(preset, runs, part, "phases")
     ends = phases[phases["phase"] == phases["last_phase"]]
@@ -141,7 +136,7 @@ def _trained(rows: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(ends.loc[ends["status"] == "trained", RUN], on=RUN)
 
 
-def _shed_shares(preset: Preset, runs: Path, part: str, ends: pd.DataFrame) -> pd.DataFrame:
+def shed_shares(preset: Preset, runs: Path, part: str, ends: pd.DataFrame) -> pd.DataFrame:
     """Shed shares of every pruned arm, and as `<threshold>_control` of its control, wherever both are measured."""
     rows = _trained(_read(preset, runs, part, "shedding"), ends)
     # 0 of 0, where no layer has input channels, is NaN
@@ -151,10 +146,10 @@ def _shed_shares(preset: Preset, runs: Path, part: str, ends: pd.DataFrame) -> p
     return rows[own].merge(control, on=at, suffixes=("", "_control"), validate="one_to_one")
 
 
-def _pruned_ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
+def pruned_ends(preset: Preset, runs: Path, part: str) -> pd.DataFrame:
     """The last phase of every pruned run, with the shed shares at its end and `excess`, the relative one's."""
-    ends = _ends(preset, runs, part)
-    shares = _shed_shares(preset, runs, part, ends)
+    ends = run_ends(preset, runs, part)
+    shares = shed_shares(preset, runs, part, ends)
     measured = [*THRESHOLDS, *(f"{name}_control" for name in THRESHOLDS)]
     last = shares.loc[shares["epoch"] == shares["last_epoch"], [*RUN, *measured]]
     pruned = ends[ends["criterion"] != "none"].merge(last, on=RUN, how="left")
@@ -194,27 +189,28 @@ def shedding(preset: Preset, runs: Path) -> list[Row]:
     part = study(preset).shedding
     assert part is not None
     thresholds = [name for name in THRESHOLDS if name != "removable" or part.removable_images]
-    ends = _pruned_ends(preset, runs, "shedding")
+    ends = pruned_ends(preset, runs, "shedding")
     rows = []
     for key, cell in ends.groupby(["task", *SETTING], sort=False):
         axes = dict(zip(("task", *SETTING), key, strict=True))
         axes |= {"epoch": cell["last_epoch"].iloc[0], "clock": cell["clock"].mean()}
         for threshold in thresholds:
             row = axes | _excess(cell, threshold)
-            rows.append(row | {"cascade": _verdict(row) if threshold in ("relative", "removable") else ""})
+            verdict = _verdict(row, preset.claims.cascade) if threshold in ("relative", "removable") else ""
+            rows.append(row | {"cascade": verdict})
     return rows
 
 
-def _verdict(row: Row) -> str:
-    """Claim B1's rule: whether weights are shed in a cascade; undecided also where there is no interval."""
-    if row["excess_low"] > CASCADE and row["excess_low"] >= row["pruned_share"]:
+def _verdict(row: Row, margins: CascadeMargins) -> str:
+    """Claim B1's rule in one row: whether weights are shed in a cascade; undecided also where there is no interval."""
+    if row["excess_low"] > margins.b1_excess and row["excess_low"] >= row["pruned_share"]:
         return "yes"
-    return "no" if row["excess_high"] < NO_CASCADE else "undecided"
+    return "no" if row["excess_high"] < margins.b1_none else "undecided"
 
 
 def shedding_curves(preset: Preset, runs: Path) -> list[Row]:
     """Shed shares of survivors at every time at which a threshold is measured; runs that diverged are left out."""
-    shares = _shed_shares(preset, runs, "shedding", _ends(preset, runs, "shedding"))
+    shares = shed_shares(preset, runs, "shedding", run_ends(preset, runs, "shedding"))
     return [
         dict(zip(("task", *SETTING, "epoch"), key, strict=True)) | {"clock": cell["clock"].mean()} | row
         for key, cell in shares.groupby(["task", *SETTING, "epoch"], sort=False)
@@ -229,7 +225,7 @@ def magnitudes(preset: Preset, runs: Path) -> list[Row]:
     A control stands once beside each arm that it follows, with that arm's axes, in the seeds in which that arm did
     not diverge. `clock` is the setting's at the end of the fine-tuning.
     """
-    ends = _ends(preset, runs, "shedding")
+    ends = run_ends(preset, runs, "shedding")
     rows = _trained(_read(preset, runs, "shedding", "histograms"), ends).drop(columns=SETTING)
     followed = ends.loc[ends["status"] == "trained", [*RUN, *SETTING]].rename(columns={"arm": "followed"})
     rows = rows.merge(followed, on=["task", "seed", "followed"])
@@ -251,7 +247,7 @@ def criteria(preset: Preset, runs: Path) -> list[Row]:
     prelude's control.
     """
     rows = []
-    for (task, sparsity), group in _ends(preset, runs, "criteria").groupby(["task", "sparsity"], sort=False):
+    for (task, sparsity), group in run_ends(preset, runs, "criteria").groupby(["task", "sparsity"], sort=False):
         reference = group[(group["criterion"] == "global_magnitude") & (group["prelude"] == "none")]
         for (criterion, prelude), cell in group.groupby(["criterion", "prelude"], sort=False):
             axes = {"task": task, "criterion": criterion, "prelude": prelude, "sparsity": sparsity}
@@ -264,7 +260,7 @@ def retraining(preset: Preset, runs: Path) -> list[Row]:
     """Test accuracy and shedding by retraining; differences, also that of the excess, are to fine-tuning."""
     rows = []
     keys = ["task", "criterion", "sparsity"]
-    for key, group in _pruned_ends(preset, runs, "retraining").groupby(keys, sort=False):
+    for key, group in pruned_ends(preset, runs, "retraining").groupby(keys, sort=False):
         fine_tuned = group[group["retraining"] == "fine_tune"]
         for name, cell in group.groupby("retraining", sort=False):
             axes = dict(zip(keys, key, strict=True)) | {"retraining": name}
@@ -276,7 +272,7 @@ def retraining(preset: Preset, runs: Path) -> list[Row]:
 def schedules(preset: Preset, runs: Path) -> list[Row]:
     """Test accuracy and shedding by pruning schedule and LR schedule."""
     keys = ["task", "criterion", "sparsity", "pruning", "lr_schedule"]
-    cells = _pruned_ends(preset, runs, "schedules").groupby(keys, sort=False)
+    cells = pruned_ends(preset, runs, "schedules").groupby(keys, sort=False)
     rows = [dict(zip(keys, key, strict=True)) | accuracy(cell) | _shed(cell) for key, cell in cells]
     return mark_best(rows, "task")
 
@@ -285,14 +281,14 @@ def gmp(preset: Preset, runs: Path) -> list[Row]:
     """Gradual magnitude pruning by prelude and sparsity: accuracy, and the cost of reaching plain gradual pruning.
 
     `harvested` is the share of all weights that the harvest of shed weights prunes. `reached` counts the seeds that
-    reach plain gradual pruning (`_reaching`), `steps` is their mean number of updates until then, those of the
+    reach plain gradual pruning (`reaching`), `steps` is their mean number of updates until then, those of the
     prelude included. `steps_ratio` and `flops_ratio` are geometric means over these seeds of what it took over what
     plain gradual pruning itself took by the same rule; the latter counts `flops_sparse`, which is theoretical (no
     hardware here skips zeros).
     """
-    ends = _ends(preset, runs, "gmp")
+    ends = run_ends(preset, runs, "gmp")
     ends = ends.merge(_harvested(preset, runs), on=RUN, how="left")
-    ends = ends.merge(_reaching(preset, runs, ends), on=RUN, how="left")
+    ends = ends.merge(reaching(preset, runs, ends), on=RUN, how="left")
     rows = []
     for (task, sparsity), group in ends.groupby(["task", "sparsity"], sort=False):
         plain = group[group["prelude"] == "none"]
@@ -319,27 +315,30 @@ def _harvested(preset: Preset, runs: Path) -> pd.DataFrame:
     return both.assign(harvested=both["sparsity_start"] - both["sparsity_now"])[[*RUN, "harvested"]]
 
 
-def _reaching(preset: Preset, runs: Path, ends: pd.DataFrame) -> pd.DataFrame:
-    """Updates and FLOPs (both from the arm's start) until a run first reaches plain gradual pruning of its seed.
+def reaching(preset: Preset, runs: Path, ends: pd.DataFrame) -> pd.DataFrame:
+    """How near each run comes to plain gradual pruning of its seed, and what it takes to reach it; no diverged runs.
 
-    That is the end of the first epoch in which the network is as sparse as when its training ends, and its validation
-    accuracy is at least plain gradual pruning's last one minus REACH. A run that diverged reaches nothing, and one
-    that diverged is not there to be reached.
+    `lead` is the best validation accuracy at the end of an epoch in which the network is as sparse as when its training
+    ends, minus plain gradual pruning's last one; NaN where that diverged. `steps` and `flops_sparse` are updates and
+    FLOPs, from the arm's start to the first such epoch with a lead of at least minus claim B5b's margin; NaN without.
     """
     sound = ends[ends["status"] == "trained"]
     final = sound[[*RUN, "sparsity_now"]].rename(columns={"sparsity_now": "final"})
     plain = sound.loc[sound["prelude"] == "none", ["task", "seed", "sparsity", "validation_accuracy"]]
     plain = plain.rename(columns={"validation_accuracy": "goal"})
-    epochs = _read(preset, runs, "gmp", "epochs").merge(final, on=RUN).merge(plain, on=["task", "seed", "sparsity"])
+    epochs = _read(preset, runs, "gmp", "epochs").merge(final, on=RUN)
+    epochs = epochs[(epochs["sparsity_now"] - epochs["final"]).abs() < 1e-9]
+    epochs = epochs.merge(plain, on=["task", "seed", "sparsity"], how="left")
+    epochs["lead"] = epochs["validation_accuracy"] - epochs["goal"]
     # 1e-9: at the goal is enough, whichever way the last bit was rounded
-    there = (epochs["sparsity_now"] - epochs["final"]).abs() < 1e-9
-    there &= epochs["validation_accuracy"] >= epochs["goal"] - REACH - 1e-9
-    return epochs.loc[there, [*RUN, "steps", "flops_sparse"]].drop_duplicates(RUN)
+    there = epochs.loc[epochs["lead"] >= -preset.claims.cascade.b5b_reach - 1e-9, [*RUN, "steps", "flops_sparse"]]
+    best = epochs.groupby(RUN, sort=False)["lead"].max().reset_index()
+    return best.merge(there.drop_duplicates(RUN), on=RUN, how="left")
 
 
 def progress(preset: Preset, runs: Path) -> list[Row]:
     """Validation accuracy and sparsity by epoch of gradual pruning, the prelude's epochs first; no diverged runs."""
-    epochs = _trained(_read(preset, runs, "gmp", "epochs"), _ends(preset, runs, "gmp"))
+    epochs = _trained(_read(preset, runs, "gmp", "epochs"), run_ends(preset, runs, "gmp"))
     epochs["epoch"] = epochs.groupby(RUN).cumcount() + 1  # a run's own count begins again in each phase
     keys = ["task", "prelude", "sparsity", "epoch"]
     rows = []
@@ -357,27 +356,30 @@ def overlap(preset: Preset, runs: Path) -> list[Row]:
     """Jaccard overlap of kept weights beyond chance: between schemes within a seed, and between a scheme's seeds."""
     part = study(preset).criteria
     assert part is not None
-    ends = _ends(preset, runs, "criteria")
-    sound = set(ends.loc[ends["status"] == "trained", RUN].itertuples(index=False, name=None))
+    ends = run_ends(preset, runs, "criteria")
     labels = {run.arm: _label(run.criterion, run.prelude) for run in ends.itertuples()}
     rows = []
     for task in part.tasks:
-        pairs = read_table(runs / "cascade" / task / "overlap.csv")
-        for (sparsity, a, b), group in pairs.groupby(["sparsity", "arm_a", "arm_b"], sort=False):
-            cell = [
-                pair
-                for pair in group.itertuples()
-                if (task, pair.seed_a, a) in sound and (task, pair.seed_b, b) in sound
-            ]
-            beyond = {(pair.seed_a, pair.seed_b): pair.jaccard - pair.chance for pair in cell}
+        for (sparsity, a, b), group in overlaps(runs, task, ends).groupby(["sparsity", "arm_a", "arm_b"], sort=False):
+            cell = group[group["sound"]]
+            beyond = {(pair.seed_a, pair.seed_b): pair.beyond for pair in cell.itertuples()}
             score = over_pairs(beyond) if a == b else summarise(list(beyond.values()))
             rows.append(
                 {"task": task, "sparsity": sparsity, "comparison": "seeds" if a == b else "schemes"}
                 | {"a": labels[a], "b": labels[b], "n": score.n}
-                | {name: summarise([getattr(pair, name) for pair in cell]).mean for name in ("jaccard", "chance")}
+                | {name: summarise(cell[name].tolist()).mean for name in ("jaccard", "chance")}
                 | {"excess": score.mean, "excess_low": score.low, "excess_high": score.high}
             )
     return rows
+
+
+def overlaps(runs: Path, task: str, ends: pd.DataFrame) -> pd.DataFrame:
+    """A task's pairs of networks, with `beyond`, their overlap beyond chance, and `sound`: neither of them diverged."""
+    pairs = read_table(runs / "cascade" / task / "overlap.csv")
+    trained = ends[(ends["task"] == task) & (ends["status"] == "trained")]
+    known = set(zip(trained["arm"], trained["seed"], strict=True))
+    sides = [[run in known for run in zip(pairs[f"arm_{x}"], pairs[f"seed_{x}"], strict=True)] for x in "ab"]
+    return pairs.assign(beyond=pairs["jaccard"] - pairs["chance"], sound=np.all(sides, axis=0))
 
 
 def _label(criterion: str, prelude: str) -> str:
@@ -404,7 +406,7 @@ def semi_structured(preset: Preset, runs: Path) -> list[Row]:
     `sparsity` is that of the final networks that did not diverge. `fitting` is the share of groups that fit the
     pattern before it is imposed: at most n of m weights alive, or none of a block's.
     """
-    ends = _ends(preset, runs, "semi_structured")
+    ends = run_ends(preset, runs, "semi_structured")
     ends = ends.merge(_fitting(_groups(preset, runs), _patterns(preset)), on=RUN, how="left")
     rows = []
     for (task, pattern), group in ends.groupby(["task", "pattern"], sort=False):

@@ -103,8 +103,8 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     Raises InputError, naming the file, where a run's table is missing or no CSV.
     """
     directional = study(preset)
-    ends = _ends(preset, runs, *_networks(preset))
-    ratios = _concentration(preset, runs, ends)
+    ends = read_ends(preset, runs, *compared_parts(preset))
+    ratios = concentration(preset, runs, ends)
     made: dict[str, list[Row]] = {
         "directional_accuracy": accuracies(preset, ends),
         "directional_norms": norms(ends, ratios),
@@ -118,7 +118,7 @@ def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     if directional.overhead:
         made["directional_overhead"] = overhead(preset, runs)
     if directional.connectivity:
-        points = _between_trained(preset, runs, _of_jobs(preset.connection_jobs(), runs, "paths"))
+        points = read_points(preset, runs)
         made["directional_connectivity"] = connectivity(preset, runs, points)
         made["directional_paths"] = paths(points)
         made["directional_planes"] = planes(preset, runs)
@@ -172,12 +172,12 @@ def _arms(preset: Preset, runs: Path, table: str, *parts: str) -> pd.DataFrame:
     return named[~named["method"].isin([ORDER, INIT, UNCUT])].merge(_of_jobs(jobs, runs, table), on=RUN)
 
 
-def _networks(preset: Preset) -> list[str]:
+def compared_parts(preset: Preset) -> list[str]:
     """The parts whose arms are compared in accuracy, trajectory and layers."""
     return ["minima", "baselines"] if study(preset).baselines else ["minima"]
 
 
-def _ends(preset: Preset, runs: Path, *parts: str) -> pd.DataFrame:
+def read_ends(preset: Preset, runs: Path, *parts: str) -> pd.DataFrame:
     """Where every arm of these parts ended; sparsities are NaN where it diverged.
 
     An arm that had nothing to be matched to was not trained and is left out, and so is an l1 penalty of another
@@ -218,7 +218,7 @@ def _between_trained(preset: Preset, runs: Path, rows: pd.DataFrame) -> pd.DataF
     return rows.loc[np.array(both, dtype=bool)]
 
 
-def _is(rows: pd.DataFrame, **values: str | int) -> pd.DataFrame:
+def having(rows: pd.DataFrame, **values: str | float) -> pd.DataFrame:
     """The rows with these values."""
     for name, value in values.items():
         rows = rows[rows[name] == value]
@@ -242,10 +242,10 @@ def accuracies(preset: Preset, ends: pd.DataFrame) -> list[Row]:
     dense: list[Row] = []
     sparse: list[Row] = []
     for row, cell, group in _by_arm(ends):
-        grda = _is(group, method="grda", matched_to=row["matched_to"])
+        grda = having(group, method="grda", matched_to=row["matched_to"])
         row |= accuracy(cell)
         row |= mean("sparsity", cell["sparsity"]) | mean("sparsity_all", cell["sparsity_all"])
-        row |= difference(cell, _is(group, method=SGD))
+        row |= difference(cell, having(group, method=SGD))
         # to itself there is nothing to say
         row |= difference(grda if row["method"] != "grda" else grda[:0], cell, name="grda_difference")
         row |= {"strength": cell["strength"].iloc[0], "epochs": cell["epochs"].iloc[0]}
@@ -257,16 +257,16 @@ def accuracies(preset: Preset, ends: pd.DataFrame) -> list[Row]:
 
 def sensitivity(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
     """gRDA at the reference setting and around it: accuracy, sparsity, and how far it moves from the reference's."""
-    around = _ends(preset, runs, "sensitivity")
+    around = read_ends(preset, runs, "sensitivity")
     settings = {task: study(preset).grda[task] for task in dict.fromkeys(around["task"])}
-    references = [_is(ends, task=task, arm=first.arm) for task, (first, *_) in settings.items()]
+    references = [having(ends, task=task, arm=first.arm) for task, (first, *_) in settings.items()]
     reference = pd.concat(references, ignore_index=True).assign(c_factor=1.0, mu_shift=0.0)
     rows = []
     for row, cell, _ in _by_arm(pd.concat([reference, around], ignore_index=True), "c_factor", "mu_shift"):
         row = {name: row[name] for name in ("task", "c", "mu", "c_factor", "mu_shift")}
         row |= accuracy(cell) | mean("sparsity", cell["sparsity"])
-        row |= difference(cell, _is(ends, task=row["task"], method=SGD))
-        row |= difference(cell, _is(reference, task=row["task"]), "sparsity", "sparsity_change")
+        row |= difference(cell, having(ends, task=row["task"], method=SGD))
+        row |= difference(cell, having(reference, task=row["task"]), "sparsity", "sparsity_change")
         rows.append(row)
     return rows
 
@@ -276,7 +276,7 @@ def trajectory(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
 
     Where an arm begins it has a density and no accuracy. A cut without training has no course.
     """
-    parts = _networks(preset)
+    parts = compared_parts(preset)
     weights = _trained(preset, runs, ends, "weights", *parts)
     weights = weights[weights["epochs"] > weights["before"]]
     trained = _trained(preset, runs, ends, "epochs", *parts)[[*RUN, "epoch", "validation_accuracy"]]
@@ -293,7 +293,7 @@ def trajectory(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
 
 def layers(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
     """Sparsity of each layer at the end of training, of the networks that are sparse."""
-    rows = _trained(preset, runs, ends, "layers", *_networks(preset))
+    rows = _trained(preset, runs, ends, "layers", *compared_parts(preset))
     rows = rows[rows["matched_to"] != ""]
     rows = rows.assign(sparsity=1 - rows["alive"] / rows["weights"])
     return [
@@ -302,7 +302,7 @@ def layers(preset: Preset, runs: Path, ends: pd.DataFrame) -> list[Row]:
     ]
 
 
-def _concentration(preset: Preset, runs: Path, ends: pd.DataFrame) -> pd.DataFrame:
+def concentration(preset: Preset, runs: Path, ends: pd.DataFrame) -> pd.DataFrame:
     """`ratio`, l2 / l1 over all d parameters, of SGD's and gRDA's networks after every epoch, and its least, d^-1/2."""
     weights = _trained(preset, runs, ends, "weights", "minima").merge(ends[[*RUN, "parameters"]], on=RUN)
     return weights.assign(ratio=weights["l2"] / weights["l1"], floor=weights["parameters"] ** -0.5)
@@ -333,6 +333,11 @@ def norm_curves(ratios: pd.DataFrame) -> list[Row]:
 # --- Connectivity
 
 
+def read_points(preset: Preset, runs: Path) -> pd.DataFrame:
+    """Every point of every path between two networks that did not diverge."""
+    return _between_trained(preset, runs, _of_jobs(preset.connection_jobs(), runs, "paths"))
+
+
 def _largest(values: pd.Series) -> float:
     """NaN where any is: a maximum that skips the points where a curve has diverged would miss its barrier."""
     return float(values.to_numpy(dtype=np.float64).max())
@@ -348,15 +353,14 @@ def connectivity(preset: Preset, runs: Path, points: pd.DataFrame) -> list[Row]:
     part = study(preset).connectivity
     assert part is not None
     curves = _of_jobs(preset.connection_jobs(), runs, "curves")
-    barriers = _barriers(points)
-    barriers = barriers.merge(curves[["task", "seed", "pair", "length", "distance"]], on=["task", "seed", "pair"])
-    lengths = (barriers["length"] / barriers["distance"]).where(barriers["path"] == "curve")
-    barriers = barriers.assign(length_ratio=lengths)
+    found = barriers(points).merge(curves[["task", "seed", "pair", "length", "distance"]], on=["task", "seed", "pair"])
+    lengths = (found["length"] / found["distance"]).where(found["path"] == "curve")
+    found = found.assign(length_ratio=lengths)
     rises, errors = ("barrier", "above_line", "error_rise", "stale_barrier"), ("test_error_most", "test_error_end")
     rows = []
     for task, pair, path in [(t, p, w) for t in study(preset).grda for p in part.pairs for w in ("curve", "line")]:
-        cell = _is(barriers, task=task, pair=pair, path=path)
-        control = _is(barriers, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
+        cell = having(found, task=task, pair=pair, path=path)
+        control = having(found, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
         row = {"task": task, "pair": pair, "path": path, "n": int(cell["barrier"].notna().sum())}
         for name in (*rises, *errors, "length_ratio"):
             row |= mean(name, cell[name])
@@ -365,14 +369,14 @@ def connectivity(preset: Preset, runs: Path, points: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _barriers(rows: pd.DataFrame) -> pd.DataFrame:
+def barriers(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per task, seed, pair and kind of path."""
     key, measured = ["task", "seed", "pair", "path"], list(_MEASURED)
-    recomputed = _is(rows, statistics="recomputed")
+    recomputed = having(rows, statistics="recomputed")
     most = recomputed.groupby(key)[measured].agg(_largest)
     at_ends = recomputed[recomputed["t"].isin([0, 1])].groupby(key)[measured]
     ends, lower = at_ends.agg(_largest), at_ends.agg(lambda values: -_largest(-values))
-    stale = _is(rows, statistics="stale").groupby(key)["train_loss"].agg(_largest)
+    stale = having(rows, statistics="stale").groupby(key)["train_loss"].agg(_largest)
     made = {
         "barrier": most["train_loss"] - ends["train_loss"],
         "above_line": recomputed.assign(above=_above_line(recomputed, key)).groupby(key)["above"].agg(_largest),
@@ -417,11 +421,11 @@ def planes(preset: Preset, runs: Path) -> list[Row]:
 # --- Curvature
 
 
-def _curvature(preset: Preset, runs: Path) -> pd.DataFrame:
+def read_curvature(preset: Preset, runs: Path) -> pd.DataFrame:
     """Every row of curvature with the largest eigenvalue at its epoch; runs that diverged later on are left out."""
     jobs = preset.curvature_jobs()
     rows = _between_trained(preset, runs, _of_jobs(jobs, runs, "curvature"))
-    top = _is(_of_jobs(jobs, runs, "eigenvalues"), rank=1)[["task", "seed", "epoch", "eigenvalue"]]
+    top = having(_of_jobs(jobs, runs, "eigenvalues"), rank=1)[["task", "seed", "epoch", "eigenvalue"]]
     rows = rows.merge(top.rename(columns={"eigenvalue": "top_eigenvalue"}), on=["task", "seed", "epoch"], how="left")
     return rows.assign(over_chance=rows["share"] / rows["chance"])
 
@@ -434,15 +438,15 @@ def curvature(preset: Preset, runs: Path) -> list[Row]:
     """
     part = study(preset).curvature
     assert part is not None
-    found = _curvature(preset, runs)
+    found = read_curvature(preset, runs)
     epochs = {spec.task: spec.epochs() for spec in preset.curvature_jobs()}
     cells = [(task, e, p, k) for task in epochs for e in epochs[task] for p in (f"grda:{SGD}", ORDERS) for k in part.k]
     rows = []
     for task, epoch, pair, k in cells:
-        same = _is(found, task=task, k=k)
-        cell = _is(same, epoch=epoch, pair=pair)
-        control = _is(same, epoch=epoch, pair=ORDERS if pair != ORDERS else "")
-        first = _is(same, epoch=epochs[task][0], pair=pair)
+        same = having(found, task=task, k=k)
+        cell = having(same, epoch=epoch, pair=pair)
+        control = having(same, epoch=epoch, pair=ORDERS if pair != ORDERS else "")
+        first = having(same, epoch=epochs[task][0], pair=pair)
         row = {"task": task, "epoch": epoch, "pair": pair, "k": k, "n": int(cell["share"].notna().sum())}
         row |= mean("share", cell["share"]) | mean("over_chance", cell["over_chance"])
         row |= mean("quadratic", cell["quadratic"])
@@ -471,10 +475,10 @@ def toy(preset: Preset, runs: Path) -> list[Row]:
     `slope` is that of log error over log learning rate, fitted within a seed; every row of a problem and of what is
     fixed has it.
     """
-    rows = _stacked([read_table(runs / spec.folder / "toy.csv") for spec in preset.toy_jobs()])
+    rows = read_toy(preset, runs)
     made = []
     for (problem, fixed), group in rows.groupby(["problem", "fixed"], sort=False):
-        slopes = mean("slope", pd.Series([_slope(cell) for _, cell in group.groupby("seed")]))
+        slopes = mean("slope", pd.Series([toy_slope(cell) for _, cell in group.groupby("seed")]))
         for gamma, cell in group.groupby("gamma", sort=False):
             row = {"problem": problem, "fixed": fixed, "gamma": gamma, "n": int(cell["error"].notna().sum())}
             row |= {name: cell[name].mean() for name in ("steps", "c", "lam", "d", "flat")}
@@ -484,11 +488,22 @@ def toy(preset: Preset, runs: Path) -> list[Row]:
     return made
 
 
-def _slope(cell: pd.DataFrame) -> float:
-    """Least squares; NaN where an error is missing or 0."""
+def read_toy(preset: Preset, runs: Path) -> pd.DataFrame:
+    """Every row of every exact problem."""
+    return _stacked([read_table(runs / spec.folder / "toy.csv") for spec in preset.toy_jobs()])
+
+
+def toy_slope(cell: pd.DataFrame) -> float:
+    """Slope of log error over log learning rate of one seed, by least squares; NaN where an error is missing or 0."""
     if not (cell["error"] > 0).all():
         return float("nan")
     return float(np.polyfit(np.log(cell["gamma"]), np.log(cell["error"]), 1)[0])
+
+
+def read_overhead(preset: Preset, runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Seconds by network, measure, optimizer and block, and bytes by network and optimizer."""
+    (spec,) = preset.overhead_jobs()
+    return read_table(runs / spec.folder / "seconds.csv"), read_table(runs / spec.folder / "memory.csv")
 
 
 def overhead(preset: Preset, runs: Path) -> list[Row]:
@@ -497,17 +512,15 @@ def overhead(preset: Preset, runs: Path) -> list[Row]:
     Ratios of times are geometric means over blocks, each within its block. `state_ratio` and `peak_ratio` are bytes
     that the optimizer keeps, and the most that are alive within an update beside these, per byte of parameters.
     """
-    (spec,) = preset.overhead_jobs()
-    seconds = read_table(runs / spec.folder / "seconds.csv")
-    memory = read_table(runs / spec.folder / "memory.csv")
+    seconds, memory = read_overhead(preset, runs)
     rows = []
     for (network, measure), group in seconds.groupby(["network", "measure"], sort=False):
         for optimizer, cell in group.groupby("optimizer"):  # in which order they were measured means nothing
             row = {"network": network, "parameters": cell["parameters"].iloc[0], "measure": measure}
             row |= {"optimizer": optimizer, "n": len(cell), "milliseconds": 1000 * cell["seconds"].median()}
             for name, other in OPTIMIZERS.items():
-                row |= ratio(cell, _is(group, optimizer=other), "seconds", name, by="block")
-            bytes_ = _is(memory, network=network, optimizer=optimizer)
+                row |= ratio(cell, having(group, optimizer=other), "seconds", name, by="block")
+            bytes_ = having(memory, network=network, optimizer=optimizer)
             if measure == "optimizer step" and len(bytes_):
                 used = bytes_.iloc[0]
                 row |= {f"{name}_ratio": used[f"{name}_bytes"] / used["parameter_bytes"] for name in ("state", "peak")}

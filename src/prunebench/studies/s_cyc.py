@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prunebench.config import Preset, SCyc
+from prunebench.config import ChainSpec, Preset, SCyc
 from prunebench.errors import InputError
 from prunebench.stats import summarise
 from prunebench.studies.runs import read_chains, read_oracle
 
 TRAINED = 0.9
 """A cycle counts as trained where its loss on the fixed batch falls to this share of the first one measured [ours]."""
+
+_CHAIN = ["task", "criterion", "schedule", "seed"]
 
 CELL = ["task", "criterion", "cycle"]
 """What accuracies are compared within."""
@@ -27,30 +30,52 @@ def study(preset: Preset) -> SCyc:
     return preset.s_cyc
 
 
+@dataclass(frozen=True)
+class Frames:
+    """What the runs wrote, stacked, with the axes of each row; None for what the preset does not measure."""
+
+    cycles: pd.DataFrame
+    """The end of every pruning cycle of the accuracy comparison, the oracle's choices among them."""
+    cost: pd.DataFrame
+    """What every one of these cycles cost, the oracle's with all its candidates."""
+    candidates: pd.DataFrame | None
+    """Every candidate of the oracle."""
+    gradients: pd.DataFrame | None
+    """Every measurement of the gradients."""
+
+
+def read(preset: Preset, runs: Path) -> Frames:
+    """The study's runs. Raises InputError, naming the file, where one is missing or no CSV."""
+    chains = preset.s_cyc_chains()
+    cycles, cost = read_chains(chains, runs, "cycles"), read_chains(chains, runs, "cost")
+    candidates = None
+    if study(preset).oracle:
+        candidates = _as_chain(preset, read_oracle(preset.s_cyc_oracle_jobs(), runs))
+        cycles = pd.concat([cycles, candidates[candidates["selected"] == 1]], ignore_index=True)
+        cost = pd.concat([cost, candidates], ignore_index=True)
+    measured = measured_chains(preset)
+    gradients = read_chains(measured, runs, "gradients") if measured else None
+    return Frames(_in_accuracy_grids(preset, cycles), _in_accuracy_grids(preset, cost), candidates, gradients)
+
+
+def measured_chains(preset: Preset) -> list[ChainSpec]:
+    """The chains whose gradients are measured."""
+    return [spec for spec in preset.s_cyc_chains() if spec.gradients is not None]
+
+
 def tables(preset: Preset, runs: Path) -> dict[str, pd.DataFrame]:
     """Every table of the study by name."""
-    chains = preset.s_cyc_chains()
-    cycles = read_chains(chains, runs, "cycles")
-    cost = read_chains(chains, runs, "cost")
-    measured = [spec for spec in chains if spec.gradients is not None]
+    frames = read(preset, runs)
     made: dict[str, pd.DataFrame] = {"s_cyc_lr_schedules": lr_schedules(preset)}
-    if study(preset).oracle:
-        candidates = read_oracle(preset.s_cyc_oracle_jobs(), runs)
-        oracle = _as_chain(preset, candidates[candidates["selected"] == 1])
-        cycles = pd.concat([cycles, oracle], ignore_index=True)
-        cost = pd.concat([cost, _as_chain(preset, candidates)], ignore_index=True)
-        made["s_cyc_oracle_grid"] = oracle_grid(preset, candidates)
-    compared = _in_accuracy_grids(preset, cycles)
-    made["s_cyc_accuracy"] = accuracy(preset, compared)
-    made["s_cyc_cost"] = costs(preset, _in_accuracy_grids(preset, cost))
-    if study(preset).oracle:
-        made["s_cyc_oracle"] = oracle_summary(preset, made["s_cyc_oracle_grid"], compared)
-    if measured:
-        gradients = read_chains(measured, runs, "gradients")
-        made["s_cyc_gradients"] = gradient_spread(preset, gradients)
-        made["s_cyc_gradient_histograms"] = gradient_histograms(
-            preset, read_chains(measured, runs, "gradient_histograms")
-        )
+    made["s_cyc_accuracy"] = accuracy(preset, frames.cycles)
+    made["s_cyc_cost"] = costs(preset, frames.cost)
+    if frames.candidates is not None:
+        made["s_cyc_oracle_grid"] = oracle_grid(preset, frames.candidates)
+        made["s_cyc_oracle"] = oracle_summary(preset, made["s_cyc_oracle_grid"], frames.cycles)
+    if frames.gradients is not None:
+        made["s_cyc_gradients"] = gradient_spread(preset, frames.gradients)
+        histograms = read_chains(measured_chains(preset), runs, "gradient_histograms")
+        made["s_cyc_gradient_histograms"] = gradient_histograms(preset, histograms)
     return made
 
 
@@ -82,9 +107,7 @@ def accuracy(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (task, criterion, cycle), cell in cycles.groupby(CELL, sort=False):
         test = cell.pivot(index="seed", columns="schedule", values="test_accuracy")
-        validation = cell.groupby("schedule")["validation_accuracy"].mean()
-        benchmarks = [name for name in validation.index if roles[name] == "benchmark"]
-        reference = validation[benchmarks].idxmax() if benchmarks else None
+        reference = best_benchmark(preset, cell)
         means = test.mean()
         for schedule, group in cell.groupby("schedule", sort=False):
             score = summarise(group["test_accuracy"].tolist())
@@ -113,6 +136,45 @@ def accuracy(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
             )
     frame = pd.DataFrame(rows).sort_values(["task", "criterion"], kind="stable", ignore_index=True)
     return frame.assign(scale=preset.scale)
+
+
+def best_benchmark(preset: Preset, cell: pd.DataFrame) -> str | None:
+    """The benchmark schedule with the best mean validation accuracy of a cell; None where none ran."""
+    ran = cell[[_role(preset, name) == "benchmark" for name in cell["schedule"]]]
+    return str(ran.groupby("schedule")["validation_accuracy"].mean().idxmax()) if len(ran) else None
+
+
+def s_cyc_schedule(preset: Preset) -> str | None:
+    """The schedule that is S-Cyc: the cyclical profile under the S-shape. None where the preset has none."""
+    kinds = {name: (entry.profile.kind, entry.policy.kind) for name, entry in preset.schedules.items()}
+    return next((name for name, kind in kinds.items() if kind == ("cyclical", "s_shape")), None)
+
+
+def gains(preset: Preset, cycles: pd.DataFrame, schedule: str) -> pd.DataFrame:
+    """Test accuracy of a schedule minus that of the best benchmark, by task, criterion, cycle and seed (`gain`)."""
+    rows = []
+    for (task, criterion, cycle), cell in cycles.groupby(CELL, sort=False):
+        test = cell.pivot(index="seed", columns="schedule", values="test_accuracy")
+        reference = best_benchmark(preset, cell)
+        if schedule in test and reference:
+            named = {"task": task, "criterion": criterion, "cycle": cycle, "sparsity": cell["sparsity"].mean()}
+            rows += [named | {"seed": seed, "gain": gain} for seed, gain in (test[schedule] - test[reference]).items()]
+    return pd.DataFrame(rows, columns=[*CELL, "sparsity", "seed", "gain"])
+
+
+def oracle_differences(preset: Preset, cycles: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of the oracle minus that of the schedule it is compared with, by cycle and seed (`difference`)."""
+    oracle = study(preset).oracle
+    assert oracle is not None
+    rows = []
+    cells = cycles[(cycles["task"] == oracle.task) & (cycles["criterion"] == oracle.criterion)]
+    for cycle, cell in cells.groupby("cycle"):
+        test = cell.pivot(index="seed", columns="schedule", values="test_accuracy")
+        if oracle.schedule in test:
+            sparsity = cell.loc[cell["schedule"] == "oracle", "sparsity"].mean()
+            difference = (test["oracle"] - test[oracle.schedule]).dropna()
+            rows += [(cycle, sparsity, seed, value) for seed, value in difference.items()]
+    return pd.DataFrame(rows, columns=["cycle", "sparsity", "seed", "difference"])
 
 
 def costs(preset: Preset, cost: pd.DataFrame) -> pd.DataFrame:
@@ -201,6 +263,7 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
     assert oracle is not None
     schedule = preset.schedules[oracle.schedule].schedule()
     cell = cycles[(cycles["task"] == oracle.task) & (cycles["criterion"] == oracle.criterion)]
+    differences = oracle_differences(preset, cycles)
     rows = []
     for cycle, at_cycle in grid.groupby("cycle"):
         test = cell[cell["cycle"] == cycle].pivot(index="seed", columns="schedule", values="test_accuracy")
@@ -208,7 +271,7 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
         chosen = np.repeat(at_cycle["max_lr"], at_cycle["selected"])
         max_lr = schedule.policy.at(int(str(cycle)))
         compared = test[oracle.schedule] if oracle.schedule in test else pd.Series(dtype=float)
-        gap = summarise((test["oracle"] - compared).dropna().tolist())
+        gap = summarise(differences.loc[differences["cycle"] == cycle, "difference"].tolist())
         rows.append(
             {
                 "task": oracle.task,
@@ -221,7 +284,7 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
                 "high": near.max(),
                 "schedule": oracle.schedule,
                 "schedule_max_lr": max_lr,
-                "inside": bool(at_cycle.loc[_nearest(at_cycle["max_lr"], max_lr), "near_best"]),
+                "inside": bool(at_cycle.loc[nearest(at_cycle["max_lr"], max_lr), "near_best"]),
                 "oracle_test_accuracy": test["oracle"].mean(),
                 "schedule_test_accuracy": compared.mean(),
                 "difference": gap.mean,
@@ -232,7 +295,7 @@ def oracle_summary(preset: Preset, grid: pd.DataFrame, cycles: pd.DataFrame) -> 
     return pd.DataFrame(rows).assign(scale=preset.scale)
 
 
-def _nearest(grid: pd.Series, max_lr: float) -> Any:
+def nearest(grid: pd.Series, max_lr: float) -> Any:
     """Index of the grid's value that is nearest to `max_lr` in log: a schedule's max_lr seldom lies on the grid."""
     return (np.log(grid) - math.log(max_lr)).abs().idxmin()
 
@@ -246,7 +309,7 @@ def gradient_spread(preset: Preset, gradients: pd.DataFrame) -> pd.DataFrame:
     with 95 % t intervals on the log; `zero` counts the seeds with a std of 0, which leave the ratio undefined.
     """
     ends = gradients[gradients["share"] == 1.0].assign(at="end")
-    both = pd.concat([ends, _at_matched_loss(gradients)], ignore_index=True)
+    both = pd.concat([ends, at_matched_loss(gradients)], ignore_index=True)
     keys = ["task", "criterion", "schedule", "at", "weights", "cycle"]
     chain = [*keys[:-1], "seed"]
     dense = both.loc[both["cycle"] == 0, [*chain, "std", "iqr_over_1349"]]
@@ -289,12 +352,19 @@ def _exp(log: float) -> float:
     return math.inf if log > 700 else math.exp(log)
 
 
-def _at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
+def trained_cycles(gradients: pd.DataFrame) -> pd.DataFrame:
+    """The measurements of the cycles whose loss on the batch fell to TRAINED of its first value, or below."""
+    ordered = gradients.sort_values("share", kind="stable")
+    losses = ordered.groupby([*_CHAIN, "weights", "cycle"], sort=False)["loss"]
+    return ordered[losses.transform("min") <= TRAINED * losses.transform("first")].sort_index()
+
+
+def at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
     """Each chain's rows at the loss that all its cycles reach, for whole-network weights."""
     whole = gradients[gradients["weights"].isin(["surviving", "all", "all_zeroed"])]
     return pd.DataFrame(
         row
-        for _, chain in whole.groupby(["task", "criterion", "schedule", "seed", "weights"], sort=False)
+        for _, chain in whole.groupby([*_CHAIN, "weights"], sort=False)
         for row in _matched_rows(chain)
     )
 
@@ -302,8 +372,7 @@ def _at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
 def _matched_rows(chain: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Nothing for a cycle that never trained, its loss staying above TRAINED of its first one: it would set the target
     to the loss of guessing, at which no network has learnt anything."""
-    cycles = [cycle.sort_values("share") for _, cycle in chain.groupby("cycle")]
-    trained = [cycle for cycle in cycles if cycle["loss"].min() <= TRAINED * cycle["loss"].iloc[0]]
+    trained = [cycle.sort_values("share") for _, cycle in trained_cycles(chain).groupby("cycle")]
     target = max((cycle["loss"].min() for cycle in trained), default=math.nan)
     for ordered in trained:
         reached = np.flatnonzero(ordered["loss"].to_numpy() <= target)

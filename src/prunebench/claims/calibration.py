@@ -1,0 +1,241 @@
+"""How often each claim's rule errs, found by judging tables whose truth is known.
+
+Tables are drawn with the cells and the spread of the observed ones, and with the means that a claim names: those where
+it is false, as near to the claim as false can be, and those where it holds. The rule that judges the real observations
+judges them.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from prunebench.claims.claim import OBSERVATION, Claim, Floats, Quantity, Sample, Scenario, sample
+from prunebench.config import Preset
+from prunebench.config.claims import Calibration, Claims
+from prunebench.errors import InputError
+from prunebench.report.tables import write_tables
+from prunebench.seeding import derive_seed
+from prunebench.stats import t_interval
+
+NOISES = ("independent", "shared by seed", "heavy-tailed")
+"""Kinds of noise, all with the observed standard deviations: normal; normal with a correlation of 0.5 between all cells
+and quantities of a seed; Student's t with 3 degrees of freedom."""
+
+COLUMNS = (
+    *("claim", "paper", "n", "noise", "tables", "null_reproduced", "null_reproduced_low", "null_reproduced_high"),
+    *("claimed_reproduced", "claimed_not_reproduced", "seeds_for_80", "noise_from", "null_effect", "claimed_effect"),
+    *("claimed_as", "scale"),
+)
+"""Columns of the table. Rates are shares of the simulated tables."""
+
+LADDER = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 70, 100)
+"""Numbers of seeds, besides those of the configuration, among which the least that gives `POWER` is looked for."""
+
+POWER = 0.8
+
+_LADDER_TABLES = 1000  # a standard error of 1.3 points at 80 %, which no step of the ladder needs to be finer than
+_BLOCK = 1000  # tables drawn and judged together: what fits a processor's cache
+
+
+def write_calibration(
+    claims: Sequence[Claim], preset: Preset, observations: Path, out: Path, tables: int | None = None
+) -> None:
+    """Writes calibration.csv and calibration.tex into `out`, from the file observations.csv.
+
+    `tables`: how many are simulated; default: as many as the preset says. Raises InputError where the file is missing
+    or no table of observations.
+    """
+    config = preset.claims.calibration
+    config = config if tables is None else config.model_copy(update={"tables": tables})
+    frame = calibrate(claims, _read(observations), config, preset.claims, preset.scale)
+    write_tables({"calibration": frame}, out)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        # Without converters a cell named "NA" would read as a missing value.
+        frame = pd.read_csv(path, converters=dict.fromkeys(("claim", "quantity", "cell"), str))
+        return frame.astype({"seed": int, "value": float})[[*OBSERVATION]]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} is no table of observations: {' '.join(str(error).split())}") from None
+
+
+def calibrate(
+    claims: Sequence[Claim], observations: pd.DataFrame, config: Calibration, margins: Claims, scale: str
+) -> pd.DataFrame:
+    """The error rates of each claim's rule: one row per claim, kind of noise and number of seeds, with `COLUMNS`.
+
+    `null_reproduced` is the share of false "reproduced" with its 95 % Clopper-Pearson interval, `claimed_reproduced`
+    the power, `claimed_not_reproduced` the share of false "not reproduced". `seeds_for_80` is the least number of seeds
+    with a power of 80 %, empty where 100 seeds have less. A claim without observations, or a part of which (a quantity
+    that its claimed truth names) has none or no second seed, has one row without rates, which says so. What is drawn
+    for a claim depends on no other claim.
+    Raises ValueError where a claim's scenario or rule does not fit its quantities and cells.
+    """
+    rows = [row for claim in claims for row in _rows(claim, observations, config, getattr(margins, claim.paper))]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS]).assign(scale=scale)
+    return frame.astype(dict.fromkeys(("n", "tables", "seeds_for_80"), "Int64"))
+
+
+def _rows(claim: Claim, observations: pd.DataFrame, config: Calibration, margins: Any) -> Iterator[dict[str, Any]]:
+    row: dict[str, Any] = {"claim": claim.id, "paper": claim.paper, "claimed_as": claim.claimed_as}
+    observed = sample(observations, claim)
+    if not any(observed.cells.values()):
+        yield row | {"noise_from": "not measured"}
+        return
+    scenarios = claim.no_effect(margins, observed.cells), claim.claimed(margins, observed.cells)
+    spread, seeds = _spread(observed)
+    # A part of a claim that has no cells cannot be simulated; controls that no scenario names may be missing.
+    if absent := [
+        name for name in observed.cells if name not in spread and (observed.cells[name] or name in scenarios[1])
+    ]:
+        yield row | {"noise_from": f"not measured: {', '.join(absent)}"}
+        return
+    null, claimed = (_means(claim, scenario, observed) for scenario in scenarios)
+    null_effect, claimed_effect = (_in_words(claim.quantities, scenario) for scenario in scenarios)
+    row |= {"noise_from": f"measured: {seeds} seeds", "null_effect": null_effect, "claimed_effect": claimed_effect}
+    for noise in NOISES:
+        world = _World(claim, margins, observed.cells, spread, null, claimed, noise)
+        by_n = {n: world.rates(n, config.tables) for n in sorted(config.seeds)}
+        enough = world.seeds_for_power(by_n)
+        for n, (false, power, missed) in by_n.items():
+            exact = stats.binomtest(round(false * config.tables), config.tables).proportion_ci(0.95, "exact")
+            yield row | {
+                "n": n,
+                "noise": noise,
+                "tables": config.tables,
+                "null_reproduced": false,
+                "null_reproduced_low": exact.low,
+                "null_reproduced_high": exact.high,
+                "claimed_reproduced": power,
+                "claimed_not_reproduced": missed,
+                "seeds_for_80": enough,
+            }
+
+
+def _spread(observed: Sample) -> tuple[dict[str, Floats], str]:
+    """Standard deviations over seeds by quantity and cell, and from how many seeds they are ("3", "2–3").
+
+    A cell with fewer than two values has the median of its quantity's other cells; a quantity of such cells alone is
+    left out.
+    """
+    spread, seeds = {}, []
+    for name, values in observed.values.items():
+        each = t_interval(values[0])
+        known = np.isfinite(each.std)
+        if known.any():
+            spread[name] = np.where(known, each.std, np.median(each.std[known]))
+            seeds += each.n[known].tolist()
+    return spread, "–".join(dict.fromkeys((f"{min(seeds)}", f"{max(seeds)}"))) if seeds else ""
+
+
+def _means(claim: Claim, scenario: Scenario, observed: Sample) -> dict[str, Floats]:
+    """True means by quantity and cell: the scenario's, and the observed ones of quantities that it leaves out."""
+    if unknown := {*scenario} - {*observed.values}:
+        raise ValueError(f"claim {claim.id}: a scenario names {sorted(unknown)[0]}, which is not among its quantities")
+    means = {}
+    for name, cells in observed.cells.items():
+        given = scenario.get(name)
+        if given is None:
+            means[name] = t_interval(observed.values[name][0]).mean
+        elif isinstance(given, Mapping):
+            if {*given} != {*cells}:
+                raise ValueError(f"claim {claim.id}: a scenario's cells of {name} are not the observed ones")
+            means[name] = np.array([given[cell] for cell in cells])
+        else:
+            means[name] = np.full(len(cells), given)
+    return means
+
+
+@dataclass(frozen=True)
+class _World:
+    """What tables of one claim are drawn from: by quantity, each cell's spread and its two true means."""
+
+    claim: Claim
+    margins: Any
+    cells: Mapping[str, Sequence[str]]
+    spread: Mapping[str, Floats]
+    null: Mapping[str, Floats]
+    claimed: Mapping[str, Floats]
+    noise: str
+
+    def rates(self, n: int, tables: int) -> tuple[float, float, float]:
+        """Shares of tables of n seeds: reproduced where the claim is false; reproduced, not reproduced, where it holds.
+
+        Both truths meet the same noise.
+        """
+        rng = np.random.default_rng(derive_seed("calibration", self.claim.id, self.noise, n))
+        counts = np.zeros(3)
+        for first in range(0, tables, _BLOCK):
+            size = min(_BLOCK, tables - first)
+            errors = self._errors(rng, size, n)
+            null, claimed = (self._judged(errors, means, size) for means in (self.null, self.claimed))
+            counts += null[0], *claimed
+        false, power, missed = (counts / tables).tolist()
+        return false, power, missed
+
+    def seeds_for_power(self, known: Mapping[int, tuple[float, float, float]]) -> int | None:
+        """The least number of seeds with a power of `POWER`, which is taken to rise with seeds; `known` rates stand."""
+        ladder = sorted({*LADDER, *known})
+
+        def enough(n: int) -> bool:
+            return (known[n] if n in known else self.rates(n, _LADDER_TABLES))[1] >= POWER
+
+        place = bisect_left(ladder, True, key=enough)
+        return ladder[place] if place < len(ladder) else None
+
+    def _errors(self, rng: np.random.Generator, tables: int, n: int) -> dict[str, Floats]:
+        ends = np.cumsum([len(cells) for cells in self.cells.values()])
+        drawn = np.split(draw_noise(rng, self.noise, (tables, int(ends[-1]), n)), ends[:-1], axis=1)
+        # Quantities without a spread have no cells.
+        deviations = (self.spread.get(name, np.empty(0)) for name in self.cells)
+        return {name: std[:, None] * part for name, std, part in zip(self.cells, deviations, drawn, strict=True)}
+
+    def _judged(self, errors: Mapping[str, Floats], means: Mapping[str, Floats], tables: int) -> tuple[int, int]:
+        values = {name: means[name][:, None] + part for name, part in errors.items()}
+        ruling = self.claim.judge(Sample(values, self.cells), self.margins)
+        for text, holds in {**ruling.reproduced, **ruling.refuted}.items():
+            if np.shape(holds) != (tables,):
+                raise ValueError(f"claim {self.claim.id}: condition '{text}' is not one truth value per table")
+        return int(ruling.yes.sum()), int(ruling.no.sum())
+
+
+def draw_noise(rng: np.random.Generator, noise: str, shape: tuple[int, int, int]) -> Floats:
+    """Noise of one of `NOISES` with mean 0 and variance 1; `shape` is (tables, cells of all quantities, seeds)."""
+    tables, cells, n = shape
+    # Seeds first in memory: what is summed over seeds is then summed as whole arrays.
+    if noise == "heavy-tailed":
+        return rng.standard_t(3, (n, cells, tables)).T / np.sqrt(3)
+    own = rng.standard_normal((n, cells, tables)).T
+    if noise == "independent":
+        return own
+    shared = rng.standard_normal((n, 1, tables)).T
+    return np.sqrt(0.5) * (own + shared)
+
+
+def _in_words(quantities: Sequence[Quantity], scenario: Scenario) -> str:
+    """`gain 1 points, ratio x0.8 to x0.9`; a range where cells differ."""
+    parts = []
+    for quantity in quantities:
+        given = scenario.get(quantity.name)
+        if given is not None:
+            values = [*given.values()] if isinstance(given, Mapping) else [given]
+            texts = [_with_unit(value, quantity.unit) for value in sorted({*map(float, values)})]
+            shown = " to ".join(dict.fromkeys((texts[0], texts[-1]))) if texts else "n/a"
+            parts.append(f"{quantity.name} {shown}")
+    return ", ".join(parts)
+
+
+def _with_unit(value: float, unit: str) -> str:
+    if unit == "ratio":
+        return f"x{np.exp(value):.3g}"
+    shown = {"points": f"{100 * value:.3g} points", "share": f"{100 * value:.3g} %", "nats": f"{value:.3g} nats"}
+    return shown.get(unit, f"{value:.3g}")

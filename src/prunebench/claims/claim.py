@@ -1,0 +1,144 @@
+"""What a claim is: its quantities, its rule, and what the rule sees."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from prunebench.stats import Interval, t_interval
+
+Paper = Literal["s_cyc", "cascade", "directional"]
+Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run at this scale"]
+
+OBSERVATION = ("claim", "quantity", "cell", "seed", "value")
+"""Columns of the observations: one number per claim, quantity, cell and seed."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What one claim measures in each of its cells, once per seed."""
+
+    name: str
+    meaning: str
+    """One phrase, such as `test accuracy of S-Cyc minus that of the best benchmark`."""
+    unit: Literal["points", "share", "ratio", "nats", "count", "slope", "correlation", "number"]
+    """`points` are differences of shares, shown times 100; values of a `ratio` are logarithms, shown as e to them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Tables of observations of one claim: real ones, of which there is one, or many simulated ones.
+
+    `values[quantity]` has shape (tables, cells, seeds); NaN where a seed has no value (missing, diverged, unmatched).
+    `cells[quantity]` names the cells. All quantities have the same seeds in the same order: a seed pairs them.
+    """
+
+    values: Mapping[str, Floats]
+    cells: Mapping[str, Sequence[str]]
+
+    def each(self, quantity: str, confidence: float = 0.95) -> Interval:
+        """Every cell's interval over its seeds; fields have shape (tables, cells)."""
+        return t_interval(self.values[quantity], confidence)
+
+    def pooled(self, quantity: str, confidence: float = 0.95) -> Interval:
+        """The interval of the mean over these cells; fields have shape (tables,).
+
+        Cells share their seeds, so they are averaged within a seed first: how cells and seeds correlate cannot make
+        the interval too narrow. Only seeds with a value in every cell count.
+        """
+        values = self.values[quantity]
+        within = values.mean(axis=-2) if self.cells[quantity] else np.full((len(values), values.shape[-1]), np.nan)
+        return t_interval(within, confidence)
+
+    def every(self, quantity: str, holds: Bools) -> Bools:
+        """Where something of shape (tables, cells) holds in each of a quantity's cells; false where it has none."""
+        return np.asarray(holds).all(axis=-1) & bool(self.cells[quantity])
+
+    def one_of(self, quantity: str) -> float:
+        """The confidence of a cell's interval for a rule that looks for some cell: 1 - 0.05 / cells (Bonferroni)."""
+        return 1 - 0.05 / max(len(self.cells[quantity]), 1)
+
+    def only(self, quantity: str, keep: Callable[[str], bool]) -> "Sample":
+        """This sample with only those cells of a quantity whose name `keep` accepts."""
+        wanted = [index for index, cell in enumerate(self.cells[quantity]) if keep(cell)]
+        values = {**self.values, quantity: self.values[quantity][:, wanted]}
+        return Sample(values, {**self.cells, quantity: [self.cells[quantity][index] for index in wanted]})
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a rule finds in each table: conditions by what they say, each of shape (tables,).
+
+    A claim is reproduced where all of `reproduced` hold, else not reproduced where any of `refuted` does, else it is
+    inconclusive. A comparison with a number that could not be computed is false, so it decides nothing.
+    """
+
+    reproduced: Mapping[str, Bools]
+    refuted: Mapping[str, Bools]
+
+    @property
+    def yes(self) -> Bools:
+        """Where the claim is reproduced."""
+        return np.logical_and.reduce([*self.reproduced.values()])
+
+    @property
+    def no(self) -> Bools:
+        """Where it is not."""
+        return np.logical_or.reduce([*self.refuted.values()]) & ~self.yes
+
+
+Scenario = Mapping[str, "float | Mapping[str, float]"]
+"""True means by quantity: one for all cells, or one per cell."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of an abstract, and how it is decided. `margins` is the paper's part of the preset's `claims`."""
+
+    id: str
+    paper: Paper
+    sentence: str
+    """What the abstract says, in words of our own where it is not in quotation marks."""
+    mark: str
+    """Where the sentence comes from, such as [abstract]."""
+    quantities: tuple[Quantity, ...]
+    rule: str
+    """The rule in words; `{name}` is a margin, `{name:.0%}` formats it."""
+    judge: Callable[[Sample, Any], Ruling]
+    """(sample, margins) -> ruling."""
+    no_effect: Callable[[Any, Mapping[str, Sequence[str]]], Scenario]
+    """(margins, cells) -> true means where the claim is false, as near to the claim as false can be."""
+    claimed: Callable[[Any, Mapping[str, Sequence[str]]], Scenario]
+    """(margins, cells) -> true means where the claim holds with the published effect, or one of ours (`claimed_as`)."""
+    claimed_as: str
+    """Where the size of the claimed effect comes from."""
+    published: str
+    """The paper's numbers with their mark, or n/a."""
+    tables: tuple[str, ...]
+    figures: tuple[str, ...]
+    replicates: str = "seeds"
+    """What the values of a cell are repeated over."""
+
+    def rule_in_words(self, margins: Any) -> str:
+        """The rule with its margins."""
+        return self.rule.format(**margins.model_dump())
+
+
+def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
+    """A claim's observations as a sample of one table; a quantity without any has no cells."""
+    own = observations[observations["claim"] == claim.id]
+    seeds = sorted(own["seed"].unique())
+    values: dict[str, Floats] = {}
+    cells: dict[str, list[str]] = {}
+    for quantity in claim.quantities:
+        rows = own[own["quantity"] == quantity.name]
+        cells[quantity.name] = list(dict.fromkeys(rows["cell"]))
+        wide = rows.pivot(index="cell", columns="seed", values="value").reindex(cells[quantity.name], columns=seeds)
+        values[quantity.name] = wide.to_numpy(dtype=np.float64)[None]
+    return Sample(values, cells)

@@ -1,0 +1,38 @@
+"""The ledger on a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from prunebench.claims.ledger import summary
+from prunebench.claims.numbers import effect
+
+SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "not run at this scale": "–"}
+
+
+def print_ledger(ledger: Mapping[str, Any], console: Console) -> None:
+    """Each claim with its verdict, what was measured and why; words and signs, so that no colour is needed."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for finding in ledger["findings"]:
+        head = f"{SIGNS[finding['verdict']]} {finding['id']}"
+        grid.add_row(head, Text.assemble((finding["verdict"], "bold"), f": {finding['sentence']}"))
+        grid.add_row("", Text(_details(finding)))
+    console.print(grid)
+    for line in ledger["missing"]:
+        console.print(Text(f"Missing: {line}"))
+    console.print(Text(summary(ledger)))
+
+
+def _details(finding: Mapping[str, Any]) -> str:
+    lines = [finding["why"]]
+    if headline := finding["headline"]:
+        meaning = finding["quantities"][0]["meaning"]
+        lines.insert(0, f"{effect(headline)}: {meaning} ({headline['cell']}, n = {headline['n']})")
+    if finding["seeds_note"]:
+        lines.append(f"{finding['seeds_note'][:1].upper()}{finding['seeds_note'][1:]}.")
+    return "\n".join([*lines, f"Published: {finding['published']}", ""])

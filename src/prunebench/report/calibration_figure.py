@@ -1,0 +1,153 @@
+"""The figure of the claims' rules: how often each is wrong where its claim is false, and right where it holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from prunebench.report.panels import graded_looks, handles_of, named_ticks
+from prunebench.report.style import SMALL, Drawing, Look, Tables, draw_figures, footer, legend_above, new_figure
+
+ALLOWED = 0.05
+"""The share of false "reproduced" that a rule may have."""
+
+POWER = 0.8
+"""The power that a rule should have at the claimed effect."""
+
+PAPERS = {"s_cyc": "S-Cyc", "cascade": "Cascade weight shedding", "directional": "Directional pruning"}
+
+_NAMES = ("claim", "paper", "noise", "noise_from", "null_effect", "claimed_effect", "claimed_as", "scale")
+_NEEDED = "claim paper n noise tables null_reproduced null_reproduced_low claimed_reproduced seeds_for_80 noise_from"
+
+_LINE: dict[str, Any] = {"color": "0.3", "linewidth": 0.9, "dashes": (1, 1.5), "zorder": 1}
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 7.0,
+    "markerfacecolor": "none",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.8,
+    "linestyle": "",
+    "clip_on": False,
+    "zorder": 5,
+}
+
+
+def draw(tables: Path, out: Path) -> None:
+    """Draws `calibration_power` from calibration.csv in `tables`, as SVG and PNG in `out`.
+
+    A table without rows gives a figure that says so. The same table gives the same bytes. Raises InputError for a
+    table that is missing, unreadable or lacks a column.
+    """
+    drawing = Drawing("Error rates of the claims' rules", ("calibration",), power)
+    draw_figures(tables, out, {"calibration": _NEEDED.split()}, _NAMES, {"calibration_power": drawing})
+
+
+def power(tables: Tables, scale: str) -> Figure:
+    """A line per claim: false "reproduced" where the claim is false (left), power at the claimed effect (right).
+
+    A marker per number of seeds under independent noise, with a bar over all kinds of noise; at the right end the
+    seeds that give a power of 80 %.
+    """
+    frame = tables["calibration"]
+    papers = [(str(paper), rows) for paper, rows in frame.groupby("paper", sort=False)]
+    claims = [rows["claim"].nunique() for _, rows in papers]
+    seeds = sorted(frame["n"].dropna().unique())
+    looks = graded_looks(seeds, "crest", lambda n: f"{n:.0f} seeds")
+    fig = new_figure(1.5 + sum(0.25 + 0.22 * count for count in claims))
+    ratios = {"height_ratios": claims, "width_ratios": (1, 1.6)}
+    axes = fig.subplots(len(papers), 2, squeeze=False, sharex="col", sharey="row", gridspec_kw=ratios)
+    for (left, right), (paper, rows) in zip(axes, papers, strict=True):
+        left.set_title(PAPERS.get(paper, paper), loc="left", weight="bold")
+        _claims(left, right, rows, looks)
+    highest = np.nanmax([ALLOWED * 1.2, frame["null_reproduced"].max() * 1.05])
+    # Beyond the ends: a marker at 0 or 100 % is seen whole.
+    axes[0, 0].set_xlim(-2 * highest, 100 * highest)
+    axes[0, 1].set_xlim(-1.5, 101.5)
+    axes[-1, 0].set_xlabel('false "reproduced" at no effect (%)')
+    axes[-1, 1].set_xlabel('power: "reproduced" at the claimed effect (%)')
+    _beside(axes[0, 1], 1.0, "seeds for\n80 % power", 3, transform="axes fraction", va="bottom")
+    handles = handles_of(looks.values())
+    if (frame["null_reproduced_low"] > ALLOWED).any():
+        handles += [Line2D([], [], label="above 5 % beyond the simulation's error", **_RING)]
+    if handles:
+        legend_above(fig, handles)
+    footer(fig, scale, _notes(frame))
+    return fig
+
+
+def _claims(left: Axes, right: Axes, rows: pd.DataFrame, looks: Mapping[float, Look]) -> None:
+    names = [str(name) for name in dict.fromkeys(rows["claim"])]
+    for ax, line in ((left, ALLOWED), (right, POWER)):
+        ax.grid(False, axis="y")
+        ax.grid(True, axis="x")
+        ax.tick_params(axis="y", length=0, labelleft=ax is left)
+        ax.axvline(100 * line, **_LINE)
+        for place in range(0, len(names), 2):
+            ax.axhspan(place - 0.5, place + 0.5, color="0.96", linewidth=0, zorder=0)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    named_ticks(left.yaxis, names)
+    offsets = np.linspace(-0.27, 0.27, len(looks)) if len(looks) > 1 else np.zeros(len(looks))
+    for place, name in enumerate(names):
+        claim = rows[rows["claim"] == name]
+        if claim["n"].isna().all():
+            right.text(
+                50, place, f"noise {claim['noise_from'].iloc[0]}", ha="center", va="center", fontsize=SMALL, color="0.4"
+            )
+            continue
+        for (n, look), offset in zip(looks.items(), offsets, strict=True):
+            _rates(left, right, claim[claim["n"] == n], place + offset, look)
+        _beside(right, place, _seeds(claim), 0, transform=right.get_yaxis_transform(), va="center")
+
+
+def _rates(left: Axes, right: Axes, cell: pd.DataFrame, y: float, look: Look) -> None:
+    """The rates of one claim and number of seeds: a marker for independent noise, a bar over all kinds."""
+    main = cell[cell["noise"] == "independent"]
+    for ax, column in ((left, "null_reproduced"), (right, "claimed_reproduced")):
+        ax.hlines(y, 100 * cell[column].min(), 100 * cell[column].max(), color=look.color, linewidth=1.0, zorder=2)
+        ax.plot(100 * main[column], [y] * len(main), clip_on=False, **look.line())
+    wrong = cell[cell["null_reproduced_low"] > ALLOWED]
+    # An empty line has an empty box, which collapses the layout.
+    if len(wrong):
+        left.plot([100 * wrong["null_reproduced"].max()], [y], **_RING)
+
+
+def _beside(ax: Axes, y: float, text: str, up: float, transform: Any, va: str) -> None:
+    """Text right of the axes."""
+    ax.annotate(
+        text,
+        (1, y),
+        (9, up),
+        xycoords=transform,
+        textcoords="offset points",
+        va=va,
+        fontsize=SMALL,
+        annotation_clip=False,
+    )
+
+
+def _seeds(claim: pd.DataFrame) -> str:
+    """Seeds for a power of 80 %: `5`, `5–8` over the kinds of noise, `>100` where no number up to 100 gives it."""
+    needed = claim["seeds_for_80"].fillna(np.inf)
+    return "–".join(dict.fromkeys(">100" if np.isinf(end) else f"{end:.0f}" for end in (needed.min(), needed.max())))
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    measured = frame[frame["n"].notna()]
+    if measured.empty:
+        return ["No claim has two seeds in all its quantities: there is no measured noise to simulate"]
+    tables = int(measured["tables"].max())
+    error = 100 * 1.96 * np.sqrt(ALLOWED * (1 - ALLOWED) / tables)
+    spans = {text.removeprefix("measured: ").removesuffix(" seeds") for text in measured["noise_from"]}
+    sources = ", ".join(sorted(spans, key=lambda span: [int(end) for end in span.split("–")]))
+    return [
+        f"{tables:,} simulated tables per marker: 95 % error ±{error:.1f} points at 5 %",
+        "Markers: normal noise, independent between cells; bars reach over the other kinds (correlated 0.5 within a "
+        "seed; heavy-tailed, t with 3 degrees of freedom), all with the standard deviations observed in the runs, over "
+        f"{sources} seeds",
+        "Dotted lines: 5 % and 80 %",
+    ]

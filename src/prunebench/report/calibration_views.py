@@ -1,0 +1,46 @@
+"""The table of the rules' error rates as readers see it in LaTeX: one line per claim."""
+
+import pandas as pd
+
+from prunebench.report.latex import bold, escape, number
+
+ALLOWED = 0.05
+"""The share of false "reproduced" that a rule may have."""
+
+
+def _calibration(frame: pd.DataFrame) -> pd.DataFrame:
+    """Highest error rates and lowest power, in %, by number of seeds; then the seeds that give a power of 80 %."""
+    seeds = sorted(frame["n"].dropna().astype(int).unique())
+    lines = []
+    for claim, rows in frame.groupby("claim", sort=False):
+        line = {"claim": escape(str(claim)), "noise": escape(str(rows["noise_from"].iloc[0]))}
+        by_n = {n: rows[rows["n"] == n] for n in seeds}
+        line |= {f"false, n = {n}": _worst_null(cell) for n, cell in by_n.items()}
+        line |= {f"power, n = {n}": number(100 * cell["claimed_reproduced"].min(), 1) for n, cell in by_n.items()}
+        line |= {f"missed, n = {n}": number(100 * cell["claimed_not_reproduced"].max(), 1) for n, cell in by_n.items()}
+        lines.append(line | {"seeds for 80 %": _seeds(rows)})
+    return pd.DataFrame(lines)
+
+
+def _worst_null(cell: pd.DataFrame) -> str:
+    text = number(100 * cell["null_reproduced"].max(), 1)
+    return bold(text, (cell["null_reproduced_low"] > ALLOWED).any())
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    if rows["n"].isna().all():
+        return "n/a"
+    return "$>$ 100" if rows["seeds_for_80"].isna().any() else str(int(rows["seeds_for_80"].max()))
+
+
+VIEWS = {"calibration": _calibration}
+
+NOTES = {
+    "calibration": (
+        "Shares of simulated tables of n seeds in \\%, the worst of all kinds of noise. "
+        "False: reproduced at no effect, in bold where its 95 \\% interval lies above 5 \\%. "
+        "Power: reproduced at the claimed effect. Missed: not reproduced at the claimed effect. "
+        "Seeds for 80 \\%: the least number with that power.",
+    )
+}
+"""What stands below the table, in LaTeX."""

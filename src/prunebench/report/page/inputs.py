@@ -1,0 +1,89 @@
+"""Files of a results folder as the page reads them: what is not there is None, what is broken is an InputError."""
+
+import base64
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import InputError
+from prunebench.report.page import numbers
+
+EMBEDDED = 600_000
+"""Bytes up to which a table's file is part of the page; of a larger one the page gives the path."""
+
+Record = dict[str, str]
+"""A row of a CSV file as text, by column."""
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content, None where there is no file. Raises InputError for one that is no JSON."""
+    text = _read(path)
+    try:
+        return None if text is None else json.loads(text, parse_constant=lambda _: None)
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def read_csv(path: Path, needed: Sequence[str] = ()) -> list[Record] | None:
+    """A CSV file's rows, None where there is no file.
+
+    Raises InputError for a file that is no table, or has rows but not the columns that are `needed`.
+    """
+    text = _read(path)
+    if text is None:
+        return None
+    rows: list[Record] = []
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(f"{path} is not a table: line {reader.line_num} has not as many cells as the header")
+            rows.append(row)
+    except csv.Error as error:
+        raise InputError(f"{path} is not a table: {error}") from None
+    lacking = next((column for column in needed if rows and column not in rows[0]), None)
+    if lacking:
+        raise InputError(f"{path}: column {lacking} is missing; found {', '.join(rows[0])}")
+    return rows
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def number(text: str) -> float | None:
+    """A cell's number; None for words, `nan` and `inf` among them: a schedule may have that name."""
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that the page holds, or says where to find if it is too large."""
+
+    name: str
+    size: str
+    uri: str | None
+
+
+def download(path: Path, kind: str) -> Download:
+    """A file of the results, as part of the page where it is small enough."""
+    data = path.read_bytes()
+    return Download(path.name, numbers.size(len(data)), data_uri(kind, data) if len(data) <= EMBEDDED else None)
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """`data` as an address that needs no network."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

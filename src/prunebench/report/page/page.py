@@ -1,0 +1,216 @@
+"""The page put together: one file that loads nothing from elsewhere and can be read without its script."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from prunebench.config import Preset, parse_preset
+from prunebench.errors import InputError
+from prunebench.files import write_text
+from prunebench.report.page import evidence, exhibits, provenance
+from prunebench.report.page.inputs import Download, Record, read_csv, read_json
+from prunebench.studies import cascade_names, directional_names, s_cyc_names
+
+HERE = Path(__file__).parent
+
+POWER = ("calibration_power", "calibration")
+"""The figure and the table of the rules' calibration."""
+
+FINDING = (
+    *("id", "paper", "sentence", "mark", "rule", "published", "verdict", "why", "scale", "seeds_needed", "seeds_note"),
+    *("conditions", "headline", "quantities", "notes", "tables", "figures"),
+)
+"""What the page needs of each finding of claims.json."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper whose claims are tested: a study of the preset."""
+
+    key: str
+    short: str
+    title: str
+    reference: str
+    arxiv: tuple[tuple[str, str], ...]
+    """What a link says, and the identifier."""
+    names: ModuleType
+    """Names of the study's tables and figures."""
+
+
+PAPERS = (
+    Paper(
+        "s_cyc",
+        "S-Cyc",
+        "S-Cyc: a learning-rate schedule for iterative pruning",
+        "Known here by its abstract and by the released code of its successor SILO",
+        (("arXiv 2110.08764", "2110.08764"), ("SILO: arXiv 2212.06144", "2212.06144")),
+        s_cyc_names,
+    ),
+    Paper(
+        "cascade",
+        "Cascade shedding",
+        "Cascade weight shedding",
+        "Azarian and Porikli, 2021. Known here by its abstract alone, which gives no number",
+        (("arXiv 2103.10629", "2103.10629"),),
+        cascade_names,
+    ),
+    Paper(
+        "directional",
+        "Directional pruning",
+        "Directional pruning by gRDA",
+        "Chao, Wang, Xing and Cheng, NeurIPS 2020. Known here by its abstract and by the authors' code, data and logs",
+        (("arXiv 2006.09358", "2006.09358"),),
+        directional_names,
+    ),
+)
+
+
+def write_page(results: Path, figures: Path, out: Path) -> None:
+    """Writes the report of a results folder as one HTML file.
+
+    Reads `plan.json`, `claims.json`, `claims.csv`, `runs.csv`, `observations.csv` and `tables/` in `results`, and the
+    SVG (or PNG) files in `figures`; what is not there is named on the page, except for `plan.json`, which must be.
+    The same files give the same bytes. Raises InputError for a file that cannot be read or is not what it should be.
+    """
+    plan = read_json(results / "plan.json")
+    if plan is None:
+        raise InputError(f"cannot read {results / 'plan.json'}: there is no such file")
+    preset = parse_preset(plan, str(results / "plan.json"))
+    try:
+        write_text(out, _render(preset, results, figures))
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+def _render(preset: Preset, results: Path, figures: Path) -> str:
+    claims = _claims(results / "claims.json")
+    runs = read_csv(results / "runs.csv", ("study", "task", "seed", "status", "folder"))
+    observations = read_csv(results / "observations.csv", ("claim", "quantity", "cell", "value"))
+    columns = ("claim", "n", "noise", "null_reproduced", "claimed_reproduced", "seeds_for_80")
+    calibration = read_csv(results / "tables" / "calibration.csv", columns)
+    ledger = None if claims is None else evidence.findings(claims, observations or [], calibration or [])
+
+    def cited(kind: str, name: str) -> list[str]:
+        return [finding["id"] for finding in ledger or [] if name in finding[kind]]
+
+    def exhibit(name: str) -> exhibits.FigureView:
+        return exhibits.figure(name, figures, cited("figures", name))
+
+    def table(name: str) -> exhibits.TableView:
+        return exhibits.table(name, results / "tables", cited("tables", name))
+
+    papers = []
+    for paper in PAPERS:
+        run = getattr(preset, paper.key) is not None
+        papers.append(
+            {
+                **vars(paper),
+                "run": run,
+                "figures": [exhibit(name) for name in paper.names.FIGURES] if run else [],
+                "tables": [table(name) for name in paper.names.TABLES] if run else [],
+                "data": _data(results / "tables", paper.names.DATA) if run else [],
+            }
+        )
+    power = {"figure": exhibit(POWER[0]), "table": table(POWER[1])}
+    shown_figures = [*(figure for paper in papers for figure in paper["figures"]), power["figure"]]
+    shown_tables = [*(shown for paper in papers for shown in paper["tables"]), power["table"]]
+    absent = [name for name in ("claims.json", "observations.csv", "runs.csv") if not (results / name).is_file()]
+    absent += [f"tables/{shown.name}.csv" for shown in shown_tables if shown.rows is None]
+    absent += [f"{figure.name}.svg" for figure in shown_figures if figure.uri is None]
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    return _template().render(
+        preset=preset,
+        plan=preset.model_dump_json(indent=2, exclude={"raw_data"}),
+        ledger=ledger,
+        counts=evidence.counts(ledger or []),
+        signs=evidence.SIGNS,
+        scales=list(dict.fromkeys(finding["scale"] for finding in ledger or [])),
+        ledger_files=_data(results, ("claims", "observations")),
+        papers=papers,
+        names={paper.key: paper.short for paper in PAPERS},
+        titles={
+            "figure": {figure.name: figure.title for figure in shown_figures},
+            "table": {shown.name: shown.title for shown in shown_tables},
+        },
+        power=power,
+        calibration=evidence.calibration_summary(calibration or []),
+        caveats=_caveats(preset, claims, runs, absent, shown_tables),
+        runs=runs,
+        dates=provenance.dates(runs or []),
+        costs=provenance.costs(runs or []),
+        versions=provenance.versions(runs or []),
+        environment=provenance.environment(runs or []),
+        data_sets=provenance.data_sets(preset),
+        tasks=provenance.tasks(preset),
+        run_files=_data(results, ("runs",)),
+        # Marked as safe: our own files. Their hashes are the only style and script that the page lets run.
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _claims(path: Path) -> Any:
+    claims = read_json(path)
+    if claims is None:
+        return None
+    if not isinstance(claims, Mapping) or not isinstance(claims.get("findings"), list):
+        raise InputError(f"{path} is no ledger: it has no list of findings")
+    for finding in claims["findings"]:
+        lacking = next((name for name in FINDING if name not in finding), None)
+        if lacking:
+            raise InputError(f"{path}: finding {finding.get('id', '?')} has no '{lacking}'")
+        if finding["verdict"] not in evidence.SIGNS:
+            raise InputError(f"{path}: finding {finding['id']} has the unknown verdict {finding['verdict']!r:.80}")
+    return claims
+
+
+def _data(folder: Path, names: Sequence[str]) -> list[Download]:
+    return [file for name in names for file in exhibits.files(name, folder)]
+
+
+def _caveats(
+    preset: Preset,
+    claims: Mapping[str, Any] | None,
+    runs: Sequence[Record] | None,
+    absent: Sequence[str],
+    tables: Sequence[exhibits.TableView],
+) -> provenance.Caveats:
+    made = provenance.versions(runs or [])
+    # The ledger's own list knows which runs the preset should have; without it seeds are compared with each other.
+    missing = claims["missing"] if claims and "missing" in claims else provenance.missing_seeds(preset, runs or [])
+    return provenance.Caveats(
+        one_seed=len(preset.seeds) == 1,
+        missing=tuple(missing),
+        diverged=tuple(row["folder"] for row in runs or [] if row["status"] == "diverged"),
+        absent=tuple(absent),
+        empty=tuple(table.name for table in tables if table.rows is not None and not table.total),
+        left_out=tuple(paper.short for paper in PAPERS if getattr(preset, paper.key) is None),
+        versions=len(made) if len(made) > 1 else 0,
+        dirty=sum(version["runs"] for version in made if version["dirty"]),
+        unknown=sum(version["runs"] for version in made if not version["digest"]),
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html.j2")
+
+
+def _hash(text: str) -> str:
+    """A content security policy's name for an inline style or script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"

@@ -1,0 +1,257 @@
+"""A results folder for the page's tests: the ledger has all claims, its numbers are made up."""
+
+import csv
+import json
+import math
+import random
+
+from prunebench.config import load_preset
+from prunebench.studies import cascade_names, directional_names, s_cyc_names
+
+RESNET, MOBILE, MLP = "fashion-resnet8", "fashion-mobilenet-long", "fashion-mlp-sgd"
+LEVELS = ("75.0 %", "87.5 %", "93.8 %", "96.9 %", "98.4 %")
+CRITERIA = ("global_magnitude", "layer_magnitude", "global_gradient")
+CELLS = {
+    "levels": [f"{RESNET} · global_magnitude · {level}" for level in LEVELS],
+    "criteria": [f"{RESNET} · {criterion} · 96.9 %" for criterion in CRITERIA],
+    "networks": [f"{RESNET}-long", MOBILE],
+    "sgd": ["fashion-resnet8-sgd · c 0.03 mu 0.6", "fashion-resnet8-sgd · c 0.06 mu 0.6", f"{MLP} · c 0.01 mu 0.6"],
+    "toy": ["least_squares", "network"],
+    "none": [],
+}
+YES, NO, OPEN, NONE = "reproduced", "not reproduced", "inconclusive", "not run at this scale"
+
+# id, sentence, verdict, published, table or figure, quantities: name, meaning, unit, cells, mean, spread
+CLAIMS = (
+    ("A1", "The distribution of weight gradients narrows as a ReLU network is iteratively pruned", NO, "n/a", "gradient_spread",
+     [("slope", "slope of the log spread of gradients over pruning cycles", "slope", "networks", 0.3, 0.03),
+      ("ratio", "spread of gradients at the last cycle to that of the dense network", "ratio", "networks", 1.4, 0.2)]),
+    ("A1b", "The narrowing is tied to ReLU", OPEN, "n/a", "gradient_spread",
+     [("difference", "slope under ReLU minus slope under another activation", "slope", "networks", 0.02, 0.05)]),
+    ("A2", "Sparser networks need a larger learning rate", OPEN, "0.03 to 0.07, 0.04 to 0.10 [authors' code]", "oracle",
+     [("ratio", "best max_lr of the sparsest network to that of the dense one", "ratio", "networks", 0.2, 0.6)]),
+    ("A3", "S-Cyc consistently beats the best of four benchmark schedules", OPEN, "+2.1 to +3.4 % [abstract]", "accuracy",
+     [("gain", "test accuracy of S-Cyc minus that of the best benchmark", "points", "levels", 0.008, 0.012)]),
+    ("A4", "S-Cyc works with any pruning method", OPEN, "n/a", "accuracy",
+     [("gain", "test accuracy of S-Cyc minus that of the best benchmark", "points", "criteria", 0.01, 0.01)]),
+    ("A5", "S-Cyc does so without substantially more computation", YES, "n/a", "accuracy",
+     [("updates", "updates of S-Cyc to those of the cyclical schedule", "ratio", "criteria", 0.0, 0.0),
+      ("time", "wall time of S-Cyc to that of the cyclical schedule", "ratio", "criteria", 0.0, 0.006)]),
+    ("A6", "S-Cyc comes close to an oracle that tunes max_lr by grid search", OPEN, "“comparable” [abstract]", "oracle",
+     [("gap", "test accuracy of the oracle minus that of S-Cyc", "points", "levels", 0.003, 0.01),
+      ("inside", "share of cycles in which S-Cyc's max_lr is near the oracle's best", "share", "criteria", 0.7, 0.1)]),
+    ("A7", "The S-shape of max_lr matters, not only its top", OPEN, "n/a", "accuracy",
+     [("gain", "test accuracy of S-Cyc minus that of a control", "points", "levels", 0.005, 0.02)]),
+    ("B1", "After a small prune a large percentage of the remaining weights is shed within a few epochs", NO, "n/a", "shedding",
+     [("excess", "share of survivors shed in the pruned arm minus that in its control", "points", "networks", -0.01, 0.02)]),
+    ("B1c", "The prune causes the shedding, not the retraining alone", NO, "n/a", "shedding",
+     [("dose", "rise of the excess per share that was pruned", "slope", "networks", 0.01, 0.05)]),
+    ("B2", "Shedding rescues sub-optimal schemes such as random pruning", NO, "n/a", "random_vs_magnitude",
+     [("gain", "test accuracy with shedding minus that of its control", "points", "networks", -0.049, 0.012)]),
+    ("B3", "ResNet50 and MobileNetV3 differ because they differ in shedding", OPEN, "n/a", "networks",
+     [("excess", "excess of the ResNet minus that of the MobileNet", "points", "criteria", -0.01, 0.03),
+      ("gap", "what random pruning costs in the ResNet minus that in the MobileNet", "points", "criteria", -0.2, 0.02)]),
+    ("B4", "Global magnitude-based pruning is competitive over a wide range of scenarios", YES, "n/a", "schedules",
+     [("gap", "test accuracy of the best scheme minus that of GMP", "points", "levels", 0.001, 0.001)]),
+    ("B5a", "Shedding can raise the accuracy of GMP", NO, "n/a", "gmp",
+     [("gain", "test accuracy of GMP with a shedding phase minus that of plain GMP", "points", "networks", -0.044, 0.006)]),
+    ("B5b", "and lower its computation", OPEN, "n/a", "gmp",
+     [("ratio", "updates to reach plain GMP's accuracy to those of plain GMP", "ratio", "none", 0.0, 0.0)]),
+    ("B6", "Pruning schedule and learning-rate schedule matter", YES, "n/a", "schedules",
+     [("effect", "partial eta squared", "number", "criteria", 0.6, 0.1)]),
+    ("B7", "The advantage of rewinding over fine-tuning may be linked to shedding", NO, "n/a", "retraining",
+     [("accuracy", "test accuracy under LR rewinding minus that under fine-tuning", "points", "networks", 0.007, 0.002),
+      ("correlation", "correlation of gains in accuracy and in excess", "correlation", "networks", 0.1, 0.3)]),
+    ("B8", "Shedding changes which weights are kept", YES, "n/a", "overlap",
+     [("overlap", "overlap with GMP's mask with shedding minus that without", "points", "networks", -0.25, 0.02)]),
+    ("B9", "Shedding has implications for semi-structured pruning", YES, "n/a", "semi_structured",
+     [("loss", "test accuracy under a pattern with shedding minus that without", "points", "criteria", -0.05, 0.008)]),
+    ("C1", "For a small learning rate and enough training gRDA achieves directional pruning", OPEN, "n/a", "toy",
+     [("error", "relative error at the smallest learning rate", "number", "toy", 0.12, 0.02),
+      ("slope", "slope of log error on log learning rate", "slope", "toy", 0.2, 0.1)]),
+    ("C2", "without retraining and without expert knowledge of the sparsity", OPEN, "VGG16: 90.5 % sparse at +0.04 points [computed]",
+     "accuracy", [("difference", "test accuracy of gRDA minus that of SGD", "points", "sgd", -0.004, 0.006),
+                  ("sparsity", "sparsity that the run reaches by itself", "share", "sgd", 0.86, 0.01)]),
+    ("C3", "Promising at about 92 % sparsity among many methods on ResNet-50 and ImageNet", OPEN,
+     "73.24 % at 91.59 % [authors' data]", "accuracy",
+     [("gap", "test accuracy of gRDA minus that of gradual magnitude pruning", "points", "sgd", 0.01, 0.008)]),
+    ("C4", "Slightly more wall time and memory than SGD", YES, "× 1.05 to 1.09 per epoch [computed]", "curvature",
+     [("time", "time of a training step of gRDA to that of SGD", "ratio", "sgd", 0.03, 0.01),
+      ("state", "bytes of state to those of the parameters", "number", "sgd", 1.0, 0.0)]),
+    ("C5", "Accuracy is on a par with SGD", OPEN, "+0.04 to +0.47 points [computed]", "accuracy",
+     [("difference", "test accuracy of gRDA minus that of SGD", "points", "sgd", -0.003, 0.008)]),
+    ("C6", "The minimum of gRDA lies in the same valley as that of SGD", NONE, "barrier 0.0022 and 0.00007 nats [computed]",
+     "connectivity", [("barrier", "highest training loss on the curve minus the higher end's", "nats", "sgd", 0.002, 0.001)]),
+    ("C7", "It does not deviate in directions that impact the training loss", YES, "0.0034 to 0.0010 [computed]", "curvature",
+     [("share", "share of the displacement in the leading eigenspace", "share", "sgd", 0.005, 0.0004),
+      ("quadratic", "quadratic term", "nats", "sgd", 8.1, 1.2)]),
+    ("C8", "gRDA concentrates the weights, SGD does not", YES, "× 1.90 and 3.97 [authors' data]", "norms",
+     [("ratio", "L2/L1 at the end to that at the start", "ratio", "sgd", 1.4, 0.02)]),
+    ("C9", "The released code reproduces the results", NONE, "n/a", "accuracy", []),
+)  # fmt: skip
+IDS = [claim[0] for claim in CLAIMS]
+PAPERS = {"A": "s_cyc", "B": "cascade", "C": "directional"}
+SCALE = "scaled-down: Fashion-MNIST 16x16, small networks, short training"
+T = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}
+
+
+def ledger(preset="laptop", scale=SCALE, seeds=(0, 1, 2)):
+    """claims.json's content; `values` of a cell, which claims.json has not, are for observations.csv."""
+    findings = [_finding(claim, scale, len(seeds)) for claim in CLAIMS]
+    counts = {verdict: sum(f["verdict"] == verdict for f in findings) for verdict in (YES, NO, OPEN, NONE)}
+    return {"preset": preset, "scale": scale, "seeds": [*seeds], "missing": [], "counts": counts, "findings": findings}
+
+
+def _finding(claim, scale, n):
+    identity, sentence, verdict, published, evidence, quantities = claim
+    paper = PAPERS[identity[0]]
+    draw = random.Random(identity)
+    shown = [_quantity(quantity, n, draw) for quantity in quantities]
+    first = shown[0] if shown and shown[0]["cells"] else None
+    headline = None
+    if first:
+        headline = {
+            "quantity": first["name"],
+            "cell": f"mean over {len(first['cells'])} cells",
+            **{name: first["pooled"][name] for name in ("mean", "low", "high", "n")},
+            "unit": first["unit"],
+            "confidence": 0.95,
+        }
+    why = {
+        YES: "All conditions hold.",
+        NO: "The interval of the mean lies below the margin: an effect of the claimed size is excluded.",
+        OPEN: "The interval of the mean holds both the margin and no effect.",
+        NONE: "The ResNet's SGD has reached no minimum at this scale, so valleys cannot be compared.",
+    }[verdict]
+    needed = draw.randint(4, 40) if verdict == OPEN else None
+    return {
+        "id": identity, "paper": paper, "sentence": sentence, "mark": "[abstract]", "verdict": verdict, "why": why,
+        "rule": "Reproduced: the interval of the mean over cells lies above 1 point. "
+        "Not reproduced: it lies below 1 point. Inconclusive otherwise.",
+        "published": published, "scale": scale, "seeds_needed": needed,
+        "seeds_note": f"About {needed} seeds would decide at the observed spread." if needed else "",
+        "conditions": {
+            "reproduced": {"the mean gain's interval lies above the margin": verdict == YES},
+            "refuted": {"the mean gain's interval lies below the margin": verdict == NO},
+        },
+        "headline": headline, "quantities": shown, "notes": ["Three seeds: a t interval is 4.3 standard errors wide."],
+        "tables": [f"{paper}_{'accuracy' if paper == 's_cyc' else evidence}"], "figures": [f"{paper}_{evidence}"],
+    }  # fmt: skip
+
+
+def _quantity(quantity, n, draw):
+    name, meaning, unit, cells, mean, spread = quantity
+    values = {cell: [draw.gauss(mean * draw.uniform(0.6, 1.4), spread) for _ in range(n)] for cell in CELLS[cells]}
+    shown = {
+        "name": name, "meaning": meaning, "unit": unit, "confidence": 0.95, "pooled": None,
+        "margins": [{"value": 0.01, "label": "margin: 1 point"}] if name == "gain" else [],
+        "cells": [
+            {"cell": cell, "missing": 0, "p": 0.04, "p_holm": 0.12 if n > 1 else None, **_summary(own), "values": own}
+            for cell, own in values.items()
+        ],
+    }  # fmt: skip
+    if values:
+        means = [sum(seed) / len(seed) for seed in zip(*values.values(), strict=True)]
+        pooled = _summary(means)
+        random_effects = {f"random_{end}": pooled[end] for end in ("mean", "low", "high")}
+        shown["pooled"] = {**pooled, "iqm": pooled["mean"], **random_effects, "i2": 0.12 if n > 1 else None}
+    return shown
+
+
+def _summary(values):
+    n, mean = len(values), sum(values) / len(values)
+    if n == 1:
+        empty = dict.fromkeys(("std", "low", "high", "bca_low", "bca_high"))
+        return {"n": n, "mean": mean, **empty}
+    std = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = T[n] * std / math.sqrt(n)
+    ends = {"low": mean - half, "high": mean + half, "bca_low": mean - half / 3, "bca_high": mean + half / 3}
+    return {"n": n, "mean": mean, "std": std, **ends}
+
+
+def write_results(folder, preset, claims=None):
+    """A results folder with a ledger, runs and tables for `preset`, and its figures folder; both are returned."""
+    results, figures = folder / "results", folder / "figures"
+    (results / "tables").mkdir(parents=True)
+    figures.mkdir()
+    plan = preset.model_dump(mode="json", exclude={"raw_data"})
+    (results / "plan.json").write_text(json.dumps(plan))
+    claims = claims or ledger(preset.preset, preset.scale, preset.seeds)
+    (results / "claims.json").write_text(json.dumps(claims))
+    write_observations(results / "observations.csv", claims)
+    write_rows(results / "runs.csv", runs(preset))
+    for names in (s_cyc_names, cascade_names, directional_names):
+        for name in (*names.TABLES, *names.DATA):
+            write_rows(results / "tables" / f"{name}.csv", TABLE)
+        for name in names.FIGURES:
+            (figures / f"{name}.svg").write_text(SVG)
+    write_rows(results / "tables" / "calibration.csv", calibration())
+    (figures / "calibration_power.svg").write_text(SVG)
+    return results, figures
+
+
+TABLE = [
+    {"task": RESNET, "n": 3, "test_accuracy": 0.78033, "std": 0.008, "ci_low": 0.76, "ci_high": 0.80, "best": best,
+     "difference": -0.0123, "difference_low": -0.02, "difference_high": 0.001, "control": "", "scale": SCALE}
+    for best in (True, False)
+]  # fmt: skip
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="518.4pt" height="216pt" viewBox="0 0 518.4 216">'
+    '<rect width="518.4" height="216" fill="white"/><path d="M40 180L480 40" stroke="#0072B2" fill="none"/></svg>'
+)
+
+
+def runs(preset):
+    """One run per study and seed, as runs.csv has them."""
+    return [
+        {
+            "study": study, "task": task, "part": "", "criterion": "", "schedule": "", "seed": seed, "sparsity": 0.5,
+            "status": "trained", "steps": 100, "images": 6400, "flops": 2e12, "flops_sparse": 1e12, "seconds": 40.5,
+            "peak_memory_mb": 310.2, "commit": "f3e1277bdd7dbb8c", "dirty": False, "device": "a processor",
+            "finished": "2026-11-22T00:42:46+00:00", "platform": "Linux", "precision": "bf16", "threads": 1,
+            "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "prunebench": "0.1.0",
+            "source_digest": "08dcc1cd457a7472f88f", "folder": f"{study}/{task}/seed-{seed}",
+        }
+        for study, task in (("s_cyc", RESNET), ("cascade", f"{RESNET}-long"), ("directional", MLP))
+        for seed in preset.seeds
+    ]  # fmt: skip
+
+
+def calibration():
+    """calibration.csv's rows."""
+    return [
+        {
+            "claim": identity, "n": n, "noise": noise, "tables": 10_000, "null_reproduced": 0.02 + 0.0001 * n,
+            "null_reproduced_low": 0.018, "null_reproduced_high": 0.024, "claimed_reproduced": min(0.99, n / 11),
+            "claimed_not_reproduced": 0.01, "seeds_for_80": 9, "noise_from": "measured: 3 seeds", "scale": SCALE,
+        }
+        for identity in IDS
+        for n in (3, 5, 10)
+        for noise in ("independent", "shared by seed", "heavy-tailed")
+    ]  # fmt: skip
+
+
+def write_observations(path, claims):
+    """The single seeds' values behind a ledger made here."""
+    rows = [
+        {"claim": f["id"], "quantity": q["name"], "cell": cell["cell"], "seed": seed, "value": value}
+        for f in claims["findings"]
+        for q in f["quantities"]
+        for cell in q["cells"]
+        for seed, value in zip(claims["seeds"], cell["values"], strict=True)
+    ]
+    write_rows(path, rows)
+
+
+def write_rows(path, rows):
+    """Rows as CSV; the first names the columns."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def preset(root, name="smoke", **overrides):
+    """A preset of the repository at `root`."""
+    return load_preset(root / "config" / f"{name}.yaml", overrides)

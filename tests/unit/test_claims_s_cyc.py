@@ -1,0 +1,221 @@
+"""Claims A1 to A7: what is observed in made-up runs, and what the rules make of made-up observations."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s_cyc_runs import CHOSEN, made_preset, write_made_runs
+
+from prunebench.claims.claim import OBSERVATION, Sample, sample
+from prunebench.claims.s_cyc import CLAIMS, observations
+from prunebench.config.claims import SCycMargins
+from prunebench.studies.s_cyc import tables
+
+CLAIM = {claim.id: claim for claim in CLAIMS}
+MARGINS = SCycMargins()
+
+
+@pytest.fixture
+def made(tmp_path):
+    preset = made_preset()
+    write_made_runs(preset, tmp_path)
+    return preset, tmp_path
+
+
+def values_of(observed, claim, quantity):
+    rows = observed[(observed["claim"] == claim) & (observed["quantity"] == quantity)]
+    return rows.groupby("cell", sort=False)["value"].apply(list).to_dict()
+
+
+# --- What is observed
+
+
+def test_gains_are_paired_against_the_benchmark_that_validation_picks_and_equal_the_table(made):
+    preset, runs = made
+    observed = observations(preset, runs)
+    gains = values_of(observed, "A3", "gain")
+    # 0.02 (cycle) + 0.009 (seed): cycles 2 and 3, where at most 34 % of the weights are left
+    assert gains["net · global_magnitude · 75.0 %"] == pytest.approx([0.04, 0.049, 0.058])
+    assert gains["net · global_magnitude · 87.5 %"] == pytest.approx([0.06, 0.069, 0.078])
+    assert len(gains) == 2
+    table = tables(preset, runs)["s_cyc_accuracy"]
+    shown = table[(table["schedule"] == "s_cyc") & (table["criterion"] == "global_magnitude") & (table["cycle"] >= 2)]
+    assert list(shown["difference"]) == pytest.approx([np.mean(cell) for cell in gains.values()])
+
+
+def test_every_criterion_counts_for_a4_and_other_shapes_for_a7(made):
+    observed = observations(*made)
+    by_criterion = values_of(observed, "A4", "gain")
+    assert list(by_criterion) == ["net · global_magnitude", "net · layer_magnitude", "net · global_gradient"]
+    assert by_criterion["net · global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
+    shapes = values_of(observed, "A7", "gain")
+    assert shapes == {"net · global_magnitude · constant_at_top": pytest.approx([0.0125, 0.0215, 0.0305])}
+
+
+def test_slopes_of_spread_leave_out_cycles_that_did_not_train(tmp_path):
+    preset = made_preset()
+    write_made_runs(preset, tmp_path, untrained=(3,))
+    observed = observations(preset, tmp_path)
+    assert values_of(observed, "A1", "slope") == {"net · global_magnitude": pytest.approx([-0.2] * 3)}
+    assert values_of(observed, "A1", "ratio") == {"net · global_magnitude": pytest.approx([-0.4] * 3)}
+    assert values_of(observed, "A1", "random_slope") == {"net · random": pytest.approx([0.1] * 3)}
+    assert values_of(observed, "A1b", "difference") == {"net-tanh": pytest.approx([-0.15] * 3)}
+    assert values_of(observed, "A1b", "relu_slope") == {"net-tanh": pytest.approx([-0.2] * 3)}
+
+
+def test_the_oracle_s_choices_and_its_differences_equal_the_table(made):
+    preset, runs = made
+    observed = observations(preset, runs)
+    [slopes] = values_of(observed, "A2", "slope").values()
+    assert slopes == pytest.approx([np.polyfit(np.arange(4) * math.log(2), np.log(CHOSEN), 1)[0]] * 3)
+    [ratios] = values_of(observed, "A2", "ratio").values()
+    assert ratios == pytest.approx([math.log(4)] * 3)
+    table = tables(preset, runs)["s_cyc_oracle"]
+    differences = values_of(observed, "A6", "difference")
+    assert [np.mean(cell) for cell in differences.values()] == pytest.approx(list(table["difference"]))
+    # S-Cyc's max_lr by cycle is 0.1, 0.1, 0.15, 0.19: nearest to 0.1, 0.1, 0.2, 0.2 of the grid; the last is not best
+    assert values_of(observed, "A6", "inside") == {"net · global_magnitude": [0.75] * 3}
+
+
+def test_time_is_a_log_ratio_to_the_cyclical_schedule_of_the_seed(made):
+    observed = observations(*made)
+    assert values_of(observed, "A5", "seconds")["net · global_magnitude"] == pytest.approx(np.log([1, 1.1, 1.2]))
+    assert values_of(observed, "A5", "steps")["net · layer_magnitude"] == [0, 0, 0]
+
+
+def test_what_a_preset_leaves_out_has_no_observations(tmp_path):
+    preset = made_preset(oracle=False, gradients=False)
+    write_made_runs(preset, tmp_path)
+    assert set(observations(preset, tmp_path)["claim"]) == {"A3", "A4", "A5", "A7"}
+
+
+def test_one_seed_decides_nothing(tmp_path):
+    preset = made_preset(seeds=(4,))
+    write_made_runs(preset, tmp_path)
+    observed = observations(preset, tmp_path)
+    for claim in CLAIMS:
+        ruling = claim.judge(sample(observed, claim), MARGINS)
+        assert not ruling.yes.any()
+        assert not ruling.no.any()
+
+
+# --- What the rules say
+
+
+def drawn(claim, means, spread=1e-4, seeds=3, cells=2):
+    """A sample of one table whose cells have these means exactly, and a little spread over seeds."""
+    offsets = np.linspace(-1, 1, seeds) * spread
+    names = [f"c{index}" for index in range(cells)]
+    values = {}
+    for quantity in CLAIM[claim].quantities:
+        mean = np.broadcast_to(np.asarray(means.get(quantity.name, 0.0), dtype=float), (cells,))
+        values[quantity.name] = (mean[:, None] + offsets)[None]
+    return Sample(values, {quantity.name: names for quantity in CLAIM[claim].quantities})
+
+
+LOG = math.log
+
+
+@pytest.mark.parametrize(
+    ("claim", "means", "verdict"),
+    [
+        ("A1", {"slope": -0.2, "ratio": LOG(0.5)}, "yes"),
+        ("A1", {"slope": -0.2, "ratio": LOG(0.9)}, "open"),
+        ("A1", {"slope": [-0.2, 0.1], "ratio": LOG(0.5)}, "no"),
+        ("A1", {"slope": -0.005, "ratio": LOG(0.9)}, "no"),
+        ("A1b", {"difference": -0.1, "relu_slope": -0.1}, "yes"),
+        ("A1b", {"difference": -0.01, "relu_slope": -0.1}, "yes"),
+        ("A1b", {"difference": 0.01, "relu_slope": -0.1}, "no"),
+        ("A1b", {"difference": [-0.1, 0.1], "relu_slope": -0.1}, "no"),
+        ("A1b", {"difference": 0.0, "relu_slope": -0.1}, "no"),
+        ("A2", {"slope": 0.3, "ratio": LOG(2), "half_step": 0.1, "half_step_slope": 0.05}, "yes"),
+        ("A2", {"slope": 0.3, "ratio": LOG(2), "half_step": 0.5, "half_step_slope": 0.4}, "open"),
+        ("A2", {"slope": 0.0, "ratio": 0.0, "half_step": 0.05, "half_step_slope": 0.05}, "no"),
+        ("A2", {"slope": 0.0, "ratio": 0.0, "half_step": 0.4, "half_step_slope": 0.1}, "open"),
+        ("A3", {"gain": 0.02}, "yes"),
+        ("A3", {"gain": [0.05, -0.005]}, "open"),
+        ("A3", {"gain": 0.005}, "no"),
+        ("A3", {"gain": -0.02}, "no"),
+        ("A5", {"seconds": 0.0, "steps": 0.0}, "open"),  # updates differ by the spread
+        ("A5", {"seconds": LOG(1.2), "steps": 0.0}, "no"),
+        ("A6", {"difference": 0.0, "inside": 0.9}, "yes"),
+        ("A6", {"difference": 0.0, "inside": 0.6}, "open"),
+        ("A6", {"difference": 0.0, "inside": 0.2}, "no"),
+        ("A6", {"difference": 0.02, "inside": 0.9}, "no"),
+        ("A6", {"difference": -0.02, "inside": 0.9}, "open"),
+        ("A7", {"gain": 0.01}, "yes"),
+        ("A7", {"gain": [0.01, 0.0]}, "no"),
+        ("A7", {"gain": 0.003}, "open"),
+    ],
+)
+def test_rules_with_hardly_any_noise(claim, means, verdict):
+    ruling = CLAIM[claim].judge(drawn(claim, means), MARGINS)
+    assert (bool(ruling.yes[0]), bool(ruling.no[0])) == {"yes": (True, False), "no": (False, True)}.get(
+        verdict, (False, False)
+    )
+
+
+def test_a5_with_equal_updates():
+    found = drawn("A5", {"seconds": 0.0, "steps": 0.0})
+    equal = Sample({**found.values, "steps": np.zeros((1, 2, 3))}, found.cells)
+    assert CLAIM["A5"].judge(equal, MARGINS).yes[0]
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([0.02, 0.021, 0.019], (True, False)),
+        ([0.02, 0.02], (False, False)),
+        ([0.04, 0.03, -0.02], (False, True)),
+        ([0.0, 0.001, -0.0001], (False, True)),
+    ],
+)
+def test_a4_needs_three_criteria_and_none_that_loses(gains, verdict):
+    ruling = CLAIM["A4"].judge(drawn("A4", {"gain": gains}, 1e-4, cells=len(gains)), MARGINS)
+    assert (bool(ruling.yes[0]), bool(ruling.no[0])) == verdict
+
+
+def test_the_margin_of_a6_is_wider_below_five_seeds():
+    few, many = (drawn("A6", {"difference": 0.006, "inside": 1.0}, 1e-4, seeds) for seeds in (4, 5))
+    assert CLAIM["A6"].judge(few, MARGINS).yes[0]
+    assert not CLAIM["A6"].judge(many, MARGINS).yes[0]
+
+
+@given(
+    claim=st.sampled_from(CLAIMS),
+    cells=st.integers(0, 4),
+    seeds=st.integers(1, 6),
+    scale=st.sampled_from([1e-3, 0.1, 3.0]),
+    seed=st.integers(0, 1000),
+)
+def test_no_ruling_is_both_and_none_fails(claim, cells, seeds, scale, seed):
+    rng = np.random.default_rng(seed)
+    values, names = {}, {}
+    for quantity in claim.quantities:
+        drawn_values = rng.normal(0, scale, (7, cells, seeds))
+        drawn_values[rng.random(drawn_values.shape) < 0.1] = np.nan
+        values[quantity.name], names[quantity.name] = drawn_values, [f"c{index}" for index in range(cells)]
+    ruling = claim.judge(Sample(values, names), MARGINS)
+    for holds in (*ruling.reproduced.values(), *ruling.refuted.values()):
+        assert holds.shape == (7,)
+        assert holds.dtype == bool
+    assert not (ruling.yes & ruling.no).any()
+    if cells == 0:
+        assert not ruling.yes.any()
+
+
+def test_a_sample_pairs_seeds_and_keeps_missing_ones_as_nan():
+    rows = [
+        ("A3", "gain", "a", 0, 1.0),
+        ("A3", "gain", "a", 2, 3.0),
+        ("A3", "gain", "b", 2, 4.0),
+        ("A4", "gain", "a", 7, 9.0),
+    ]
+    found = sample(pd.DataFrame(rows, columns=list(OBSERVATION)), CLAIM["A3"])
+    assert found.cells["gain"] == ["a", "b"]
+    np.testing.assert_array_equal(found.values["gain"], [[[1.0, 3.0], [np.nan, 4.0]]])
+    assert found.pooled("gain").n[0] == 1  # seed 2 alone has both cells
+    assert found.pooled("gain").mean[0] == 3.5
