@@ -305,14 +305,21 @@ def judge_claims(plan: Plan, runs: Runs, out: Out) -> None:
 
 
 @app.command()
-def claims(results: Results = Path("results/laptop")) -> None:
+def claims(
+    results: Results = Path("results/laptop"),
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+) -> None:
     """Print the ledger of claims: verdicts, effects with intervals, published values."""
     from rich.console import Console
 
     from prunebench.claims.ledger import read_ledger
-    from prunebench.claims.terminal import print_ledger
+    from prunebench.claims.terminal import markdown, print_ledger
 
-    print_ledger(read_ledger(results), Console())
+    ledger = read_ledger(results)
+    if as_markdown:
+        typer.echo(markdown(ledger), nl=False)
+        return
+    print_ledger(ledger, Console())
     if (results / "report.html").exists():
         typer.echo(f"The report: {results / 'report.html'}")
 
@@ -370,13 +377,16 @@ def compare(
 def document_config(
     schema: Annotated[Path, typer.Option()] = Path("workflow/schemas/config.schema.json"),
     readme: Annotated[Path, typer.Option()] = Path("config/README.md"),
+    claims: Annotated[Path, typer.Option()] = Path("docs/claims.md"),
 ) -> None:
-    """Generate the configuration's JSON schema and config/README.md from the models."""
+    """Generate the configuration's schema, config/README.md and docs/claims.md from the code they describe."""
+    from prunebench.claims.document import markdown as claims_markdown
     from prunebench.config_docs import json_schema, markdown
     from prunebench.files import write_text
 
     write_text(schema, json_schema())
     write_text(readme, markdown())
+    write_text(claims, claims_markdown())
 
 
 def _job(

@@ -16,7 +16,8 @@ VERBS = [
     *("version", "prepare-data", "train-dense", "train-chain", "retrain", "search-max-lr", "select-max-lr"),
     *("train-trajectories", "connect-minima", "measure-curvature", "run-toy", "time-optimizers", "compare-masks"),
     *("tabulate-s-cyc", "tabulate-cascade", "tabulate-directional", "tabulate-runs"),
-    *("draw-s-cyc", "draw-cascade", "draw-directional", "document-config"),
+    *("draw-s-cyc", "draw-cascade", "draw-directional", "judge-claims", "claims", "calibrate", "draw-calibration"),
+    *("write-report", "compare", "document-config"),
 ]
 CHAIN = {
     "study": "s_cyc",
@@ -341,6 +342,8 @@ def test_from_minima_to_curves_and_curvature_by_hand(call, data, tmp_path):
 
 
 def test_the_documents_are_generated_where_they_are_wanted(call, tmp_path):
-    assert call("document-config", "--schema", "a/schema.json", "--readme", "a/README.md")[0] == 0
+    places = ("--schema", "a/schema.json", "--readme", "a/README.md", "--claims", "a/claims.md")
+    assert call("document-config", *places)[0] == 0
+    assert (tmp_path / "a/claims.md").read_text().startswith("# Claims")
     assert json.loads((tmp_path / "a/schema.json").read_text())["title"] == "Preset"
     assert (tmp_path / "a/README.md").read_text().startswith("# Configuration")

@@ -13,7 +13,7 @@ from s_cyc_runs import made_preset, write_made_runs
 from prunebench.claims.claim import OBSERVATION, sample
 from prunebench.claims.ledger import CLAIMS, COLUMNS, VERDICTS, judge, observe, read_ledger, summary, write_ledger
 from prunebench.claims.numbers import effect, number
-from prunebench.claims.terminal import print_ledger
+from prunebench.claims.terminal import markdown, print_ledger
 from prunebench.config import load_preset
 from prunebench.errors import InputError
 from prunebench.studies import cascade_names, directional_names, s_cyc_names
@@ -212,6 +212,14 @@ def test_on_a_terminal_every_claim_stands_with_its_verdict_and_markup_is_text(re
         assert f" {claim} " in text
     assert "[bold]x[/bold]" in text
     assert all(len(line) <= 70 for line in text.splitlines())
+
+
+def test_as_markdown_every_claim_is_one_row(results):
+    preset, folder = results
+    lines = markdown(write_ledger(preset, folder / "runs", folder)).splitlines()
+    assert len(lines) == 2 + len(IDS)
+    assert {line.count(" | ") for line in lines} == {4}
+    assert next(line for line in lines if line.startswith("| A3 |")).count("points: ") == 1
 
 
 @pytest.mark.parametrize(

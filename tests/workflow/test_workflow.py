@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prunebench.claims import names as claims_names
 from prunebench.config import ChainSpec, DenseSpec, OracleSpec, TrajectoriesSpec, load_preset, parse_preset
 from prunebench.studies import cascade_names, directional_names, s_cyc_names
 from prunebench.studies.directional import SCALES
@@ -24,11 +25,12 @@ ROOT = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 TOOLS = Path(sys.executable).parent
 ONE_SEED = ("preset=smoke", "seeds=[0]")
+JUDGE = ("judge_claims", "calibrate")
 TRAINING = {
     *("prepare_data", "train_dense", "train_chain", "search_max_lr", "select_max_lr", "retrain"),
     *("train_minima", "train_trajectories"),
 }
-STUDIES = (s_cyc_names, cascade_names, directional_names)
+STUDIES = (s_cyc_names, cascade_names, directional_names, claims_names)
 TABLES = [table for names in STUDIES for table in names.TABLES]
 DATA = [table for names in STUDIES for table in names.DATA]
 FIGURES = [figure for names in STUDIES for figure in names.FIGURES]
@@ -132,7 +134,7 @@ def test_a_dry_run_plans_every_run_of_a_preset_and_nothing_else(tmp_path, name):
         "run_toy": len(preset.toy_jobs()),
         "time_optimizers": len(preset.overhead_jobs()),
         **{f"{verb}_{study}": 1 for verb in ("tabulate", "draw") for study in studies},
-        **dict.fromkeys(("write_plan", "tabulate_runs", "all"), 1),
+        **dict.fromkeys(("write_plan", "tabulate_runs", *JUDGE, "draw_calibration", "write_report", "all"), 1),
     }
     assert stats == {rule: count for rule, count in expected.items() if count}
     assert trained(messages) == {message_of(spec) for spec in preset.jobs()}
@@ -162,18 +164,19 @@ DIRECTIONAL = {
     "tabulate_directional",
 }
 EVERY = {*S_CYC, *CASCADE, *DIRECTIONAL}
-DRAW = {"draw_s_cyc", "draw_cascade", "draw_directional"}
+DRAW = {"draw_s_cyc", "draw_cascade", "draw_directional", "draw_calibration"}
 
 
 @pytest.mark.parametrize(
     ("target", "present"),
     [
-        ("all", {"train_dense", *EVERY, "tabulate_runs", *DRAW}),
+        ("all", {"train_dense", *EVERY, "tabulate_runs", *DRAW, *JUDGE, "write_report"}),
         ("s_cyc", {"train_dense", *S_CYC, "draw_s_cyc"}),
         ("cascade", {"train_dense", *CASCADE, "draw_cascade"}),
         ("directional", {*DIRECTIONAL, "draw_directional"}),
-        ("tables", {"train_dense", *EVERY, "tabulate_runs"}),
-        ("figures", {"train_dense", *EVERY, *DRAW}),
+        ("tables", {"train_dense", *EVERY, "tabulate_runs", *JUDGE}),
+        ("figures", {"train_dense", *EVERY, *DRAW, *JUDGE}),
+        ("claims", {"train_dense", *EVERY, "tabulate_runs", *DRAW, *JUDGE, "write_report"}),
     ],
 )
 def test_each_target_plans_by_its_name(tmp_path, target, present):
@@ -259,6 +262,7 @@ def test_sources_are_formatted_linted_and_typed(words):
         (("preset=smoke", "cascade={preludes: {shedding: {epochs: 3}}}"), "cascade.preludes.shedding.epochs is 3"),
         (("preset=smoke", "directional={curvature: {epochs: [9]}}"), "directional.curvature.epochs: 9 is beyond the 4"),
         (("preset=smoke", "directional={grda: {digits-mlp: [{c: 1, mu: 0.6}]}}"), "gRDA has none"),
+        (("preset=smoke", "claims={s_cyc: {a3_gian: 0.1}}"), "did you mean 'a3_gain'?"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
@@ -331,6 +335,27 @@ def test_smoke_makes_every_table_figure_and_run(smoke):
     )
     assert not list(smoke.rglob(".resume*"))
     assert not list(smoke.rglob("*.tmp"))
+
+
+def test_smoke_ends_with_a_ledger_that_decides_nothing_and_a_report(smoke):
+    ledger = json.loads((smoke / "results/smoke/claims.json").read_text())
+    assert len(ledger["findings"]) == 28
+    assert {finding["verdict"] for finding in ledger["findings"]} == {"not run at this scale"}
+    measured = [finding["id"] for finding in ledger["findings"] if finding["headline"]]
+    assert len(measured) > 20  # their effects are there all the same
+    assert not ledger["missing"]
+    page = (smoke / "results/smoke/report.html").read_text()
+    assert all(f'id="claim-{finding["id"]}"' in page for finding in ledger["findings"])
+    told = subprocess.run([TOOLS / "prunebench", "claims", "results/smoke"], capture_output=True, text=True, cwd=smoke)
+    assert told.returncode == 0, told.stderr
+    assert "28 not run at this scale" in " ".join(told.stdout.split())
+    assert "results/smoke/report.html" in told.stdout
+
+
+def test_a_changed_margin_trains_nothing(smoke):
+    stats, _ = plan(smoke, config=(*ONE_SEED, "claims={s_cyc: {a3_gain: 0.02}}"))
+    assert not TRAINING & stats.keys()
+    assert {*JUDGE, "write_report"} <= stats.keys()
 
 
 def test_smoke_learns(smoke):
@@ -563,6 +588,13 @@ def test_killed_in_the_middle_it_ends_with_the_same_tables(smoke, tmp_path):
     tables = "results/smoke/tables"
     names = {path.name for path in (smoke / tables).iterdir()}
     assert {path.name for path in (folder / tables).iterdir()} == names
-    for name in names - {"s_cyc_cost.tex", "directional_overhead.tex"}:  # seconds in every line
+    # seconds in every line, and a simulation with the spread of seconds
+    for name in names - {"s_cyc_cost.tex", "directional_overhead.tex", "calibration.csv", "calibration.tex"}:
         assert without_timings(folder / tables / name) == without_timings(smoke / tables / name), name
+    assert untimed_observations(folder) == untimed_observations(smoke)
     assert not list(folder.rglob(".resume.safetensors"))
+
+
+def untimed_observations(folder):
+    """What claims are judged by, but for those about time."""
+    return [row for row in rows_of(folder / "results/smoke/observations.csv") if row["claim"] not in ("A5", "C4")]

@@ -58,7 +58,12 @@ class Sample:
 
     def every(self, quantity: str, holds: Bools) -> Bools:
         """Where something of shape (tables, cells) holds in each of a quantity's cells; false where it has none."""
-        return np.asarray(holds).all(axis=-1) & bool(self.cells[quantity])
+        return np.asarray(np.asarray(holds).all(axis=-1) & bool(self.cells[quantity]))
+
+    @staticmethod
+    def some(holds: Bools) -> Bools:
+        """Where something of shape (tables, cells) holds in any cell."""
+        return np.asarray(np.asarray(holds).any(axis=-1))
 
     def one_of(self, quantity: str) -> float:
         """The confidence of a cell's interval for a rule that looks for some cell: 1 - 0.05 / cells (Bonferroni)."""

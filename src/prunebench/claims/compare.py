@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,8 @@ def _runs(folder: Path) -> pd.DataFrame:
     path = folder / "runs.csv"
     try:
         # As text: a commit of digits is no number.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        nothing = {"test_accuracy": ["", "nan"]}
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=nothing)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
     for column in ("folder", "test_accuracy"):
@@ -286,7 +287,7 @@ def _float(value: float | None) -> float:
 
 def flatten(value: object, key: str = "") -> Iterator[tuple[str, object]]:
     """Keys of nested mappings, joined by dots, with their values; items of a list of mappings by their place."""
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and (value or not key):
         for name, inner in value.items():
             yield from flatten(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -307,7 +308,8 @@ def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Pair]:
 def _provenance(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
     for name in PROVENANCE:
         values = [sorted({value for value in table[name] if value}) if name in table else [] for table in (a, b)]
-        yield Pair(name, *(", ".join(found) if found else None for found in values))
+        if any(values):
+            yield Pair(name, *(", ".join(found) if found else None for found in values))
 
 
 def _common(a: pd.DataFrame, b: pd.DataFrame) -> Runs:
@@ -413,7 +415,7 @@ def _told(runs: Runs | None) -> Iterator[str]:
             yield f"Runs that only {letter} has: {len(folders)}, such as {', '.join(folders[:3])}."
 
 
-def _table(console: Console, heads: tuple[str, ...], lines: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> None:
+def _table(console: Console, heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
     table = Table(show_edge=False, pad_edge=False)
     for head in heads:
         table.add_column(head, overflow="fold")
@@ -454,11 +456,9 @@ def rows(found: Comparison) -> Iterator[dict[str, object]]:
         verdicts = {key: f.verdict if f else "" for key, f in (("a", pair.a), ("b", pair.b))}
         note = "changed" if pair.changed else "same"
         yield {"part": "claim", "name": pair.id, "what": "verdict", **verdicts, "note": note}
-        headlines = {key: f.headline if f else None for key, f in (("a", pair.a), ("b", pair.b))}
-        for key, headline in headlines.items():
-            if headline and (key == "a" or not pair.same_quantity):
-                shown = {k: h for k, h in headlines.items() if h and (k == key or pair.same_quantity)}
-                yield _effect_row(pair, headline, shown)
+        effects = {key: f.headline for key, f in (("a", pair.a), ("b", pair.b)) if f and f.headline}
+        for together in [effects] if pair.same_quantity else [{key: value} for key, value in effects.items()]:
+            yield _effect_row(pair, together)
     for name, pairs in (("preset", found.preset or ()), ("provenance", found.provenance)):
         for entry in pairs:
             note = "same" if entry.a == entry.b else "differs"
@@ -467,10 +467,12 @@ def rows(found: Comparison) -> Iterator[dict[str, object]]:
         yield from _run_rows(found.runs)
 
 
-def _effect_row(pair: ClaimPair, headline: Headline, shown: Mapping[str, Headline]) -> dict[str, object]:
-    row: dict[str, object] = {"part": "claim", "name": pair.id}
-    row["what"] = f"{headline.quantity} ({headline.unit}), {headline.cell}"
-    for key, value in shown.items():
+def _effect_row(pair: ClaimPair, effects: Mapping[str, Headline]) -> dict[str, object]:
+    """`effects`: of one quantity, by `a` and `b`."""
+    first, cells = next(iter(effects.values())), dict.fromkeys(value.cell for value in effects.values())
+    what = f"{first.quantity} ({first.unit}), {' / '.join(cells)}"
+    row: dict[str, object] = {"part": "claim", "name": pair.id, "what": what}
+    for key, value in effects.items():
         row |= {key: value.mean, f"{key}_low": value.low, f"{key}_high": value.high}
     difference = None if math.isnan(pair.difference) else pair.difference
     return row | {"difference": difference, "note": ", ".join(note for note in pair.notes if note != "verdict changed")}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from prunebench.claims import cascade, directional, s_cyc
 from prunebench.claims.claim import OBSERVATION, Claim, Paper, Quantity, Sample, Verdict, sample
-from prunebench.config import Preset
+from prunebench.config import Preset, RunSpec
 from prunebench.errors import InputError
 from prunebench.files import write_csv, write_json, write_text
 from prunebench.stats import bca_interval, holm, interquartile_mean, random_effects, t_interval, t_test_p
@@ -42,7 +42,8 @@ def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[s
 
     A seed counts where all its runs of a study are there: pairing needs them all.
     """
-    frames, missing, notes = [pd.DataFrame(columns=list(OBSERVATION))], [], {}
+    frames, missing = [pd.DataFrame(columns=list(OBSERVATION))], []
+    notes: dict[str, list[str]] = {}
     for paper, module in PAPERS.items():
         if getattr(preset, paper) is None:
             continue
@@ -58,35 +59,38 @@ def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[s
 
 def _complete(preset: Preset, paper: Paper, runs: Path) -> tuple[Preset | None, list[str]]:
     """The preset with the seeds and parts of a study whose runs are all there, and a line for all that is not."""
-    absent = []
-    seeds = []
+
+    def there(folder: str) -> bool:
+        return (runs / folder / "provenance.json").exists()
+
+    absent, seeds = [], []
     for seed in preset.seeds:
         needed = [folder for at, folder in _folders(preset, paper) if at == seed]
-        gone = [folder for folder in needed if not (runs / folder / "provenance.json").exists()]
+        gone = [folder for folder in needed if not there(folder)]
         if gone:
             absent.append(f"seed {seed}: {len(gone)} of {len(needed)} runs are missing, such as {gone[0]}")
         else:
             seeds.append(seed)
     changes: dict[str, Any] = {"seeds": seeds}
     if paper == "directional" and preset.directional:
-        parts = {"toy": preset.toy_jobs(), "overhead": preset.overhead_jobs()}
-        gone_parts = {
-            name: None
-            for name, jobs in parts.items()
-            if any(not (runs / spec.folder / "provenance.json").exists() for spec in jobs)
+        folders = {
+            "toy": [spec.folder for spec in preset.toy_jobs()],
+            "overhead": [spec.folder for spec in preset.overhead_jobs()],
         }
-        absent += [f"{name} is missing" for name in gone_parts]
-        changes["directional"] = preset.directional.model_copy(update=gone_parts)
+        parts = {name: None for name, jobs in folders.items() if not all(map(there, jobs))}
+        absent += [f"{name} is missing" for name in parts]
+        changes["directional"] = preset.directional.model_copy(update=parts)
     return (preset.model_copy(update=changes) if seeds else None), absent
 
 
 def _folders(preset: Preset, paper: Paper) -> list[tuple[int, str]]:
     """Seed and folder of every run of a study that belongs to one seed."""
-    jobs = {
-        "s_cyc": [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()],
-        "cascade": preset.cascade_jobs(),
-        "directional": [*preset.directional_jobs(), *preset.connection_jobs(), *preset.curvature_jobs()],
-    }[paper]
+    if paper == "s_cyc":
+        jobs: list[RunSpec] = [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()]
+    elif paper == "cascade":
+        jobs = [*preset.cascade_jobs()]
+    else:
+        jobs = [*preset.directional_jobs(), *preset.connection_jobs(), *preset.curvature_jobs()]
     return [(spec.seed, spec.folder) for spec in jobs]
 
 

@@ -1,4 +1,4 @@
-"""The ledger on a terminal."""
+"""The ledger as text: on a terminal, and as a Markdown table."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,3 +36,15 @@ def _details(finding: Mapping[str, Any]) -> str:
     if finding["seeds_note"]:
         lines.append(f"{finding['seeds_note'][:1].upper()}{finding['seeds_note'][1:]}.")
     return "\n".join([*lines, f"Published: {finding['published']}", ""])
+
+
+def markdown(ledger: Mapping[str, Any]) -> str:
+    """A Markdown table, one row per claim."""
+    lines = ["| | claim | verdict | measured, mean [95 % interval] | published |", "| --- | --- | --- | --- | --- |"]
+    for finding in ledger["findings"]:
+        headline = finding["headline"]
+        measured = f"{effect(headline)}: {finding['quantities'][0]['meaning']}" if headline else finding["why"]
+        verdict = f"{SIGNS[finding['verdict']]} {finding['verdict']}"
+        cells = (finding["id"], finding["sentence"], verdict, measured, finding["published"])
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"

@@ -36,8 +36,6 @@ class SCycMargins(Strict):
     """A5 allows this ratio of wall time to the cyclical schedule's [ours]."""
     a6_margin: Share = 0.005
     """A6: the oracle is comparable where it is within this of S-Cyc [ours]: a quarter of the published gain."""
-    a6_margin_few: Share = 0.007
-    """A6's margin with fewer than 5 seeds [ours]."""
     a6_inside: Share = 0.8
     """A6 needs S-Cyc's max_lr to be near the oracle's best in this share of cycles [ours]."""
     a6_outside: Share = 0.5

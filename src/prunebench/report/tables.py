@@ -20,7 +20,8 @@ NOTES = s_cyc_views.NOTES | cascade_views.NOTES | directional_views.NOTES | cali
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
-    """Writes every table of a study (or of the claims), the one that `tables` are of, as <name>.csv, and those for readers as <name>.tex.
+    """Writes every table of a study (or of the claims), the one that `tables` are of, as <name>.csv, and those for
+    readers as <name>.tex, too.
 
     A table that the preset does not make (no oracle, no gradients) is written with a header and no rows, so that its
     absence shows.

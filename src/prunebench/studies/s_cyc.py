@@ -11,6 +11,7 @@ import pandas as pd
 
 from prunebench.config import ChainSpec, Preset, SCyc
 from prunebench.errors import InputError
+from prunebench.schedules import Cyclical, SShape
 from prunebench.stats import summarise
 from prunebench.studies.runs import read_chains, read_oracle
 
@@ -146,8 +147,11 @@ def best_benchmark(preset: Preset, cell: pd.DataFrame) -> str | None:
 
 def s_cyc_schedule(preset: Preset) -> str | None:
     """The schedule that is S-Cyc: the cyclical profile under the S-shape. None where the preset has none."""
-    kinds = {name: (entry.profile.kind, entry.policy.kind) for name, entry in preset.schedules.items()}
-    return next((name for name, kind in kinds.items() if kind == ("cyclical", "s_shape")), None)
+    for name, entry in preset.schedules.items():
+        schedule = entry.schedule()
+        if isinstance(schedule.profile, Cyclical) and isinstance(schedule.policy, SShape):
+            return name
+    return None
 
 
 def gains(preset: Preset, cycles: pd.DataFrame, schedule: str) -> pd.DataFrame:
@@ -363,9 +367,7 @@ def at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
     """Each chain's rows at the loss that all its cycles reach, for whole-network weights."""
     whole = gradients[gradients["weights"].isin(["surviving", "all", "all_zeroed"])]
     return pd.DataFrame(
-        row
-        for _, chain in whole.groupby([*_CHAIN, "weights"], sort=False)
-        for row in _matched_rows(chain)
+        row for _, chain in whole.groupby([*_CHAIN, "weights"], sort=False) for row in _matched_rows(chain)
     )
 
 

@@ -10,8 +10,9 @@ from prunebench.report.page import numbers
 FROM_ZERO = ("points", "ratio", "slope", "correlation")
 """Units whose null line (0; for a ratio 1) belongs into the plot."""
 
-REACH = 1.2
-"""How far beyond the means an interval is drawn, in spans of the means: one of two seeds may be ten times as long."""
+REACH = 1.5
+"""How far beyond the means the axis goes at most, in spans of the means or in half the length of the median interval,
+whichever is more: an interval of two seeds may be ten times as long as the others, and is cut."""
 
 SEPARATOR = " · "
 """Between the parts of a cell's name."""
@@ -83,7 +84,8 @@ def forest(quantity: Mapping[str, Any], seeds: Mapping[str, Sequence[float]]) ->
     digits = _digits(summaries, unit)
     common, names = _shared([cell["cell"] for cell in cells])
     rows = [
-        _row(cell, name, unit, digits, axis, seeds.get(cell["cell"], ())) for cell, name in zip(cells, names, strict=True)
+        _row(cell, name, unit, digits, axis, seeds.get(cell["cell"], ()))
+        for cell, name in zip(cells, names, strict=True)
     ]
     if len(summaries) > len(cells):
         rows.append(_row(pooled, f"mean over {len(cells)} cells", unit, digits, axis, (), pooled=True))
@@ -194,8 +196,9 @@ class _Axis:
         if not core:
             core = [0.0]
         span = max(core) - min(core) or max((abs(end - core[0]) for end in ends), default=0) or abs(core[0]) or 1.0
-        low = max(min([*core, *ends]), min(core) - REACH * span)
-        high = min(max([*core, *ends]), max(core) + REACH * span)
+        halves = sorted(factor * (s["high"] - s["low"]) / 2 for s in summaries if s.get("low") is not None)
+        reach = REACH * max([span, *halves[len(halves) // 2 :][:1]])
+        low, high = max(min([*core, *ends]), min(core) - reach), min(max([*core, *ends]), max(core) + reach)
         if high - low < 1e-9 * span:
             low, high = low - span / 2, high + span / 2
         return cls(unit, low, high, tuple((factor * margin["value"], str(margin["label"])) for margin in margins))

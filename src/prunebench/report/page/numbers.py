@@ -25,10 +25,10 @@ def in_unit(value: float | None, unit: str) -> float | None:
 
 
 def decimals(values: Iterable[float | None], spreads: Iterable[float | None]) -> int:
-    """Decimals that give the smallest spread two digits; without spreads, three digits to the largest value."""
-    widths = [s for s in spreads if s is not None and math.isfinite(s) and s > 0]
+    """Decimals that give a small spread (the lower quartile) two digits; without spreads, the largest value three."""
+    widths = sorted(s for s in spreads if s is not None and math.isfinite(s) and s > 0)
     if widths:
-        return _clamped(1 - math.floor(math.log10(sorted(widths)[len(widths) // 2])))
+        return _clamped(1 - math.floor(math.log10(widths[len(widths) // 4])))
     sizes = [abs(v) for v in values if v]
     return _clamped(2 - math.floor(math.log10(max(sizes)))) if sizes else 1
 

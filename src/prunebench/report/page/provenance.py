@@ -120,7 +120,9 @@ def missing_seeds(preset: Preset, runs: Sequence[Record]) -> list[str]:
         seeds = [row["seed"] for row in runs if row["study"] == study]
         counts = {seed: seeds.count(str(seed)) for seed in preset.seeds}
         most = max(counts.values())
-        found += [f"{study}: seed {seed}: {most - n} of {most} runs are missing" for seed, n in counts.items() if n < most]
+        found += [
+            f"{study}: seed {seed}: {most - n} of {most} runs are missing" for seed, n in counts.items() if n < most
+        ]
     return found
 
 
