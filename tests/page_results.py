@@ -21,74 +21,117 @@ CELLS = {
 }
 YES, NO, OPEN, NONE = "reproduced", "not reproduced", "inconclusive", "not run at this scale"
 
-# id, sentence, verdict, published, table or figure, quantities: name, meaning, unit, cells, mean, spread
-CLAIMS = (
-    ("A1", "The distribution of weight gradients narrows as a ReLU network is iteratively pruned", NO, "n/a", "gradient_spread",
-     [("slope", "slope of the log spread of gradients over pruning cycles", "slope", "networks", 0.3, 0.03),
-      ("ratio", "spread of gradients at the last cycle to that of the dense network", "ratio", "networks", 1.4, 0.2)]),
-    ("A1b", "The narrowing is tied to ReLU", OPEN, "n/a", "gradient_spread",
-     [("difference", "slope under ReLU minus slope under another activation", "slope", "networks", 0.02, 0.05)]),
-    ("A2", "Sparser networks need a larger learning rate", OPEN, "0.03 to 0.07, 0.04 to 0.10 [authors' code]", "oracle",
-     [("ratio", "best max_lr of the sparsest network to that of the dense one", "ratio", "networks", 0.2, 0.6)]),
-    ("A3", "S-Cyc consistently beats the best of four benchmark schedules", OPEN, "+2.1 to +3.4 % [abstract]", "accuracy",
-     [("gain", "test accuracy of S-Cyc minus that of the best benchmark", "points", "levels", 0.008, 0.012)]),
-    ("A4", "S-Cyc works with any pruning method", OPEN, "n/a", "accuracy",
-     [("gain", "test accuracy of S-Cyc minus that of the best benchmark", "points", "criteria", 0.01, 0.01)]),
-    ("A5", "S-Cyc does so without substantially more computation", YES, "n/a", "accuracy",
-     [("updates", "updates of S-Cyc to those of the cyclical schedule", "ratio", "criteria", 0.0, 0.0),
-      ("time", "wall time of S-Cyc to that of the cyclical schedule", "ratio", "criteria", 0.0, 0.006)]),
-    ("A6", "S-Cyc comes close to an oracle that tunes max_lr by grid search", OPEN, "“comparable” [abstract]", "oracle",
-     [("gap", "test accuracy of the oracle minus that of S-Cyc", "points", "levels", 0.003, 0.01),
-      ("inside", "share of cycles in which S-Cyc's max_lr is near the oracle's best", "share", "criteria", 0.7, 0.1)]),
-    ("A7", "The S-shape of max_lr matters, not only its top", OPEN, "n/a", "accuracy",
-     [("gain", "test accuracy of S-Cyc minus that of a control", "points", "levels", 0.005, 0.02)]),
-    ("B1", "After a small prune a large percentage of the remaining weights is shed within a few epochs", NO, "n/a", "shedding",
-     [("excess", "share of survivors shed in the pruned arm minus that in its control", "points", "networks", -0.01, 0.02)]),
-    ("B1c", "The prune causes the shedding, not the retraining alone", NO, "n/a", "shedding",
-     [("dose", "rise of the excess per share that was pruned", "slope", "networks", 0.01, 0.05)]),
-    ("B2", "Shedding rescues sub-optimal schemes such as random pruning", NO, "n/a", "random_vs_magnitude",
-     [("gain", "test accuracy with shedding minus that of its control", "points", "networks", -0.049, 0.012)]),
-    ("B3", "ResNet50 and MobileNetV3 differ because they differ in shedding", OPEN, "n/a", "networks",
-     [("excess", "excess of the ResNet minus that of the MobileNet", "points", "criteria", -0.01, 0.03),
-      ("gap", "what random pruning costs in the ResNet minus that in the MobileNet", "points", "criteria", -0.2, 0.02)]),
-    ("B4", "Global magnitude-based pruning is competitive over a wide range of scenarios", YES, "n/a", "schedules",
-     [("gap", "test accuracy of the best scheme minus that of GMP", "points", "levels", 0.001, 0.001)]),
-    ("B5a", "Shedding can raise the accuracy of GMP", NO, "n/a", "gmp",
-     [("gain", "test accuracy of GMP with a shedding phase minus that of plain GMP", "points", "networks", -0.044, 0.006)]),
-    ("B5b", "and lower its computation", OPEN, "n/a", "gmp",
-     [("ratio", "updates to reach plain GMP's accuracy to those of plain GMP", "ratio", "none", 0.0, 0.0)]),
-    ("B6", "Pruning schedule and learning-rate schedule matter", YES, "n/a", "schedules",
-     [("effect", "partial eta squared", "number", "criteria", 0.6, 0.1)]),
-    ("B7", "The advantage of rewinding over fine-tuning may be linked to shedding", NO, "n/a", "retraining",
-     [("accuracy", "test accuracy under LR rewinding minus that under fine-tuning", "points", "networks", 0.007, 0.002),
-      ("correlation", "correlation of gains in accuracy and in excess", "correlation", "networks", 0.1, 0.3)]),
-    ("B8", "Shedding changes which weights are kept", YES, "n/a", "overlap",
-     [("overlap", "overlap with GMP's mask with shedding minus that without", "points", "networks", -0.25, 0.02)]),
-    ("B9", "Shedding has implications for semi-structured pruning", YES, "n/a", "semi_structured",
-     [("loss", "test accuracy under a pattern with shedding minus that without", "points", "criteria", -0.05, 0.008)]),
-    ("C1", "For a small learning rate and enough training gRDA achieves directional pruning", OPEN, "n/a", "toy",
-     [("error", "relative error at the smallest learning rate", "number", "toy", 0.12, 0.02),
-      ("slope", "slope of log error on log learning rate", "slope", "toy", 0.2, 0.1)]),
-    ("C2", "without retraining and without expert knowledge of the sparsity", OPEN, "VGG16: 90.5 % sparse at +0.04 points [computed]",
-     "accuracy", [("difference", "test accuracy of gRDA minus that of SGD", "points", "sgd", -0.004, 0.006),
-                  ("sparsity", "sparsity that the run reaches by itself", "share", "sgd", 0.86, 0.01)]),
-    ("C3", "Promising at about 92 % sparsity among many methods on ResNet-50 and ImageNet", OPEN,
-     "73.24 % at 91.59 % [authors' data]", "accuracy",
-     [("gap", "test accuracy of gRDA minus that of gradual magnitude pruning", "points", "sgd", 0.01, 0.008)]),
-    ("C4", "Slightly more wall time and memory than SGD", YES, "× 1.05 to 1.09 per epoch [computed]", "curvature",
-     [("time", "time of a training step of gRDA to that of SGD", "ratio", "sgd", 0.03, 0.01),
-      ("state", "bytes of state to those of the parameters", "number", "sgd", 1.0, 0.0)]),
-    ("C5", "Accuracy is on a par with SGD", OPEN, "+0.04 to +0.47 points [computed]", "accuracy",
-     [("difference", "test accuracy of gRDA minus that of SGD", "points", "sgd", -0.003, 0.008)]),
-    ("C6", "The minimum of gRDA lies in the same valley as that of SGD", NONE, "barrier 0.0022 and 0.00007 nats [computed]",
-     "connectivity", [("barrier", "highest training loss on the curve minus the higher end's", "nats", "sgd", 0.002, 0.001)]),
-    ("C7", "It does not deviate in directions that impact the training loss", YES, "0.0034 to 0.0010 [computed]", "curvature",
-     [("share", "share of the displacement in the leading eigenspace", "share", "sgd", 0.005, 0.0004),
-      ("quadratic", "quadratic term", "nats", "sgd", 8.1, 1.2)]),
-    ("C8", "gRDA concentrates the weights, SGD does not", YES, "× 1.90 and 3.97 [authors' data]", "norms",
-     [("ratio", "L2/L1 at the end to that at the start", "ratio", "sgd", 1.4, 0.02)]),
-    ("C9", "The released code reproduces the results", NONE, "n/a", "accuracy", []),
-)  # fmt: skip
+LEDGER = """
+A1: The distribution of weight gradients narrows as a ReLU network is iteratively pruned
+  not reproduced | gradient_spread | n/a
+  slope | slope | networks | 0.3 | 0.03 | slope of the log spread of gradients over pruning cycles
+  ratio | ratio | networks | 1.4 | 0.2 | spread of gradients at the last cycle to that of the dense network
+A1b: The narrowing is tied to ReLU
+  inconclusive | gradient_spread | n/a
+  difference | slope | networks | 0.02 | 0.05 | slope under ReLU minus slope under another activation
+A2: Sparser networks need a larger learning rate
+  inconclusive | oracle | 0.03 to 0.07, 0.04 to 0.10 [authors' code]
+  ratio | ratio | networks | 0.2 | 0.6 | best max_lr of the sparsest network to that of the dense one
+A3: S-Cyc consistently beats the best of four benchmark schedules
+  inconclusive | accuracy | +2.1 to +3.4 % [abstract]
+  gain | points | levels | 0.008 | 0.012 | test accuracy of S-Cyc minus that of the best benchmark
+A4: S-Cyc works with any pruning method
+  inconclusive | accuracy | n/a
+  gain | points | criteria | 0.01 | 0.01 | test accuracy of S-Cyc minus that of the best benchmark
+A5: S-Cyc does so without substantially more computation
+  reproduced | accuracy | n/a
+  updates | ratio | criteria | 0.0 | 0.0 | updates of S-Cyc to those of the cyclical schedule
+  time | ratio | criteria | 0.0 | 0.006 | wall time of S-Cyc to that of the cyclical schedule
+A6: S-Cyc comes close to an oracle that tunes max_lr by grid search
+  inconclusive | oracle | “comparable” [abstract]
+  gap | points | levels | 0.003 | 0.01 | test accuracy of the oracle minus that of S-Cyc
+  inside | share | criteria | 0.7 | 0.1 | share of cycles in which S-Cyc's max_lr is near the oracle's best
+A7: The S-shape of max_lr matters, not only its top
+  inconclusive | accuracy | n/a
+  gain | points | levels | 0.005 | 0.02 | test accuracy of S-Cyc minus that of a control
+B1: After a small prune a large percentage of the remaining weights is shed within a few epochs
+  not reproduced | shedding | n/a
+  excess | points | networks | -0.01 | 0.02 | share of survivors shed in the pruned arm minus that in its control
+B1c: The prune causes the shedding, not the retraining alone
+  not reproduced | shedding | n/a
+  dose | slope | networks | 0.01 | 0.05 | rise of the excess per share that was pruned
+B2: Shedding rescues sub-optimal schemes such as random pruning
+  not reproduced | random_vs_magnitude | n/a
+  gain | points | networks | -0.049 | 0.012 | test accuracy with shedding minus that of its control
+B3: ResNet50 and MobileNetV3 differ because they differ in shedding
+  inconclusive | networks | n/a
+  excess | points | criteria | -0.01 | 0.03 | excess of the ResNet minus that of the MobileNet
+  gap | points | criteria | -0.2 | 0.02 | what random pruning costs in the ResNet minus that in the MobileNet
+B4: Global magnitude-based pruning is competitive over a wide range of scenarios
+  reproduced | schedules | n/a
+  gap | points | levels | 0.001 | 0.001 | test accuracy of the best scheme minus that of GMP
+B5a: Shedding can raise the accuracy of GMP
+  not reproduced | gmp | n/a
+  gain | points | networks | -0.044 | 0.006 | test accuracy of GMP with a shedding phase minus that of plain GMP
+B5b: and lower its computation
+  inconclusive | gmp | n/a
+  ratio | ratio | none | 0.0 | 0.0 | updates to reach plain GMP's accuracy to those of plain GMP
+B6: Pruning schedule and learning-rate schedule matter
+  reproduced | schedules | n/a
+  effect | number | criteria | 0.6 | 0.1 | partial eta squared
+B7: The advantage of rewinding over fine-tuning may be linked to shedding
+  not reproduced | retraining | n/a
+  accuracy | points | networks | 0.007 | 0.002 | test accuracy under LR rewinding minus that under fine-tuning
+  correlation | correlation | networks | 0.1 | 0.3 | correlation of gains in accuracy and in excess
+B8: Shedding changes which weights are kept
+  reproduced | overlap | n/a
+  overlap | points | networks | -0.25 | 0.02 | overlap with GMP's mask with shedding minus that without
+B9: Shedding has implications for semi-structured pruning
+  reproduced | semi_structured | n/a
+  loss | points | criteria | -0.05 | 0.008 | test accuracy under a pattern with shedding minus that without
+C1: For a small learning rate and enough training gRDA achieves directional pruning
+  inconclusive | toy | n/a
+  error | number | toy | 0.12 | 0.02 | relative error at the smallest learning rate
+  slope | slope | toy | 0.2 | 0.1 | slope of log error on log learning rate
+C2: without retraining and without expert knowledge of the sparsity
+  inconclusive | accuracy | VGG16: 90.5 % sparse at +0.04 points [computed]
+  difference | points | sgd | -0.004 | 0.006 | test accuracy of gRDA minus that of SGD
+  sparsity | share | sgd | 0.86 | 0.01 | sparsity that the run reaches by itself
+C3: Promising at about 92 % sparsity among many methods on ResNet-50 and ImageNet
+  inconclusive | accuracy | 73.24 % at 91.59 % [authors' data]
+  gap | points | sgd | 0.01 | 0.008 | test accuracy of gRDA minus that of gradual magnitude pruning
+C4: Slightly more wall time and memory than SGD
+  reproduced | curvature | × 1.05 to 1.09 per epoch [computed]
+  time | ratio | sgd | 0.03 | 0.01 | time of a training step of gRDA to that of SGD
+  state | number | sgd | 1.0 | 0.0 | bytes of state to those of the parameters
+C5: Accuracy is on a par with SGD
+  inconclusive | accuracy | +0.04 to +0.47 points [computed]
+  difference | points | sgd | -0.003 | 0.008 | test accuracy of gRDA minus that of SGD
+C6: The minimum of gRDA lies in the same valley as that of SGD
+  not run at this scale | connectivity | barrier 0.0022 and 0.00007 nats [computed]
+  barrier | nats | sgd | 0.002 | 0.001 | highest training loss on the curve minus the higher end's
+C7: It does not deviate in directions that impact the training loss
+  reproduced | curvature | 0.0034 to 0.0010 [computed]
+  share | share | sgd | 0.005 | 0.0004 | share of the displacement in the leading eigenspace
+  quadratic | nats | sgd | 8.1 | 1.2 | quadratic term
+C8: gRDA concentrates the weights, SGD does not
+  reproduced | norms | × 1.90 and 3.97 [authors' data]
+  ratio | ratio | sgd | 1.4 | 0.02 | L2/L1 at the end to that at the start
+C9: The released code reproduces the results
+  not run at this scale | accuracy | n/a
+"""
+"""Per claim: id, sentence; verdict, figure, published value; quantities: name, unit, cells, mean, spread, meaning."""
+
+
+def _claims():
+    claims = []
+    for line in LEDGER.strip().splitlines():
+        if not line.startswith(" "):
+            identity, sentence = line.split(": ")
+        elif line.count(" | ") == 2:
+            claims.append((identity, sentence, *line.strip().split(" | "), []))
+        else:
+            name, unit, cells, mean, spread, meaning = line.strip().split(" | ")
+            claims[-1][-1].append((name, meaning, unit, cells, float(mean), float(spread)))
+    return claims
+
+
+CLAIMS = _claims()
 IDS = [claim[0] for claim in CLAIMS]
 PAPERS = {"A": "s_cyc", "B": "cascade", "C": "directional"}
 SCALE = "scaled-down: Fashion-MNIST 16x16, small networks, short training"
@@ -103,7 +146,7 @@ def ledger(preset="laptop", scale=SCALE, seeds=(0, 1, 2)):
 
 
 def _finding(claim, scale, n):
-    identity, sentence, verdict, published, evidence, quantities = claim
+    identity, sentence, verdict, evidence, published, quantities = claim
     paper = PAPERS[identity[0]]
     draw = random.Random(identity)
     shown = [_quantity(quantity, n, draw) for quantity in quantities]

@@ -667,10 +667,15 @@ def test_b8_and_b9_find_an_effect_in_either_direction(claim, quantity, margin, s
 
 
 @pytest.mark.parametrize("claim", IDS)
-def test_a_mean_at_the_margin_is_not_above_it_however_it_is_rounded(claim):
-    """Without noise: 0.2 + 0.2 + 0.2 over 3 is more than 0.2."""
+def test_means_at_the_margin_without_any_noise_reproduce_nothing(claim):
     for seeds in range(3, 31):
         assert not BY_ID[claim].judge(drawn(claim, "no_effect", 1, seeds, 0.0), MARGINS).yes.any()
+
+
+def test_a_mean_that_lies_above_the_margin_by_its_rounding_does_not():
+    assert (0.1 + 0.1 + 0.1) / 3 > 0.1
+    cells = {name: [0.1] * 3 for name in "abc"}
+    assert verdict("B9", sampled("B9", accuracy=cells), CascadeMargins(b9_loss=0.1)) == "inconclusive"
 
 
 # ------------------------------------------------------------------------------------------------- how often rules err

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -220,7 +221,7 @@ def test_the_marks_of_a_forest_plot_lie_where_their_numbers_are(open_page):
     values = [float(text.replace("\N{MINUS SIGN}", "-")) for text in plot.locator("tbody td b").all_inner_texts()]
     by_value = sorted(range(6), key=lambda row: values[row])
     centres = [means[row]["x"] + means[row]["width"] / 2 for row in by_value]
-    assert all(b > a - 1.5 for a, b in zip(centres, centres[1:], strict=False))
+    assert all(b > a - 1.5 for a, b in pairwise(centres))
 
 
 def test_a_link_to_evidence_or_to_a_table_opens_it(open_page):
@@ -249,6 +250,12 @@ def test_the_keyboard_reaches_the_ledger_first(open_page):
     page.keyboard.press("Tab")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
+
+
+def test_the_keyboard_stops_at_figures_only_where_they_scroll(open_page):
+    stops = "document.querySelectorAll('.plate[tabindex]').length"
+    open_page().wait_for_function(f"{stops} === 0")
+    open_page(PHONE).wait_for_function(f"{stops} === 23")
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without"])

@@ -352,6 +352,19 @@ def test_smoke_ends_with_a_ledger_that_decides_nothing_and_a_report(smoke):
     assert "results/smoke/report.html" in told.stdout
 
 
+def test_a_finished_run_is_compared_with_itself_and_calibrated_by_hand(smoke, tmp_path):
+    def call(*words):
+        done = subprocess.run([TOOLS / "prunebench", *words], capture_output=True, text=True, cwd=smoke, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    told = call("compare", "results/smoke", "results/smoke", "--out", tmp_path / "comparison.csv")
+    assert "verdict changed" not in told
+    assert len(rows_of(tmp_path / "comparison.csv")) > 28
+    call("calibrate", "results/smoke", "--tables", "100", "--out", tmp_path)
+    assert {row["claim"] for row in rows_of(tmp_path / "calibration.csv")} >= {"A3", "B4", "C8"}
+
+
 def test_a_changed_margin_trains_nothing(smoke):
     stats, _ = plan(smoke, config=(*ONE_SEED, "claims={s_cyc: {a3_gain: 0.02}}"))
     assert not TRAINING & stats.keys()

@@ -16,7 +16,7 @@ NONE = "n/a"
 
 
 def in_unit(value: float | None, unit: str) -> float | None:
-    """A number of claims.json as it is shown: shares in percent, ratios from their logarithms; None where there is none."""
+    """A number of claims.json as it is shown: shares in percent, ratios from their logarithms; None stays None."""
     if value is None or not math.isfinite(value):
         return None
     if unit == "ratio":

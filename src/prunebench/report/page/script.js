@@ -14,6 +14,15 @@
   wantsDark.addEventListener("change", nameTheme);
   nameTheme();
 
+  // The keyboard stops at what scrolls, and only while it does.
+  const scrolling = new ResizeObserver((changes) => {
+    for (const { target } of changes) {
+      if (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  for (const part of document.querySelectorAll(".scroll")) scrolling.observe(part);
+
   // A link to something inside a closed part opens that part.
   const reveal = (id) => {
     const target = id && document.getElementById(id);
@@ -128,7 +137,7 @@
     if (hash.includes("=")) {
       show(Object.fromEntries(new URLSearchParams(hash)));
       document.getElementById("ledger").scrollIntoView();
-    } else reveal(decodeURIComponent(hash));
+    } else reveal(hash);
   };
   addEventListener("hashchange", follow);
   if (location.hash) follow();
