@@ -334,6 +334,7 @@ def test_one_seed_gives_a_page_without_intervals_that_says_so(tmp_path):
     assert "One seed only." in page
     assert "no interval" in page
     assert "[n/a" not in page
+    assert "n = 1 seed)" in page
 
 
 def test_missing_seeds_are_those_of_the_ledger_or_else_those_with_fewer_runs(folder):
