@@ -663,8 +663,18 @@ CLAIMS: tuple[Claim, ...] = (
         "Cascade weight shedding: \"in response to pruning a small percentage of a network's weights, a large "
         'percentage of the remaining is shed over a few epochs during the ensuing fine-tuning phase".',
         (
-            Quantity("relative", "survivors that shrank to 5 % of their value, minus the unpruned control's", "points"),
-            Quantity("removable", "survivors that can be removed at 1 % more loss, minus the control's", "points"),
+            Quantity(
+                "relative",
+                "survivors that shrank to 5 % of their value, minus the unpruned control's",
+                "points",
+                marks=("b1_excess", "b1_none"),
+            ),
+            Quantity(
+                "removable",
+                "survivors that can be removed at 1 % more loss, minus the control's",
+                "points",
+                marks=("b1_excess", "b1_none"),
+            ),
         ),
         "On ResNets, within {b1_epochs:g} epochs of pruning at most {b1_dose:.0%}, by the best of the recipes. "
         "Reproduced: with one recipe the intervals of both excesses (corrected for the number of recipes) lie above "
@@ -685,7 +695,12 @@ CLAIMS: tuple[Claim, ...] = (
         "Weights are shed in response to the pruning, not by the fine-tuning alone.",
         (
             Quantity("slope", "rise of the excess (B1's, of weights that shrank) per share of weights pruned", "slope"),
-            Quantity("excess", "survivors that shrank to 5 % of their value, minus the unpruned control's", "points"),
+            Quantity(
+                "excess",
+                "survivors that shrank to 5 % of their value, minus the unpruned control's",
+                "points",
+                marks=("b1_none",),
+            ),
         ),
         "On ResNets, with recipes that prune several shares. Reproduced: with one recipe the intervals (corrected for "
         "the number of recipes) of the slope lie above 0 and of the excess after the largest prune above "
@@ -706,12 +721,14 @@ CLAIMS: tuple[Claim, ...] = (
                 "test accuracy after a random prune and a prelude that sheds, "
                 "minus after the prelude's control, which does not",
                 "points",
+                marks=("b2_gain", "b2_none"),
             ),
             Quantity(
                 "over_one_shot",
                 "test accuracy after a random prune and a prelude that sheds, "
                 "minus after one-shot random pruning to the same sparsity",
                 "points",
+                marks=("b2_gain", "b2_none"),
             ),
         ),
         "Means over networks, random criteria and sparsities. Reproduced: both gains' intervals lie above "
@@ -727,11 +744,17 @@ CLAIMS: tuple[Claim, ...] = (
         "B3",
         "Shedding explains why what pruning costs depends on the network: ResNet50 against MobileNetV3.",
         (
-            Quantity("excess", "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet", "points"),
+            Quantity(
+                "excess",
+                "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet",
+                "points",
+                marks=("±b3_excess",),
+            ),
             Quantity(
                 "gap",
                 "accuracy that random pruning loses to global magnitude (GMP) on the MobileNet, minus on the ResNet",
                 "points",
+                marks=("±b3_gap",),
             ),
         ),
         "Means over settings with weight decay, and over random criteria and sparsities. Reproduced: both intervals "
@@ -747,7 +770,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "B4",
         "Global magnitude-based pruning (GMP) is competitive in a wide range of settings.",
-        (Quantity("behind", "test accuracy of another scheme minus GMP's", "points"),),
+        (Quantity("behind", "test accuracy of another scheme minus GMP's", "points", marks=("b4_gap", "b4_far")),),
         "GMP against every other scheme in each combination of network, sparsity and retraining. Reproduced: in "
         "{b4_cells:.0%} of these GMP is for certain within {b4_gap:.1%} of every other scheme. Not reproduced: in "
         "{b4_far_cells:.0%} some scheme is for certain more than {b4_far:.1%} above it. Intervals are corrected for "
@@ -763,7 +786,12 @@ CLAIMS: tuple[Claim, ...] = (
         "B5a",
         "Shedding can improve GMP's accuracy.",
         (
-            Quantity("gain", "test accuracy of GMP after a prelude that sheds minus that of plain GMP", "points"),
+            Quantity(
+                "gain",
+                "test accuracy of GMP after a prelude that sheds minus that of plain GMP",
+                "points",
+                marks=("b5a_gain",),
+            ),
             Quantity("over_control", "the same minus GMP after the prelude's control, which does not shed", "points"),
         ),
         "Gradual global magnitude pruning, at the same epochs and sparsity, mean over networks and sparsities. "
@@ -780,8 +808,18 @@ CLAIMS: tuple[Claim, ...] = (
         "B5b",
         "Shedding can cut GMP's computation.",
         (
-            Quantity("steps", "updates until plain GMP's accuracy is reached, over those that plain GMP took", "ratio"),
-            Quantity("lead", "best validation accuracy at the final sparsity minus plain GMP's last", "points"),
+            Quantity(
+                "steps",
+                "updates until plain GMP's accuracy is reached, over those that plain GMP took",
+                "ratio",
+                marks=("b5b_ratio",),
+            ),
+            Quantity(
+                "lead",
+                "best validation accuracy at the final sparsity minus plain GMP's last",
+                "points",
+                marks=("-b5b_reach",),
+            ),
         ),
         "Reached is a validation accuracy at most {b5b_reach:.1%} below plain GMP's last one, at the final sparsity. "
         "Reproduced: every run with the prelude reaches it, and the interval of the mean ratio of updates lies below "
@@ -809,6 +847,7 @@ CLAIMS: tuple[Claim, ...] = (
         no_effect=_by_lr_schedule(0.02, 0.0),
         claimed=_by_lr_schedule(0.02, 0.1),
         claimed_as="[ours]: LR schedules 2 points of accuracy and 10 % of the survivors apart",
+        headline=None,  # a pattern over several means
         tables=("cascade_schedules",),
         figures=("cascade_schedules",),
     ),
@@ -816,8 +855,13 @@ CLAIMS: tuple[Claim, ...] = (
         "B7",
         "Rewinding weights or learning rates has an advantage over fine-tuning, which may be linked to shedding.",
         (
-            Quantity("accuracy", "test accuracy after rewinding minus after fine-tuning", "points"),
-            Quantity("excess", "excess (B1's, of weights that shrank) with rewinding minus with fine-tuning", "points"),
+            Quantity("accuracy", "test accuracy after rewinding minus after fine-tuning", "points", marks=("b7_gain",)),
+            Quantity(
+                "excess",
+                "excess (B1's, of weights that shrank) with rewinding minus with fine-tuning",
+                "points",
+                marks=("b7_excess",),
+            ),
         ),
         "Reproduced: with one way of rewinding the intervals of the gain and of the additional excess (corrected for "
         "the number of ways) lie above 0, their means are at least {b7_gain:.1%} and {b7_excess:.1%}, and over at "
@@ -839,6 +883,7 @@ CLAIMS: tuple[Claim, ...] = (
                 "Jaccard overlap beyond chance with GMP's mask, of random pruning with a prelude that "
                 "sheds minus with the prelude's control",
                 "share",
+                marks=("±b8_overlap",),
             ),
         ),
         "Mean over networks, random criteria and sparsities, direction not given. Reproduced: the interval lies above "
@@ -859,6 +904,7 @@ CLAIMS: tuple[Claim, ...] = (
                 "accuracy",
                 "test accuracy under a pattern after a prelude that sheds minus after its control",
                 "points",
+                marks=("±b9_loss",),
             ),
         ),
         "Mean over patterns, direction not given. Reproduced: the interval lies above {b9_loss:.1%} or below "

@@ -1,5 +1,6 @@
 """What a claim is: its quantities, its rule, and what the rule sees."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,19 @@ class Quantity:
     """One phrase, such as `test accuracy of S-Cyc minus that of the best benchmark`."""
     unit: Literal["points", "share", "ratio", "nats", "count", "slope", "correlation", "number"]
     """`points` are differences of shares, shown times 100; values of a `ratio` are logarithms, shown as e to them."""
+    marks: tuple[str, ...] = ()
+    """Margins that its plots show: their names, with `-` where they count downwards, with `±` where both ways."""
+
+    def margins(self, margins: Any) -> dict[str, float]:
+        """Its marks and their raw values, such as those that the quantity has."""
+        found = {}
+        for mark in self.marks:
+            name = mark.lstrip("±-")
+            value = getattr(margins, name)
+            value = math.log(value) if self.unit == "ratio" else value
+            signs = {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))
+            found |= {f"{'-' if sign < 0 else ''}{name}": sign * value for sign in signs}
+        return found
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,8 @@ class Claim:
     figures: tuple[str, ...]
     replicates: str = "seeds"
     """What the values of a cell are repeated over."""
+    headline: str | None = ""
+    """The quantity that stands for the claim in the ledger: its first by default; None where no single one does."""
 
     def rule_in_words(self, margins: Any) -> str:
         """The rule with its margins."""

@@ -121,9 +121,15 @@ C1 = Claim(
             "slope of log error over log learning rate with c fixed; the error is gRDA's distance to directional "
             "pruning over the distance that directional pruning moves; the seeds are the problems' own",
             "slope",
+            marks=("c1_flat",),
         ),
-        Quantity("error", "that error at the smallest learning rate", "number"),
-        Quantity("cosine", "cosine of gRDA's displacement there with that of directional pruning", "number"),
+        Quantity("error", "that error at the smallest learning rate", "number", marks=("c1_error",)),
+        Quantity(
+            "cosine",
+            "cosine of gRDA's displacement there with that of directional pruning",
+            "number",
+            marks=("c1_cosine", "c1_not_cosine"),
+        ),
         Quantity("control", "error there of plain soft-thresholding minus that of gRDA", "number"),
         Quantity("slope_at_fixed_lambda", "the slope with lambda instead of c held fixed (decides nothing)", "slope"),
     ),
@@ -199,8 +205,13 @@ C2 = Claim(
     sentence="Pruning needs neither retraining nor expert knowledge of how sparse the network should become.",
     mark="[abstract]",
     quantities=(
-        Quantity("difference", "test accuracy of one run of gRDA, without a mask or retraining, minus SGD's", "points"),
-        Quantity("sparsity", "share of zeros among its weights at the end", "share"),
+        Quantity(
+            "difference",
+            "test accuracy of one run of gRDA, without a mask or retraining, minus SGD's",
+            "points",
+            marks=("-c2_margin",),
+        ),
+        Quantity("sparsity", "share of zeros among its weights at the end", "share", marks=("c2_sparsity",)),
         Quantity("sparsity_change", "sparsity at another c or mu minus that at the reference's", "points"),
         Quantity("accuracy_change", "test accuracy at another c or mu minus SGD's", "points"),
     ),
@@ -255,8 +266,18 @@ C3 = Claim(
     sentence="At high sparsity (92 %) the results are promising beside many other methods (ResNet-50, ImageNet).",
     mark="[abstract]",
     quantities=(
-        Quantity("over_gradual", "test accuracy of gRDA minus that of gradual magnitude pruning, as sparse", "points"),
-        Quantity("over_random", "test accuracy of gRDA minus that of random pruning at the start, as sparse", "points"),
+        Quantity(
+            "over_gradual",
+            "test accuracy of gRDA minus that of gradual magnitude pruning, as sparse",
+            "points",
+            marks=("-c3_margin", "-c3_not"),
+        ),
+        Quantity(
+            "over_random",
+            "test accuracy of gRDA minus that of random pruning at the start, as sparse",
+            "points",
+            marks=("c3_random",),
+        ),
         Quantity(
             "over_one_shot", "the same, minus one-shot magnitude pruning with fine-tuning (decides nothing)", "points"
         ),
@@ -305,7 +326,11 @@ C5 = Claim(
     paper="directional",
     sentence="gRDA's accuracy is on a par with SGD's.",
     mark="(implied)",
-    quantities=(Quantity("difference", "test accuracy of gRDA minus SGD's after the last epoch", "points"),),
+    quantities=(
+        Quantity(
+            "difference", "test accuracy of gRDA minus SGD's after the last epoch", "points", marks=("±c5_margin",)
+        ),
+    ),
     rule="Reproduced: for every task and (c, mu) the 90 % interval lies within {c5_margin:.1%} of accuracy (absolute) "
     "of SGD's, or the 95 % interval above it. Not reproduced: for some it loses more than that.",
     judge=_judge_c5,
@@ -400,10 +425,16 @@ C4 = Claim(
     mark="[abstract]",
     quantities=(
         Quantity(
-            "time", "time of a whole training step over SGD's; n counts interleaved timing blocks, not seeds", "ratio"
+            "time",
+            "time of a whole training step over SGD's; n counts interleaved timing blocks, not seeds",
+            "ratio",
+            marks=("c4_time", "c4_not_time"),
         ),
         Quantity(
-            "state", "bytes that gRDA keeps between updates per byte of parameters, where SGD keeps none", "number"
+            "state",
+            "bytes that gRDA keeps between updates per byte of parameters, where SGD keeps none",
+            "number",
+            marks=("c4_state", "c4_not_state"),
         ),
         Quantity(
             "peak",
@@ -490,9 +521,19 @@ C6 = Claim(
     sentence="gRDA reaches the same valley of minima as SGD.",
     mark="[abstract]",
     quantities=(
-        Quantity("barrier", "highest training loss on a trained curve from gRDA to SGD, above its higher end", "nats"),
-        Quantity("error_rise", "highest training error on that curve, above that of its higher end", "points"),
-        Quantity("gap", "training loss at gRDA's end of the curve minus that at SGD's", "nats"),
+        Quantity(
+            "barrier",
+            "highest training loss on a trained curve from gRDA to SGD, above its higher end",
+            "nats",
+            marks=("c6_barrier", "c6_not_barrier"),
+        ),
+        Quantity(
+            "error_rise",
+            "highest training error on that curve, above that of its higher end",
+            "points",
+            marks=("c6_error", "c6_not_error"),
+        ),
+        Quantity("gap", "training loss at gRDA's end of the curve minus that at SGD's", "nats", marks=("c6_barrier",)),
         Quantity("line_barrier", "the barrier on the straight line (decides nothing)", "nats"),
         Quantity("control_barrier", "the barrier on a curve between another pair (decides nothing)", "nats"),
         Quantity(
@@ -597,13 +638,22 @@ C7 = Claim(
             "share of the displacement from SGD to gRDA that lies in the Hessian's leading eigenspace after the last "
             "epoch, over that of a random direction",
             "number",
+            marks=("c7_chance",),
         ),
-        Quantity("early", "that share over the one at the first epoch at which it was measured", "ratio"),
-        Quantity("control", "that share over that of SGD in another order of the same data", "ratio"),
+        Quantity(
+            "early", "that share over the one at the first epoch at which it was measured", "ratio", marks=("c7_early",)
+        ),
+        Quantity(
+            "control",
+            "that share over that of SGD in another order of the same data",
+            "ratio",
+            marks=("c7_control", "c7_not_control"),
+        ),
         Quantity(
             "quadratic",
             "training loss that the curvature in this eigenspace predicts for it; networks without batch normalisation",
             "nats",
+            marks=("c7_quadratic",),
         ),
         Quantity("quadratic_batch_norm", "the same; networks with batch normalisation (decides nothing)", "nats"),
         Quantity("control_quadratic", "that of SGD in another order of the same data (decides nothing)", "nats"),
@@ -688,7 +738,12 @@ C8 = Claim(
     sentence="Training with SGD leaves the weights as spread out as they began; gRDA concentrates them on few.",
     mark="(implied, figure 2)",
     quantities=(
-        Quantity("grda", "l2 over l1 norm of all parameters after gRDA's training, over that before", "ratio"),
+        Quantity(
+            "grda",
+            "l2 over l1 norm of all parameters after gRDA's training, over that before",
+            "ratio",
+            marks=("c8_grda",),
+        ),
         Quantity("sgd", "the same of SGD", "ratio"),
     ),
     rule="Reproduced: on every task the 90 % interval of SGD's ratio lies within {c8_sgd:.0%} of 1, and for every "

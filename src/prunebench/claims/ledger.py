@@ -121,7 +121,8 @@ def _finding(claim: Claim, preset: Preset, observations: pd.DataFrame, notes: li
     observed = sample(observations, claim)
     conditions, verdict, why = _decide(claim, preset, observed)
     needed, note = (None, "") if verdict != "inconclusive" else _seeds_needed(claim, margins, observed)
-    quantities = [_effects(quantity, observed) for quantity in claim.quantities]
+    quantities = [_effects(quantity, margins, observed) for quantity in claim.quantities]
+    shown = claim.quantities[0].name if claim.headline == "" else claim.headline
     return {
         "id": claim.id,
         "paper": claim.paper,
@@ -135,7 +136,8 @@ def _finding(claim: Claim, preset: Preset, observations: pd.DataFrame, notes: li
         "seeds_needed": needed,
         "seeds_note": note,
         "conditions": conditions,
-        "headline": _headline(quantities[0]) if quantities else None,
+        "headline": next((_headline(found) for found in quantities if found["name"] == shown), None),
+        "replicates": claim.replicates,
         "quantities": quantities,
         "notes": notes,
         "tables": list(claim.tables),
@@ -205,7 +207,7 @@ def _repeated(observed: Sample, times: int) -> Sample:
 # --- Effects
 
 
-def _effects(quantity: Quantity, observed: Sample) -> dict[str, Any]:
+def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, Any]:
     values, cells = observed.values[quantity.name][0], observed.cells[quantity.name]
     each = t_interval(values)
     p = t_test_p(values, 0.0)
@@ -231,6 +233,7 @@ def _effects(quantity: Quantity, observed: Sample) -> dict[str, Any]:
         "meaning": quantity.meaning,
         "unit": quantity.unit,
         "confidence": 0.95,
+        "margins": [{"label": name, "value": value} for name, value in quantity.margins(margins).items()],
         "pooled": _pooled(values) if len(cells) > 1 else None,
         "cells": rows,
     }
@@ -254,7 +257,7 @@ def _pooled(values: np.ndarray) -> dict[str, Any]:
 
 
 def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
-    """The claim's first quantity: the mean over cells where there are several."""
+    """A quantity's effect in the ledger: the mean over cells where there are several."""
     if not effects["cells"]:
         return None
     found, cell = effects["cells"][0], effects["cells"][0]["cell"]
@@ -262,6 +265,7 @@ def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
         found, cell = effects["pooled"], f"mean over {len(effects['cells'])} cells"
     return {
         "quantity": effects["name"],
+        "meaning": effects["meaning"],
         "cell": cell,
         **{name: found[name] for name in ("mean", "low", "high", "n")},
         **{name: effects[name] for name in ("unit", "confidence")},

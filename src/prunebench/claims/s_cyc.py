@@ -323,8 +323,15 @@ CLAIMS: tuple[Claim, ...] = (
         sentence="The distribution of weight gradients narrows as a ReLU network is iteratively pruned.",
         mark="[abstract]",
         quantities=(
-            Quantity("slope", "slope of log std of dL/dw over surviving weights, per cycle", "slope"),
-            Quantity("ratio", "std of dL/dw over surviving weights, last cycle that trains over dense", "ratio"),
+            Quantity(
+                "slope", "slope of log std of dL/dw over surviving weights, per cycle", "slope", marks=("a1_flat",)
+            ),
+            Quantity(
+                "ratio",
+                "std of dL/dw over surviving weights, last cycle that trains over dense",
+                "ratio",
+                marks=("a1_ratio",),
+            ),
             Quantity("matched_slope", "the slope at matched training loss", "slope"),
             Quantity("zeros_slope", "the slope with pruned weights counted as zero: narrows by construction", "slope"),
             Quantity("random_slope", "the slope under random pruning, a control", "slope"),
@@ -374,7 +381,12 @@ CLAIMS: tuple[Claim, ...] = (
         mark="[abstract]",
         quantities=(
             Quantity("slope", "slope of log best max_lr over -log density, best by validation accuracy", "slope"),
-            Quantity("ratio", "best max_lr of the sparsest network over the dense one's", "ratio"),
+            Quantity(
+                "ratio",
+                "best max_lr of the sparsest network over the dense one's",
+                "ratio",
+                marks=("a2_ratio", "a2_flat"),
+            ),
             Quantity("half_step", "half a step of the grid", "ratio"),
             Quantity("half_step_slope", "half a step of the grid over the range of log density", "slope"),
         ),
@@ -395,7 +407,12 @@ CLAIMS: tuple[Claim, ...] = (
         sentence="S-Cyc beats the best of four benchmark schedules consistently, by 2.1 to 3.4 %.",
         mark="[abstract]",
         quantities=(
-            Quantity("gain", "test accuracy of S-Cyc minus that of the best benchmark by validation", "points"),
+            Quantity(
+                "gain",
+                "test accuracy of S-Cyc minus that of the best benchmark by validation",
+                "points",
+                marks=("a3_gain",),
+            ),
         ),
         rule="In cycles of at most {a3_density:.0%} density: reproduced where the mean gain is positive in every cell "
         "and the 95 % interval of the mean over cells lies above {a3_gain:.1%} (absolute); not reproduced where that "
@@ -413,7 +430,11 @@ CLAIMS: tuple[Claim, ...] = (
         paper="s_cyc",
         sentence="S-Cyc works whatever the pruning method.",
         mark="[abstract]",
-        quantities=(Quantity("gain", "the gain, mean over the sparse cycles, by pruning criterion", "points"),),
+        quantities=(
+            Quantity(
+                "gain", "the gain, mean over the sparse cycles, by pruning criterion", "points", marks=("a4_gain",)
+            ),
+        ),
         rule="With at least three criteria: reproduced where the mean over criteria lies above 0, by a random-effects "
         "interval between criteria and by one between seeds, and no criterion loses for certain. Not reproduced where "
         "some criterion does, or where the mean over criteria lies below {a4_gain:.1%} for certain.",
@@ -431,7 +452,9 @@ CLAIMS: tuple[Claim, ...] = (
         sentence="S-Cyc does not substantially increase complexity.",
         mark="[abstract]",
         quantities=(
-            Quantity("seconds", "wall time of a whole chain over that of the cyclical schedule", "ratio"),
+            Quantity(
+                "seconds", "wall time of a whole chain over that of the cyclical schedule", "ratio", marks=("a5_time",)
+            ),
             Quantity("steps", "updates of a whole chain over those of the cyclical schedule", "ratio"),
         ),
         rule="Reproduced where both make equally many updates and the 95 % interval of the time ratio lies below "
@@ -450,8 +473,13 @@ CLAIMS: tuple[Claim, ...] = (
         sentence="S-Cyc is comparable to an oracle that tunes max_lr by grid search in every cycle.",
         mark="[abstract]",
         quantities=(
-            Quantity("difference", "test accuracy of the oracle minus that of S-Cyc", "points"),
-            Quantity("inside", "share of cycles in which S-Cyc's max_lr is near the best of the grid", "share"),
+            Quantity("difference", "test accuracy of the oracle minus that of S-Cyc", "points", marks=("±a6_margin",)),
+            Quantity(
+                "inside",
+                "share of cycles in which S-Cyc's max_lr is near the best of the grid",
+                "share",
+                marks=("a6_inside", "a6_outside"),
+            ),
         ),
         rule="Reproduced where the 90 % interval of the mean difference lies within {a6_margin:.1%} (absolute) and "
         "S-Cyc's max_lr is near-best in {a6_inside:.0%} of the cycles. Not reproduced where the oracle is better by "
@@ -469,7 +497,11 @@ CLAIMS: tuple[Claim, ...] = (
         paper="s_cyc",
         sentence="It is the S-shape of max_lr over the cycles that matters.",
         mark="(implied)",
-        quantities=(Quantity("gain", "test accuracy of S-Cyc minus that of another course of max_lr", "points"),),
+        quantities=(
+            Quantity(
+                "gain", "test accuracy of S-Cyc minus that of another course of max_lr", "points", marks=("a7_gain",)
+            ),
+        ),
         rule="Reproduced where the 95 % interval of the gain over every other shape (constant at the S's top, linear) "
         "lies above {a7_gain:.1%} (absolute). Not reproduced where the gain over some other lies below it for certain "
         "(corrected for looking at several).",
