@@ -52,6 +52,9 @@ def test_every_claim_of_the_three_abstracts_has_a_rule_and_evidence_that_exists(
         assert claim.published
         quantities = {quantity.name for quantity in claim.quantities}
         cells = {name: [] for name in quantities}
+        assert claim.headline in {"", None, *quantities}
+        for quantity in claim.quantities:
+            assert all(math.isfinite(value) for value in quantity.margins(margins).values())
         for scenario in (claim.no_effect(margins, cells), claim.claimed(margins, cells)):
             assert set(scenario) <= quantities
 
@@ -95,6 +98,15 @@ def test_a_claim_that_the_scale_cannot_decide_keeps_its_effects():
     everything = preset.claims.model_copy(update={"not_at_this_scale": {"all": "tiny"}})
     ledger = judge(preset.model_copy(update={"claims": everything}), observed({"a": [0.02, 0.021, 0.022]}))
     assert ledger["counts"]["not run at this scale"] == 28
+
+
+def test_the_margins_of_a_quantity_stand_beside_its_effects():
+    ledger = judge(made_preset(), observed({"a": [0.02, 0.021, 0.022]}))
+    assert found(ledger)["quantities"][0]["margins"] == [{"label": "a3_gain", "value": 0.01}]
+    both = found(ledger, "A6")["quantities"][0]["margins"]
+    assert [margin["value"] for margin in both] == [-0.005, 0.005]
+    assert found(ledger, "A5")["quantities"][0]["margins"][0]["value"] == pytest.approx(math.log(1.05))
+    assert found(ledger, "C4")["replicates"] == "timing blocks"
 
 
 def test_margins_come_from_the_configuration():

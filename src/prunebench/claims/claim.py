@@ -35,7 +35,7 @@ class Quantity:
 
     def margins(self, margins: Any) -> dict[str, float]:
         """Its marks and their raw values, such as those that the quantity has."""
-        found = {}
+        found: dict[str, float] = {}
         for mark in self.marks:
             name = mark.lstrip("±-")
             value = getattr(margins, name)
