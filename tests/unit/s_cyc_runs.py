@@ -6,7 +6,7 @@ from prunebench.config import parse_preset
 from prunebench.files import write_csv, write_json
 
 GRID = [0.1, 0.2, 0.4]
-SCHEDULES = ("cyclical", "constant", "s_cyc", "constant_at_top")
+SCHEDULES = ("cyclical", "constant", "step_decay", "lr_warmup", "s_cyc", "constant_at_top")
 
 
 def made_preset(*, oracle=True, gradients=True, criteria=("layer_magnitude", "global_gradient"), seeds=(0, 1, 2)):
@@ -59,7 +59,14 @@ def made_preset(*, oracle=True, gradients=True, criteria=("layer_magnitude", "gl
     return parse_preset(content, "tiny")
 
 
-ABOVE = {"cyclical": 0.0, "constant": -0.05, "s_cyc": 0.02, "constant_at_top": 0.015}
+ABOVE = {
+    "cyclical": 0.0,
+    "constant": -0.05,
+    "step_decay": -0.1,
+    "lr_warmup": -0.1,
+    "s_cyc": 0.02,
+    "constant_at_top": 0.015,
+}
 """Test accuracy of a schedule above `cyclical`; on validation `constant` is the better benchmark in cycle 1 only."""
 SLOPES = {("net", "global_magnitude"): -0.2, ("net", "random"): 0.1, ("net-tanh", "global_magnitude"): -0.05}
 CHOSEN = [0.1, 0.1, 0.2, 0.4]

@@ -49,10 +49,10 @@ def test_gains_are_paired_against_the_benchmark_that_validation_picks_and_equal_
 def test_every_criterion_counts_for_a4_and_other_shapes_for_a7(made):
     observed = observations(*made)
     by_criterion = values_of(observed, "A4", "gain")
-    assert list(by_criterion) == ["net · global_magnitude", "net · layer_magnitude", "net · global_gradient"]
-    assert by_criterion["net · global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
+    assert list(by_criterion) == ["global_magnitude", "layer_magnitude", "global_gradient"]
+    assert by_criterion["global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
     shapes = values_of(observed, "A7", "gain")
-    assert shapes == {"net · global_magnitude · constant_at_top": pytest.approx([0.0125, 0.0215, 0.0305])}
+    assert shapes == {"net · global_magnitude · constant (constant_at_top)": pytest.approx([0.0125, 0.0215, 0.0305])}
 
 
 def test_slopes_of_spread_leave_out_cycles_that_did_not_train(tmp_path):
@@ -62,8 +62,8 @@ def test_slopes_of_spread_leave_out_cycles_that_did_not_train(tmp_path):
     assert values_of(observed, "A1", "slope") == {"net · global_magnitude": pytest.approx([-0.2] * 3)}
     assert values_of(observed, "A1", "ratio") == {"net · global_magnitude": pytest.approx([-0.4] * 3)}
     assert values_of(observed, "A1", "random_slope") == {"net · random": pytest.approx([0.1] * 3)}
-    assert values_of(observed, "A1b", "difference") == {"net-tanh": pytest.approx([-0.15] * 3)}
-    assert values_of(observed, "A1b", "relu_slope") == {"net-tanh": pytest.approx([-0.2] * 3)}
+    assert values_of(observed, "A1b", "difference") == {"net-tanh · global_magnitude": pytest.approx([-0.15] * 3)}
+    assert values_of(observed, "A1b", "relu_slope") == {"net-tanh · global_magnitude": pytest.approx([-0.2] * 3)}
 
 
 def test_the_oracle_s_choices_and_its_differences_equal_the_table(made):
@@ -108,7 +108,7 @@ def test_one_seed_decides_nothing(tmp_path):
 def drawn(claim, means, spread=1e-4, seeds=3, cells=2):
     """A sample of one table whose cells have these means exactly, and a little spread over seeds."""
     offsets = np.linspace(-1, 1, seeds) * spread
-    names = [f"c{index}" for index in range(cells)]
+    names = [f"task · c{index} · constant (c{index})" for index in range(cells)]
     values = {}
     for quantity in CLAIM[claim].quantities:
         mean = np.broadcast_to(np.asarray(means.get(quantity.name, 0.0), dtype=float), (cells,))
@@ -131,10 +131,12 @@ LOG = math.log
         ("A1b", {"difference": 0.01, "relu_slope": -0.1}, "no"),
         ("A1b", {"difference": [-0.1, 0.1], "relu_slope": -0.1}, "no"),
         ("A1b", {"difference": 0.0, "relu_slope": -0.1}, "no"),
-        ("A2", {"slope": 0.3, "ratio": LOG(2), "half_step": 0.1, "half_step_slope": 0.05}, "yes"),
-        ("A2", {"slope": 0.3, "ratio": LOG(2), "half_step": 0.5, "half_step_slope": 0.4}, "open"),
-        ("A2", {"slope": 0.0, "ratio": 0.0, "half_step": 0.05, "half_step_slope": 0.05}, "no"),
-        ("A2", {"slope": 0.0, "ratio": 0.0, "half_step": 0.4, "half_step_slope": 0.1}, "open"),
+        ("A2", {"slope": 0.3, "ratio": LOG(2), "step": 0.1, "slope_step": 0.05}, "yes"),
+        ("A2", {"slope": 0.3, "ratio": LOG(1.2), "step": 0.1, "slope_step": 0.05}, "open"),
+        ("A2", {"slope": 0.3, "ratio": LOG(2), "step": 0.5, "slope_step": 0.4}, "open"),
+        ("A2", {"slope": 0.0, "ratio": 0.0, "step": 0.05, "slope_step": 0.05}, "no"),
+        ("A2", {"slope": 0.0, "ratio": 0.0, "step": 0.4, "slope_step": 0.1}, "open"),
+        ("A2", {"slope": -0.3, "ratio": 0.0, "step": 0.4, "slope_step": 0.1}, "no"),
         ("A3", {"gain": 0.02}, "yes"),
         ("A3", {"gain": [0.05, -0.005]}, "open"),
         ("A3", {"gain": 0.005}, "no"),
@@ -196,9 +198,73 @@ def test_no_ruling_is_both_and_none_fails(claim, cells, seeds, scale, seed):
     for holds in (*ruling.reproduced.values(), *ruling.refuted.values()):
         assert holds.shape == (7,)
         assert holds.dtype == bool
-    assert not (ruling.yes & ruling.no).any()
+    if claim.id != "A1":  # whose slope may lie between its two marks
+        assert not (ruling.yes & np.logical_or.reduce([*ruling.refuted.values()])).any()
     if cells == 0:
         assert not ruling.yes.any()
+
+
+# --- How often the rules err
+
+CELLS = {
+    **{claim: ["a", "b"] for claim in ("A1", "A1b")},
+    **{claim: ["a"] for claim in ("A2", "A5")},
+    "A3": [f"net · {level} %" for level in (75.0, 87.5, 93.8)],
+    "A4": ["a", "b", "c"],
+    "A6": [f"{level} %" for level in (0.0, 50.0, 75.0)],
+    "A7": ["net · constant (top)", "net · linear (ramp)"],
+}
+ALWAYS = {"A2": {"step": 0.2, "slope_step": 0.05}, "A5": {"steps": 0.0}}
+"""What neither truth names: known, without noise."""
+
+
+def simulated(claim, scenario, noise, n, shared=0.0, tables=2000):
+    """Tables drawn from one of a claim's truths: normal noise, part of it shared by all cells of a seed."""
+    rng = np.random.default_rng([n, int(1000 * noise), int(10 * shared)])
+    cells = {quantity.name: CELLS[claim.id] for quantity in claim.quantities}
+    truth = getattr(claim, scenario)(MARGINS, cells)
+    common = rng.normal(size=(tables, 1, n))
+    values = {}
+    for name, names in cells.items():
+        given = truth.get(name, ALWAYS.get(claim.id, {}).get(name, 0.0))
+        means = np.array([given[cell] if isinstance(given, dict) else given for cell in names])
+        own = rng.normal(size=(tables, len(names), n))
+        drawn_noise = noise * (math.sqrt(shared) * common + math.sqrt(1 - shared) * own)
+        values[name] = means[:, None] + (drawn_noise if name in truth else 0.0 * drawn_noise)
+    return Sample(values, cells)
+
+
+def effect_of(claim):
+    """How far a claim's two truths are apart."""
+    cells = {quantity.name: CELLS[claim.id] for quantity in claim.quantities}
+
+    def first(scenario, name):
+        given = getattr(claim, scenario)(MARGINS, cells)[name]
+        return given[CELLS[claim.id][0]] if isinstance(given, dict) else given
+
+    return max(abs(first("claimed", name) - first("no_effect", name)) for name in claim.no_effect(MARGINS, cells))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_where_a_claim_is_false_it_is_reproduced_in_at_most_5_percent(claim, n):
+    for noise in (0.1, 0.5, 2.0):
+        for shared in (0.0, 0.5):
+            sample_of = simulated(claim, "no_effect", noise * effect_of(claim), n, shared)
+            assert claim.judge(sample_of, MARGINS).yes.mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_where_it_holds_and_noise_is_little_it_is_reproduced(claim):
+    ruling = claim.judge(simulated(claim, "claimed", 0.05 * effect_of(claim), 10), MARGINS)
+    assert ruling.yes.mean() > 0.95
+
+
+@pytest.mark.parametrize("claim", [CLAIM["A3"], CLAIM["A5"], CLAIM["A6"], CLAIM["A7"]], ids=lambda claim: claim.id)
+def test_the_margin_is_where_the_rule_says(claim):
+    """At the margin an interval clears it in 2.5 % (one side of 95 %) to 5 % (one of 90 %) of tables, not in none."""
+    rate = claim.judge(simulated(claim, "no_effect", 0.1 * effect_of(claim), 10, 0.5), MARGINS).yes.mean()
+    assert 0.01 < rate < 0.07
 
 
 def test_a_sample_pairs_seeds_and_keeps_missing_ones_as_nan():

@@ -79,6 +79,20 @@ def test_verdicts(gains, verdict):
     assert bool(holding) == (verdict == "not reproduced")
 
 
+def test_without_a_seed_that_has_every_cell_the_headline_is_a_cell():
+    nan = math.nan
+    headline = found(judge(made_preset(), observed({"a": [0.02, 0.03, nan], "b": [nan, nan, 0.05]})))["headline"]
+    assert (headline["cell"], headline["n"]) == ("a", 2)
+    assert (headline["lowest"], headline["highest"]) == pytest.approx((0.025, 0.05))
+
+
+def test_quantities_that_explain_decide_nothing_and_have_no_p_value_without_spread():
+    rows = [("A2", "step", "a", seed, 0.8) for seed in range(3)]
+    finding = found(judge(made_preset(), pd.DataFrame(rows, columns=list(OBSERVATION))), "A2")
+    assert finding["verdict"] == "not run at this scale"
+    assert next(q for q in finding["quantities"] if q["name"] == "step")["cells"][0]["p"] is None
+
+
 def test_counts_and_claims_that_were_not_run():
     ledger = judge(made_preset(), observed({"a": [0.02, 0.021, 0.022]}))
     assert ledger["counts"] == {"reproduced": 1, "not reproduced": 0, "inconclusive": 0, "not run at this scale": 27}
@@ -122,6 +136,7 @@ def test_the_seeds_needed_are_those_at_which_the_same_mean_and_spread_decide():
     finding = found(judge(made_preset(), observed({"a": [0.0, 0.03, 0.045]})))
     needed = finding["seeds_needed"]
     assert "reproduced" in finding["seeds_note"]
+    assert "as likely as not" in finding["seeds_note"]
     mean, std = 0.025, float(np.std([0.0, 0.03, 0.045], ddof=1))
     # Student's t by hand, for multiples of three seeds: the first whose interval lies above the margin
     from scipy import stats
@@ -192,6 +207,8 @@ def test_no_run_at_all_gives_a_ledger_in_which_nothing_was_run(tmp_path):
     ledger = write_ledger(made_preset(), tmp_path / "nowhere", tmp_path)
     assert ledger["counts"]["not run at this scale"] == 28
     assert len(ledger["missing"]) == 3
+    assert "runs of the study are missing" in found(ledger, "A3")["why"]
+    assert found(ledger, "C3")["why"] == "This preset does not run the study."
 
 
 def test_a_real_preset_without_runs_names_what_is_missing(tmp_path, request):
@@ -238,7 +255,8 @@ def test_as_markdown_every_claim_is_one_row(results):
     ("value", "unit", "text"),
     [
         (0.0123, "points", "+1.2"),
-        (-0.0001, "points", "0.0"),
+        (0.0031, "points", "+0.31"),
+        (-0.00001, "points", "0.00"),
         (0.5, "share", "50.0"),
         (math.log(2), "ratio", "2"),
         (1e4, "ratio", "∞"),
@@ -253,7 +271,7 @@ def test_numbers_as_readers_see_them(value, unit, text):
 
 
 def test_an_effect_carries_its_interval_and_unit():
-    assert effect({"mean": 0.01, "low": -0.005, "high": 0.025, "unit": "points"}) == "+1.0 [-0.5, +2.5] points"
+    assert effect({"mean": 0.01, "low": -0.005, "high": 0.025, "unit": "points"}) == "+1.0 [-0.50, +2.5] points"
     assert effect({"mean": 0.0, "low": None, "high": None, "unit": "ratio"}) == "×1"
     assert effect(None) == "n/a"
 

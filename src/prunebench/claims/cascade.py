@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunebench.claims.claim import OBSERVATION, Bools, Claim, Floats, Quantity, Ruling, Sample, Scenario
+from prunebench.claims.claim import (
+    OBSERVATION,
+    Bools,
+    Claim,
+    Floats,
+    Quantity,
+    Ruling,
+    Sample,
+    Scenario,
+    corrected,
+    some,
+)
 from prunebench.config import Preset
 from prunebench.config.claims import CascadeMargins
 from prunebench.stats import correlation, slope, t_interval, two_way
@@ -82,16 +93,6 @@ def _above(values: Floats, bound: "float | Floats") -> Bools:
 
 def _below(values: Floats, bound: "float | Floats") -> Bools:
     return np.asarray(values < bound - 1e-9)
-
-
-def _some(found: Bools) -> Bools:
-    """Over the cells, on the last axis."""
-    return np.asarray(found.any(axis=-1))
-
-
-def _corrected(looks: int) -> float:
-    """Confidence of each of several intervals of which one is enough (Bonferroni)."""
-    return 1 - 0.05 / max(1, looks)
 
 
 # --- Observations
@@ -333,16 +334,16 @@ def _best_case(sample: Sample, margins: CascadeMargins) -> Ruling:
     """B1. The best of several recipes is looked for, so each one's interval is corrected for their number."""
     cells = sample.cells["relative"]
     needed = np.array([max(margins.b1_excess, _pruned_share(cell)) for cell in cells])
-    looks = sample.one_of("relative")
+    looks = corrected(len(sample.cells["relative"]))
     relative = _above(sample.each("relative", looks).low, needed)
     measured = cells == sample.cells["removable"]
     removable = _above(sample.each("removable", looks).low, needed) if measured else np.zeros_like(relative)
     small = [sample.every(name, _below(sample.each(name).high, margins.b1_none)) for name in ("relative", "removable")]
     return Ruling(
         reproduced={
-            "with some recipe the excess of weights that shrank lies above what is asked for": _some(relative),
-            "with some recipe the excess of removable weights does": _some(removable),
-            "with one and the same recipe both do": _some(relative & removable),
+            "with some recipe the excess of weights that shrank lies above what is asked for": some(relative),
+            "with some recipe the excess of removable weights does": some(removable),
+            "with one and the same recipe both do": some(relative & removable),
         },
         # Neither definition of shed is the paper's: only what holds for both counts against it.
         refuted={"with every recipe both excesses lie below the least that counts": small[0] & small[1]},
@@ -357,7 +358,7 @@ def _by_dose(cells: Cells) -> dict[str, list[int]]:
 
 def _caused(sample: Sample, margins: CascadeMargins) -> Ruling:
     """B1c. A slope alone could lead from less than the control's to as much: the largest dose must have an excess."""
-    looks = sample.one_of("slope")
+    looks = corrected(len(sample.cells["slope"]))
     largest = [doses[-1] for doses in _by_dose(sample.cells).values()]
     rises = _above(sample.each("slope", looks).low, 0)
     sheds = _above(sample.each("excess", looks).low[:, largest], margins.b1_none)
@@ -365,8 +366,8 @@ def _caused(sample: Sample, margins: CascadeMargins) -> Ruling:
     small = sample.every("excess", _below(sample.each("excess").high, margins.b1_none))
     return Ruling(
         reproduced={
-            "with some recipe the excess rises with the share pruned": _some(rises),
-            "with one and the same recipe it also lies above the least that counts after the largest prune": _some(
+            "with some recipe the excess rises with the share pruned": some(rises),
+            "with one and the same recipe it also lies above the least that counts after the largest prune": some(
                 rises & sheds
             ),
         },
@@ -376,7 +377,7 @@ def _caused(sample: Sample, margins: CascadeMargins) -> Ruling:
 
 def _no_loss(sample: Sample, quantity: str) -> Bools:
     """In no cell for certain: where a control breaks down in one, a gain there can outweigh losses in all others."""
-    return ~_some(_below(sample.each(quantity).high, 0))
+    return ~some(_below(sample.each(quantity).high, 0))
 
 
 def _rescued(sample: Sample, margins: CascadeMargins) -> Ruling:
@@ -434,9 +435,9 @@ def _competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
     needed, failing = (_at_least(share, len(scenes)) for share in (margins.b4_cells, margins.b4_far_cells))
     tables = sample.values["behind"].shape[0]
     close, far = np.zeros((2, tables))
-    high = sample.each("behind", _corrected(len(scenes) - needed + 1)).high
+    high = sample.each("behind", corrected(len(scenes) - needed + 1)).high
     low = {
-        others: sample.each("behind", _corrected((len(scenes) - failing + 1) * others)).low
+        others: sample.each("behind", corrected((len(scenes) - failing + 1) * others)).low
         for others in {len(cells) for cells in scenes.values()}
     }
     for cells in scenes.values():
@@ -555,15 +556,15 @@ def _rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:
             ("excess", margins.b7_excess, more, no_more),
         ):
             mean = sample.values[name][:, of_way].mean(axis=1)
-            found = t_interval(mean, _corrected(len(ways)))
+            found = t_interval(mean, corrected(len(ways)))
             above[:, nth] = _above(found.low, 0) & (found.mean >= least)
             not_above[:, nth] = t_interval(mean).high <= 1e-9
     link = correlation(sample.each("accuracy").mean, sample.each("excess").mean)
     differ = [two_way(values[:, :, None, :])["first"][1] < 0.05 for values in sample.values.values()]
     return Ruling(
         reproduced={
-            "rewinding gains accuracy over fine-tuning": _some(better),
-            "the same way of rewinding sheds more than fine-tuning": _some(better & more),
+            "rewinding gains accuracy over fine-tuning": some(better),
+            "the same way of rewinding sheds more than fine-tuning": some(better & more),
             "there are the four cells that a correlation needs": np.full(better.shape[:1], len(cells) >= 4),
             "cells differ for certain in both": np.logical_and.reduce(differ),
             "across cells, more accuracy goes with more shedding": _above(link.low, 0),
@@ -882,7 +883,7 @@ CLAIMS: tuple[Claim, ...] = (
                 "overlap",
                 "Jaccard overlap beyond chance with GMP's mask, of random pruning with a prelude that "
                 "sheds minus with the prelude's control",
-                "share",
+                "points",
                 marks=("±b8_overlap",),
             ),
         ),

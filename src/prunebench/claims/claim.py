@@ -30,6 +30,8 @@ class Quantity:
     """One phrase, such as `test accuracy of S-Cyc minus that of the best benchmark`."""
     unit: Literal["points", "share", "ratio", "nats", "count", "slope", "correlation", "number"]
     """`points` are differences of shares, shown times 100; values of a `ratio` are logarithms, shown as e to them."""
+    decides: bool = True
+    """Whether the rule looks at it; what it does not stands beside as a control or an explanation."""
     marks: tuple[str, ...] = ()
     """Margins that its plots show: their names, with `-` where they count downwards, with `±` where both ways."""
 
@@ -43,6 +45,21 @@ class Quantity:
             signs = {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))
             found |= {f"{'-' if sign < 0 else ''}{name}": sign * value for sign in signs}
         return found
+
+
+def corrected(looks: int) -> float:
+    """The confidence of an interval that is one of several looked at: 1 - 0.05 / looks (Bonferroni)."""
+    return 1 - 0.05 / max(looks, 1)
+
+
+def some(holds: Bools) -> Bools:
+    """Where something of shape (tables, cells) holds in any cell."""
+    return np.asarray(np.asarray(holds).any(axis=-1))
+
+
+def in_first(cells: Sequence[str], false: float, elsewhere: float) -> dict[str, float]:
+    """True means with the claim false in the first cell alone: the hardest case for a rule about every cell."""
+    return {cell: false if index == 0 else elsewhere for index, cell in enumerate(cells)}
 
 
 @dataclass(frozen=True)
@@ -74,14 +91,9 @@ class Sample:
         """Where something of shape (tables, cells) holds in each of a quantity's cells; false where it has none."""
         return np.asarray(np.asarray(holds).all(axis=-1) & bool(self.cells[quantity]))
 
-    @staticmethod
-    def some(holds: Bools) -> Bools:
-        """Where something of shape (tables, cells) holds in any cell."""
-        return np.asarray(np.asarray(holds).any(axis=-1))
-
-    def one_of(self, quantity: str) -> float:
-        """The confidence of a cell's interval for a rule that looks for some cell: 1 - 0.05 / cells (Bonferroni)."""
-        return 1 - 0.05 / max(len(self.cells[quantity]), 1)
+    def any_of(self, quantity: str, ways: int = 1) -> Interval:
+        """`each` for a rule that looks for some cell, in `ways` ways: corrected for all that it looks at."""
+        return self.each(quantity, corrected(ways * len(self.cells[quantity])))
 
     def only(self, quantity: str, keep: Callable[[str], bool]) -> "Sample":
         """This sample with only those cells of a quantity whose name `keep` accepts."""

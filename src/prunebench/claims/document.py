@@ -32,7 +32,10 @@ def markdown() -> str:
 
 
 def _claim(claim: Claim, margins: object) -> str:
-    measured = "\n".join(f"  * `{quantity.name}`: {quantity.meaning}" for quantity in claim.quantities)
+    measured = "\n".join(
+        f"  * `{quantity.name}`: {quantity.meaning}{'' if quantity.decides else ' (decides nothing)'}"
+        for quantity in claim.quantities
+    )
     evidence = ", ".join(f"`{name}`" for name in dict.fromkeys((*claim.tables, *claim.figures)))
     lines = [
         f"### {claim.id}\n",

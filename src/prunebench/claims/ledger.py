@@ -25,6 +25,9 @@ CLAIMS: tuple[Claim, ...] = tuple(claim for module in PAPERS.values() for claim 
 
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "inconclusive", "not run at this scale")
 
+EFFECTS = ("points", "ratio", "slope", "correlation")
+"""Units of quantities that are 0 (the logarithm of a ratio) where there is no effect."""
+
 MOST_SEEDS = 1000
 """A claim that more seeds than this would leave open is said to lie between its margins."""
 
@@ -104,7 +107,9 @@ def judge(
     notes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The ledger as claims.json holds it: a finding for every claim, whether or not the preset runs its study."""
-    findings = [_finding(claim, preset, observations, list((notes or {}).get(claim.id, ()))) for claim in CLAIMS]
+    findings = [
+        _finding(claim, preset, observations, missing, list((notes or {}).get(claim.id, ()))) for claim in CLAIMS
+    ]
     counts = Counter(finding["verdict"] for finding in findings)
     return {
         "preset": preset.preset,
@@ -116,10 +121,12 @@ def judge(
     }
 
 
-def _finding(claim: Claim, preset: Preset, observations: pd.DataFrame, notes: list[str]) -> dict[str, Any]:
+def _finding(
+    claim: Claim, preset: Preset, observations: pd.DataFrame, missing: Sequence[str], notes: list[str]
+) -> dict[str, Any]:
     margins = getattr(preset.claims, claim.paper)
     observed = sample(observations, claim)
-    conditions, verdict, why = _decide(claim, preset, observed)
+    conditions, verdict, why = _decide(claim, preset, observed, missing)
     needed, note = (None, "") if verdict != "inconclusive" else _seeds_needed(claim, margins, observed)
     quantities = [_effects(quantity, margins, observed) for quantity in claim.quantities]
     shown = claim.quantities[0].name if claim.headline == "" else claim.headline
@@ -145,12 +152,16 @@ def _finding(claim: Claim, preset: Preset, observations: pd.DataFrame, notes: li
     }
 
 
-def _decide(claim: Claim, preset: Preset, observed: Sample) -> tuple[dict[str, dict[str, bool]], Verdict, str]:
+def _decide(
+    claim: Claim, preset: Preset, observed: Sample, missing: Sequence[str]
+) -> tuple[dict[str, dict[str, bool]], Verdict, str]:
     """Conditions, verdict and the sentence that says why."""
     nothing: dict[str, dict[str, bool]] = {"reproduced": {}, "refuted": {}}
-    if not any(len(cells) for cells in observed.cells.values()):
+    if not any(observed.cells[quantity.name] for quantity in claim.quantities if quantity.decides):
         if getattr(preset, claim.paper) is None:
             return nothing, "not run at this scale", "This preset does not run the study."
+        if any(line.startswith(f"{claim.paper}: ") for line in missing):
+            return nothing, "not run at this scale", "Nothing was measured, and runs of the study are missing."
         return nothing, "not run at this scale", "This preset measured nothing that the claim is about."
     ruling = claim.judge(observed, getattr(preset.claims, claim.paper))
     conditions = {
@@ -187,8 +198,11 @@ def _seeds_needed(claim: Claim, margins: Any, observed: Sample) -> tuple[int | N
         ruling = claim.judge(_repeated(observed, times), margins)
         if ruling.yes[0] or ruling.no[0]:
             outcome = "reproduced" if ruling.yes[0] else "not reproduced"
-            return times * n, f"about {times * n} {claim.replicates} would decide at the observed spread ({outcome})"
-    return None, f"no number of {claim.replicates} up to {MOST_SEEDS} would decide at the observed effects and spread"
+            return times * n, (
+                f"about {times * n} {claim.replicates} would decide ({outcome}) if means and spread stay as observed, "
+                "as likely as not"
+            )
+    return None, f"no number of {claim.replicates} up to {MOST_SEEDS} would decide with means and spread as observed"
 
 
 def _repeated(observed: Sample, times: int) -> Sample:
@@ -210,7 +224,8 @@ def _repeated(observed: Sample, times: int) -> Sample:
 def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, Any]:
     values, cells = observed.values[quantity.name][0], observed.cells[quantity.name]
     each = t_interval(values)
-    p = t_test_p(values, 0.0)
+    # Against 0, where that is what no effect would be; without any spread there is no test.
+    p = np.where((each.std > 0) & (quantity.unit in EFFECTS), t_test_p(values, 0.0), np.nan)
     adjusted = holm(p)
     rows = []
     for index, cell in enumerate(cells):
@@ -231,6 +246,7 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
     return {
         "name": quantity.name,
         "meaning": quantity.meaning,
+        "decides": quantity.decides,
         "unit": quantity.unit,
         "confidence": 0.95,
         "margins": [{"label": name, "value": value} for name, value in quantity.margins(margins).items()],
@@ -258,16 +274,20 @@ def _pooled(values: np.ndarray) -> dict[str, Any]:
 
 def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
     """A quantity's effect in the ledger: the mean over cells where there are several."""
-    if not effects["cells"]:
+    cells = [cell for cell in effects["cells"] if cell["mean"] is not None]
+    if not cells:
         return None
-    found, cell = effects["cells"][0], effects["cells"][0]["cell"]
-    if effects["pooled"]:
+    found, cell = cells[0], cells[0]["cell"]
+    if effects["pooled"] and effects["pooled"]["mean"] is not None:
         found, cell = effects["pooled"], f"mean over {len(effects['cells'])} cells"
+    means = [cell["mean"] for cell in cells]
     return {
         "quantity": effects["name"],
         "meaning": effects["meaning"],
         "cell": cell,
         **{name: found[name] for name in ("mean", "low", "high", "n")},
+        "lowest": min(means),
+        "highest": max(means),
         **{name: effects[name] for name in ("unit", "confidence")},
     }
 

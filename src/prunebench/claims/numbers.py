@@ -1,8 +1,10 @@
-"""Effects as text, by unit: the same in the terminal, the page and comparisons."""
+"""Effects as text, by unit, for the terminal and documents."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
+
+UNITS = {"points": " points", "share": " %", "nats": " nats"}
 
 _SIGNED = ("points", "slope", "correlation")
 
@@ -18,7 +20,8 @@ def number(value: float | None, unit: str) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     sign = "+" if unit in _SIGNED else ""
-    text = f"{value:{sign}.1f}" if unit in ("points", "share") else f"{value:{sign}.3g}"
+    decimals = 1 if abs(value) >= 1 else 2  # margins are fractions of a point
+    text = f"{value:{sign}.{decimals}f}" if unit in ("points", "share") else f"{value:{sign}.3g}"
     if not float(text):
         text = text.lstrip("+-")  # no sign of what rounds to nothing
     return text.replace("e-0", "e-").replace("e+0", "e")
@@ -32,4 +35,13 @@ def effect(found: Mapping[str, Any] | None) -> str:
     text = ("×" if unit == "ratio" else "") + number(found["mean"], unit)
     if found["low"] is not None:
         text += f" [{number(found['low'], unit)}, {number(found['high'], unit)}]"
-    return text + {"points": " points", "share": " %", "nats": " nats"}.get(unit, "")
+    return text + UNITS.get(unit, "")
+
+
+def where(headline: Mapping[str, Any]) -> str:
+    """What a headline is of: its cell, or the mean over cells and how far these reach, and how many values."""
+    unit = headline["unit"]
+    text = f"{headline['cell']}"
+    if headline["lowest"] != headline["highest"]:
+        text += f" from {number(headline['lowest'], unit)} to {number(headline['highest'], unit)}"
+    return f"{text}, n = {headline['n']}"

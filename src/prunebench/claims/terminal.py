@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.claims.ledger import summary
-from prunebench.claims.numbers import effect
+from prunebench.claims.numbers import effect, where
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "not run at this scale": "–"}
 
@@ -31,7 +31,7 @@ def print_ledger(ledger: Mapping[str, Any], console: Console) -> None:
 def _details(finding: Mapping[str, Any]) -> str:
     lines = [finding["why"]]
     if headline := finding["headline"]:
-        lines.insert(0, f"{effect(headline)}: {headline['meaning']} ({headline['cell']}, n = {headline['n']})")
+        lines.insert(0, f"{effect(headline)}: {headline['meaning']} ({where(headline)})")
     if finding["seeds_note"]:
         lines.append(f"{finding['seeds_note'][:1].upper()}{finding['seeds_note'][1:]}.")
     return "\n".join([*lines, f"Published: {finding['published']}", ""])
@@ -42,7 +42,7 @@ def markdown(ledger: Mapping[str, Any]) -> str:
     lines = ["| | claim | verdict | measured, mean [95 % interval] | published |", "| --- | --- | --- | --- | --- |"]
     for finding in ledger["findings"]:
         headline = finding["headline"]
-        measured = f"{effect(headline)}: {headline['meaning']}" if headline else finding["why"]
+        measured = f"{effect(headline)}: {headline['meaning']} ({where(headline)})" if headline else finding["why"]
         verdict = f"{SIGNS[finding['verdict']]} {finding['verdict']}"
         cells = (finding["id"], finding["sentence"], verdict, measured, finding["published"])
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

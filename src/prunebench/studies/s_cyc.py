@@ -18,7 +18,11 @@ from prunebench.studies.runs import read_chains, read_oracle
 TRAINED = 0.9
 """A cycle counts as trained where its loss on the fixed batch falls to this share of the first one measured [ours]."""
 
-_CHAIN = ["task", "criterion", "schedule", "seed"]
+CHAIN = ["task", "criterion", "schedule", "seed"]
+"""What names a pruning chain."""
+
+REFERENCE = "cyclical"
+"""The schedule that costs are compared with."""
 
 CELL = ["task", "criterion", "cycle"]
 """What accuracies are compared within."""
@@ -188,11 +192,10 @@ def costs(preset: Preset, cost: pd.DataFrame) -> pd.DataFrame:
     columns compare with the `cyclical` schedule of the same task and criterion, seed by seed.
     """
     sums = {"steps": "sum", "images": "sum", "flops": "sum", "flops_sparse": "sum", "seconds": "sum"}
-    keys = ["task", "criterion", "schedule", "seed"]
-    chains = cost.groupby(keys, sort=False).agg(sums | {"peak_memory_mb": "max"}).reset_index()
+    chains = cost.groupby(CHAIN, sort=False).agg(sums | {"peak_memory_mb": "max"}).reset_index()
     rows = []
     for (task, criterion), cell in chains.groupby(["task", "criterion"], sort=False):
-        reference = cell[cell["schedule"] == "cyclical"].set_index("seed")
+        reference = cell[cell["schedule"] == REFERENCE].set_index("seed")
         for schedule, group in cell.groupby("schedule", sort=False):
             by_seed = group.set_index("seed")
             time = summarise(by_seed["seconds"].tolist())
@@ -359,7 +362,7 @@ def _exp(log: float) -> float:
 def trained_cycles(gradients: pd.DataFrame) -> pd.DataFrame:
     """The measurements of the cycles whose loss on the batch fell to TRAINED of its first value, or below."""
     ordered = gradients.sort_values("share", kind="stable")
-    losses = ordered.groupby([*_CHAIN, "weights", "cycle"], sort=False)["loss"]
+    losses = ordered.groupby([*CHAIN, "weights", "cycle"], sort=False)["loss"]
     return ordered[losses.transform("min") <= TRAINED * losses.transform("first")].sort_index()
 
 
@@ -367,7 +370,7 @@ def at_matched_loss(gradients: pd.DataFrame) -> pd.DataFrame:
     """Each chain's rows at the loss that all its cycles reach, for whole-network weights."""
     whole = gradients[gradients["weights"].isin(["surviving", "all", "all_zeroed"])]
     return pd.DataFrame(
-        row for _, chain in whole.groupby([*_CHAIN, "weights"], sort=False) for row in _matched_rows(chain)
+        row for _, chain in whole.groupby([*CHAIN, "weights"], sort=False) for row in _matched_rows(chain)
     )
 
 
