@@ -312,7 +312,7 @@ def claims(
     """Print the ledger of claims: verdicts, effects with intervals, published values."""
     from rich.console import Console
 
-    from prunebench.claims.ledger import read_ledger
+    from prunebench.claims.record import read_ledger
     from prunebench.claims.terminal import markdown, print_ledger
 
     ledger = read_ledger(results)

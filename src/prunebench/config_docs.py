@@ -40,7 +40,9 @@ def _section(name: str, model: dict[str, Any]) -> str:
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     required = model.get("required", [])
     for key, field in model["properties"].items():
-        default = "required" if key in required else f"`{json.dumps(field.get('default'))}`"
+        default = (
+            "required" if key in required else "see there" if "$ref" in field else f"`{json.dumps(field['default'])}`"
+        )
         meaning = " ".join(field.get("description", "").split()) or _default_meaning(key, field)
         lines.append(f"| `{key}` | {_type(field)} | {default} | {_escape(meaning)} |")
     return "\n".join([*lines, ""])

@@ -17,7 +17,7 @@ WANTED = {
     "figure": {*(name for study in STUDIES for name in study.FIGURES), "calibration_power"},
     "table": {
         *(name for study in STUDIES for name in (*study.TABLES, *study.DATA)),
-        *("calibration", "claims", "runs"),
+        *("calibration", "claims", "report", "runs"),
     },
 }
 ALL = [(kind, name) for kind, wanted in WANTED.items() for name in sorted(wanted)]

@@ -100,10 +100,10 @@ def test_every_claim_points_to_tables_and_figures_that_there_are():
 
 def test_rules_say_their_margins():
     words = {claim.id: claim.rule_in_words(MARGINS) for claim in CLAIMS}
-    assert "above 20% of the survivors" in words["B1"]
+    assert "above 20 % of the survivors" in words["B1"]
     assert "{" not in "".join(words.values())
     changed = BY_ID["B1"].rule_in_words(CascadeMargins(b1_excess=0.3))
-    assert "above 30% of the survivors" in changed
+    assert "above 30 % of the survivors" in changed
 
 
 # ----------------------------------------------------------------------------------------- observations and tables

@@ -92,7 +92,7 @@ def test_verdicts_and_effects_claim_by_claim(made):
     assert second.notes == ["intervals overlap"]
     text = printed(found)
     (line,) = [line for line in text.splitlines() if line.startswith("A3 gain")]
-    for part in ("inconclusive", "reproduced", "+1.2 [-0.4, +2.8] points", "+4.0 [+3.0, +5.0] points", "+2.8"):
+    for part in ("inconclusive", "reproduced", "+1.2 [\u22120.4, +2.8] points", "+4.0 [+3.0, +5.0] points", "+2.8"):
         assert part in line
     assert "verdict changed, intervals disjoint" in line
     assert "Verdicts of 2 claims: changed: A3." in text
@@ -119,12 +119,13 @@ def test_ratios_are_compared_as_ratios(made):
     effects = [(math.log(ratio), math.log(ratio / 2), math.log(2 * ratio)) for ratio in (0.5, 1.5)]
     found = made(*({"findings": [finding(unit="ratio", effect=effect)]} for effect in effects))
     assert found.claims[0].difference == pytest.approx(math.log(3))
-    assert "×0.5 [0.25, 1]" in printed(found)
-    assert "×3 " in printed(found)
+    assert "× 0.50 [0.25, 1.0]" in printed(found)
+    assert "× 3.00 " in printed(found)
 
 
 @pytest.mark.parametrize(
-    ("unit", "shown"), [("share", "+10.0"), ("points", "+10.0"), ("nats", "+0.1"), ("count", "+0.1"), ("slope", "+0.1")]
+    ("unit", "shown"),
+    [("share", "+10.00"), ("points", "+10.00"), ("nats", "+0.100"), ("count", "+0.100"), ("slope", "+0.100")],
 )
 def test_a_difference_has_a_sign_and_that_of_shares_is_in_points(made, unit, shown):
     found = made(*({"findings": [finding(unit=unit, effect=(mean, 0.1, 0.9))]} for mean in (0.4, 0.5)))

@@ -11,8 +11,9 @@ from rich.console import Console
 from s_cyc_runs import made_preset, write_made_runs
 
 from prunebench.claims.claim import OBSERVATION, sample
-from prunebench.claims.ledger import CLAIMS, COLUMNS, VERDICTS, judge, observe, read_ledger, summary, write_ledger
+from prunebench.claims.ledger import CLAIMS, COLUMNS, VERDICTS, judge, observe, summary, write_ledger
 from prunebench.claims.numbers import effect, number
+from prunebench.claims.record import read_ledger
 from prunebench.claims.terminal import markdown, print_ledger
 from prunebench.config import load_preset
 from prunebench.errors import InputError
@@ -54,7 +55,7 @@ def test_every_claim_of_the_three_abstracts_has_a_rule_and_evidence_that_exists(
         cells = {name: [] for name in quantities}
         assert claim.headline in {"", None, *quantities}
         for quantity in claim.quantities:
-            assert all(math.isfinite(value) for value in quantity.margins(margins).values())
+            assert all(math.isfinite(value) for value in quantity.margins(margins))
         for scenario in (claim.no_effect(margins, cells), claim.claimed(margins, cells)):
             assert set(scenario) <= quantities
 
@@ -116,7 +117,7 @@ def test_a_claim_that_the_scale_cannot_decide_keeps_its_effects():
 
 def test_the_margins_of_a_quantity_stand_beside_its_effects():
     ledger = judge(made_preset(), observed({"a": [0.02, 0.021, 0.022]}))
-    assert found(ledger)["quantities"][0]["margins"] == [{"label": "a3_gain", "value": 0.01}]
+    assert found(ledger)["quantities"][0]["margins"] == [{"label": "margin +1.00 points", "value": 0.01}]
     both = found(ledger, "A6")["quantities"][0]["margins"]
     assert [margin["value"] for margin in both] == [-0.005, 0.005]
     assert found(ledger, "A5")["quantities"][0]["margins"][0]["value"] == pytest.approx(math.log(1.05))
@@ -129,7 +130,7 @@ def test_margins_come_from_the_configuration():
     wider = preset.model_copy(update={"claims": preset.claims.model_copy(update={"s_cyc": margins})})
     finding = found(judge(wider, observed({"a": [0.02, 0.021, 0.022]})))
     assert finding["verdict"] == "not reproduced"
-    assert "3.0%" in finding["rule"]
+    assert "3.0 %" in finding["rule"]
 
 
 def test_the_seeds_needed_are_those_at_which_the_same_mean_and_spread_decide():
@@ -221,7 +222,13 @@ def test_a_real_preset_without_runs_names_what_is_missing(tmp_path, request):
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [(None, "No such file"), ("{", "not JSON"), ("[]", "no ledger"), ('{"preset": "x"}', "no ledger")],
+    [
+        (None, "No such file"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "mapping"),
+        ('{"preset": "x"}', "field required"),
+    ],
 )
 def test_a_file_that_is_no_ledger_is_named(tmp_path, content, part):
     if content is not None:
@@ -254,16 +261,14 @@ def test_as_markdown_every_claim_is_one_row(results):
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (0.0123, "points", "+1.2"),
-        (0.0031, "points", "+0.31"),
-        (-0.00001, "points", "0.00"),
+        (0.0123, "points", "+1.23"),
+        (-0.0031, "points", "\u22120.310"),
         (0.5, "share", "50.0"),
-        (math.log(2), "ratio", "2"),
-        (1e4, "ratio", "∞"),
+        (math.log(2), "ratio", "2.00"),
         (None, "points", "n/a"),
         (math.nan, "nats", "n/a"),
-        (0.00002, "nats", "2e-5"),
-        (-0.25, "slope", "-0.25"),
+        (0.00002, "nats", "2.0e\u221205"),
+        (0.25, "slope", "+0.250"),
     ],
 )
 def test_numbers_as_readers_see_them(value, unit, text):
@@ -271,8 +276,8 @@ def test_numbers_as_readers_see_them(value, unit, text):
 
 
 def test_an_effect_carries_its_interval_and_unit():
-    assert effect({"mean": 0.01, "low": -0.005, "high": 0.025, "unit": "points"}) == "+1.0 [-0.50, +2.5] points"
-    assert effect({"mean": 0.0, "low": None, "high": None, "unit": "ratio"}) == "×1"
+    assert effect({"mean": 0.01, "low": -0.005, "high": 0.025, "unit": "points"}) == "+1.0 [\u22120.5, +2.5] points"
+    assert effect({"mean": 0.0, "low": None, "high": None, "unit": "ratio"}) == "× 1.00"
     assert effect(None) == "n/a"
 
 

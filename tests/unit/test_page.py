@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from page_results import IDS, ledger, preset, runs, write_results, write_rows
 
+from prunebench import numbers
 from prunebench.claims.ledger import CLAIMS, judge
 from prunebench.errors import InputError
-from prunebench.report.page import exhibits, forest, inputs, numbers, provenance, write_page
+from prunebench.report.page import exhibits, forest, inputs, provenance, write_page
 
 ROOT = Path(__file__).parents[2]
 SMOKE = preset(ROOT)
@@ -382,6 +383,11 @@ def test_a_word_that_reads_as_a_number_elsewhere_stays_a_word(tmp_path):
     write_rows(tmp_path / "s_cyc_cost.csv", [{"schedule": "nan", "steps": 3}, {"schedule": "inf", "steps": ""}])
     table = exhibits.table("s_cyc_cost", tmp_path, [])
     assert table.rows == (("nan", "3"), ("inf", "–"))
+
+
+def test_a_ratio_known_within_orders_of_magnitude_keeps_both_ends():
+    wide = {"mean": math.log(5.04), "low": math.log(0.121), "high": math.log(209)}
+    assert numbers.estimate(wide, "ratio", 0) == {"mean": "5.0", "interval": "[0.12, 209]"}
 
 
 def test_numbers_of_very_different_sizes_are_rounded_one_by_one(tmp_path):

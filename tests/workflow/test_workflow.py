@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import yaml
 
 from prunebench.claims import names as claims_names
 from prunebench.config import ChainSpec, DenseSpec, OracleSpec, TrajectoriesSpec, load_preset, parse_preset
+from prunebench.report import captions
 from prunebench.studies import cascade_names, directional_names, s_cyc_names
 from prunebench.studies.directional import SCALES
 
@@ -526,8 +528,15 @@ def test_a_deleted_run_is_trained_again_to_the_same_bytes(copy):
 def test_the_report_holds_the_run_offline(smoke):
     done = snakemake(smoke, "--report", "report.zip", config=ONE_SEED)
     assert done.returncode == 0, done.stdout
-    assert (smoke / "report.zip").stat().st_size > 10_000
+    with zipfile.ZipFile(smoke / "report.zip") as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
     (smoke / "report.zip").unlink()
+    text = b"".join(content for name, content in packed.items() if name.endswith((".js", ".html"))).decode()
+    assert "Cascade weight shedding (arXiv 2103.10629)" in text  # a category
+    assert captions.title("figure", "directional_plane") in text  # a label
+    assert captions.caption("figure", "s_cyc_oracle").split(".")[0][:60] in " ".join(text.split())
+    assert sum(name.endswith(".svg") for name in packed) == len(FIGURES)
+    assert any(content == (smoke / "results/smoke/report.html").read_bytes() for content in packed.values())
 
 
 def processes_in(folder):

@@ -52,16 +52,12 @@ rule write_report:
     input:
         plan=f"{RESULTS}/plan.json",
         claims=f"{RESULTS}/claims.json",
+        observations=f"{RESULTS}/observations.csv",
         runs=f"{RESULTS}/runs.csv",
         tables=[path for path in [*STUDY_TABLES, *CALIBRATION_TABLES] if path.endswith(".csv")],
         figures=[path for path in [*STUDY_FIGURES, *CALIBRATION_FIGURES] if path.endswith(".svg")],
     output:
-        report(
-            f"{RESULTS}/report.html",
-            caption=captions.path("table", "claims"),
-            category="Claims and runs",
-            labels={"shows": "The report: every claim, figure and table", "kind": "page"},
-        ),
+        shown("table", f"{RESULTS}/report.html"),
     log:
         f"{RESULTS}/logs/write_report.log",
     params:

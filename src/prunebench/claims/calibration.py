@@ -99,10 +99,10 @@ def _rows(claim: Claim, observations: pd.DataFrame, config: Calibration, margins
     ]:
         yield row | {"noise_from": f"not measured: {', '.join(absent)}"}
         return
+    null, claimed = (_means(claim, scenario, observed) for scenario in scenarios)
     if not any(spread[name].any() for name in scenarios[1]):
         yield row | {"noise_from": "not measured: no spread between seeds"}
         return
-    null, claimed = (_means(claim, scenario, observed) for scenario in scenarios)
     null_effect, claimed_effect = (_in_words(claim.quantities, scenario) for scenario in scenarios)
     row |= {"noise_from": f"measured: {seeds} seeds", "null_effect": null_effect, "claimed_effect": claimed_effect}
     for noise in NOISES:

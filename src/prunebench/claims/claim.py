@@ -1,6 +1,7 @@
 """What a claim is: its quantities, its rule, and what the rule sees."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,15 +36,13 @@ class Quantity:
     marks: tuple[str, ...] = ()
     """Margins that its plots show: their names, with `-` where they count downwards, with `±` where both ways."""
 
-    def margins(self, margins: Any) -> dict[str, float]:
-        """Its marks and their raw values, such as those that the quantity has."""
-        found: dict[str, float] = {}
+    def margins(self, margins: Any) -> list[float]:
+        """The raw values, such as those that the quantity has, that its marks stand for."""
+        found = []
         for mark in self.marks:
-            name = mark.lstrip("±-")
-            value = getattr(margins, name)
+            value = getattr(margins, mark.lstrip("±-"))
             value = math.log(value) if self.unit == "ratio" else value
-            signs = {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))
-            found |= {f"{'-' if sign < 0 else ''}{name}": sign * value for sign in signs}
+            found += [sign * value for sign in {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))]
         return found
 
 
@@ -83,13 +82,18 @@ class Sample:
         Cells share their seeds, so they are averaged within a seed first: how cells and seeds correlate cannot make
         the interval too narrow. Only seeds with a value in every cell count.
         """
+        return t_interval(self.within(quantity), confidence)
+
+    def within(self, quantity: str) -> Floats:
+        """The mean over a quantity's cells within each seed, of shape (tables, seeds); NaN without cells."""
         values = self.values[quantity]
-        within = values.mean(axis=-2) if self.cells[quantity] else np.full((len(values), values.shape[-1]), np.nan)
-        return t_interval(within, confidence)
+        return values.mean(axis=-2) if self.cells[quantity] else np.full((len(values), values.shape[-1]), np.nan)
 
     def every(self, quantity: str, holds: Bools) -> Bools:
         """Where something of shape (tables, cells) holds in each of a quantity's cells; false where it has none."""
-        return np.asarray(np.asarray(holds).all(axis=-1) & bool(self.cells[quantity]))
+        cells = len(self.cells[quantity])
+        # A comparison with a quantity that has no cells is one of no cells, too.
+        return np.asarray(np.asarray(holds).all(axis=-1) & (holds.shape[-1] == cells > 0))
 
     def any_of(self, quantity: str, ways: int = 1) -> Interval:
         """`each` for a rule that looks for some cell, in `ways` ways: corrected for all that it looks at."""
@@ -160,7 +164,7 @@ class Claim:
 
     def rule_in_words(self, margins: Any) -> str:
         """The rule with its margins."""
-        return self.rule.format(**margins.model_dump())
+        return re.sub(r"(?<=\d)%", " %", self.rule.format(**margins.model_dump()))
 
 
 def sample(observations: pd.DataFrame, claim: Claim) -> Sample:

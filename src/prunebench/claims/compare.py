@@ -390,7 +390,7 @@ def _difference(pair: ClaimPair) -> str:
         return "n/a"
     unit = ClaimPair._headline(pair.a).unit
     if unit == "ratio":
-        return "×" + number(pair.difference, unit)
+        return f"× {number(pair.difference, unit)}"
     # Shares differ by points; a difference has a sign, whatever its unit.
     text = number(pair.difference, "points" if unit == "share" else unit)
     return text if pair.difference < 0 or text.startswith("+") else f"+{text}"

@@ -488,15 +488,17 @@ def _judge_c6(sample: Sample, margins: DirectionalMargins) -> Ruling:
             "on every task the loss stays low along the curve": sample.every(
                 "barrier", barrier.high < margins.c6_barrier
             ),
-            "on every task so does the training error": sample.every("error_rise", rise.high < margins.c6_error),
+            "on every task the training error stays low along it, too": sample.every(
+                "error_rise", rise.high < margins.c6_error
+            ),
             # A curve that falls all the way from a gRDA that ended high has no barrier and joins no two minima.
-            "on every task gRDA's end lies no higher above SGD's than that": sample.every(
+            "on every task gRDA's end of the curve lies hardly above SGD's": sample.every(
                 "gap", gap.high < margins.c6_barrier
             ),
         },
         {
             "on some task there is a barrier of loss": some(high.low > margins.c6_not_barrier),
-            "on some task there is one of training error": some(wrong.low > margins.c6_not_error),
+            "on some task the training error rises along the curve": some(wrong.low > margins.c6_not_error),
         },
     )
 

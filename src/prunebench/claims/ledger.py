@@ -1,6 +1,5 @@
 """The ledger: every claim with its effects, its verdict and what would decide it."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,8 @@ import pandas as pd
 
 from prunebench.claims import cascade, directional, s_cyc
 from prunebench.claims.claim import OBSERVATION, Claim, Paper, Quantity, Sample, Verdict, sample
+from prunebench.claims.numbers import UNITS, number
 from prunebench.config import Preset, RunSpec
-from prunebench.errors import InputError
 from prunebench.files import write_csv, write_json, write_text
 from prunebench.stats import bca_interval, holm, interquartile_mean, random_effects, t_interval, t_test_p
 
@@ -249,7 +248,10 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
         "decides": quantity.decides,
         "unit": quantity.unit,
         "confidence": 0.95,
-        "margins": [{"label": name, "value": value} for name, value in quantity.margins(margins).items()],
+        "margins": [
+            {"label": f"margin {number(value, quantity.unit)}{UNITS.get(quantity.unit, '')}", "value": value}
+            for value in quantity.margins(margins)
+        ],
         "pooled": _pooled(values) if len(cells) > 1 else None,
         "cells": rows,
     }
@@ -260,7 +262,9 @@ def _pooled(values: np.ndarray) -> dict[str, Any]:
     within = values.mean(axis=0)
     found, each = t_interval(within), t_interval(values)
     low, high = _bca(within)
-    between = random_effects(each.mean, each.std**2 / each.n)
+    # Two cells would have an interval with one degree of freedom, 12.7 standard errors wide.
+    enough = each.mean if len(values) > 2 else np.full(0, np.nan)
+    between = random_effects(enough, each.std[: len(enough)] ** 2 / each.n[: len(enough)])
     return {
         "n": int(found.n),
         **{name: _real(getattr(found, name)) for name in ("mean", "low", "high")},
@@ -312,21 +316,6 @@ def write_ledger(preset: Preset, runs: Path, out: Path) -> dict[str, Any]:
     write_text(out / "observations.csv", observations.to_csv(index=False, lineterminator="\n"))
     write_json(out / "claims.json", ledger)
     write_csv(out / "claims.csv", [_row(finding) for finding in ledger["findings"]], COLUMNS)
-    return ledger
-
-
-def read_ledger(results: Path) -> dict[str, Any]:
-    """claims.json of a folder of results; raises InputError where it is missing or not what `write_ledger` writes."""
-    path = results / "claims.json"
-    try:
-        ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; `snakemake claims` makes it") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    known = {"preset", "scale", "seeds", "missing", "counts", "findings"}
-    if not isinstance(ledger, dict) or not known <= ledger.keys():
-        raise InputError(f"{path} is no ledger of claims: it needs {', '.join(sorted(known))}")
     return ledger
 
 

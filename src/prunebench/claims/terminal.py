@@ -20,7 +20,7 @@ def print_ledger(ledger: Mapping[str, Any], console: Console) -> None:
     grid.add_column(overflow="fold")
     for finding in ledger["findings"]:
         head = f"{SIGNS[finding['verdict']]} {finding['id']}"
-        grid.add_row(head, Text.assemble((finding["verdict"], "bold"), f": {finding['sentence']}"))
+        grid.add_row(Text(head), Text.assemble((finding["verdict"], "bold"), f": {finding['sentence']}"))
         grid.add_row("", Text(_details(finding)))
     console.print(grid)
     for line in ledger["missing"]:

@@ -12,6 +12,9 @@ SIGNS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "open", "n
 ENOUGH = 0.8
 """The power that a rule should have."""
 
+MOST_FALSE = 0.05
+"""The rate of a false `reproduced` that a rule may have."""
+
 
 def findings(
     claims: Mapping[str, Any], observations: Sequence[Record], calibration: Sequence[Record]
@@ -30,7 +33,7 @@ def findings(
             "effect": {**finding["headline"], **forest.headline(finding["headline"])} if finding["headline"] else None,
             # What follows the first colon describes the scale, which the page's head and the evidence say in full.
             "short_scale": finding["scale"].split(":")[0],
-            "power": _power(finding["id"], calibration),
+            "power": _power(finding, calibration),
             "quantities": [
                 {**quantity, "forest": forest.forest(quantity, seeds.get((finding["id"], quantity["name"]), {}))}
                 for quantity in finding["quantities"]
@@ -40,39 +43,83 @@ def findings(
     ]
 
 
-def _power(claim: str, calibration: Sequence[Record]) -> str:
+def _power(finding: Mapping[str, Any], calibration: Sequence[Record]) -> str:
     """How often a claim's rule finds the claimed effect, by number of seeds, in a sentence; empty where not known."""
-    rows = [row for row in calibration if row["claim"] == claim and row["noise"] == "independent"]
-    found = [(row, power) for row in rows if (power := number(row["claimed_reproduced"])) is not None]
-    if not found:
+    rows = [row for row in calibration if row["claim"] == finding["id"]]
+    powers = _powers(rows)
+    if not powers:
         return ""
-    shares = ", ".join(f"{100 * power:.0f} % with {row['n']}" for row, power in found)
-    return f"At the noise measured here the rule finds the claimed effect in {shares} seeds; {_needs(found[0][0])}."
+    shares = ", ".join(f"{100 * power:.0f} % with {n:g}" for n, power in sorted(powers.items()))
+    replicates = finding["replicates"]
+    return (
+        f"At the spread measured here, under the worst kind of noise simulated, the rule finds the claimed effect in "
+        f"{shares} {replicates}; {_needs(rows, replicates)}."
+    )
 
 
-def _needs(row: Record) -> str:
-    seeds = number(row["seeds_for_80"])
-    return f"80 % needs {seeds:.0f} seeds" if seeds is not None else "100 seeds do not give 80 %"
+def _powers(rows: Sequence[Record]) -> dict[float, float]:
+    """The least power over all kinds of noise, by number of seeds."""
+    powers: dict[float, float] = {}
+    for row in rows:
+        n, power = number(row["n"]), number(row["claimed_reproduced"])
+        if n is not None and power is not None:
+            powers[n] = min(power, powers.get(n, power))
+    return powers
 
 
-def calibration_summary(calibration: Sequence[Record]) -> dict[str, Any] | None:
-    """The highest rate of a false `reproduced`, and the rules whose power with the most seeds is below 80 %."""
-    rated = [row for row in calibration if number(row["null_reproduced"]) is not None]
-    if not rated:
+def _needs(rows: Sequence[Record], replicates: str) -> str:
+    """How many seeds give a power of 80 % under every kind of noise."""
+    seeds = [number(row["seeds_for_80"]) for row in rows]
+    known = [n for n in seeds if n is not None]
+    return (
+        f"80 % needs {max(known):.0f} {replicates}"
+        if len(known) == len(seeds)
+        else f"100 {replicates} do not give 80 %"
+    )
+
+
+def calibration_summary(calibration: Sequence[Record], ledger: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How the rules err at worst, which of them are weak with the most seeds, and which have no rates."""
+    if not calibration:
         return None
-    worst = max(rated, key=lambda row: number(row["null_reproduced"]) or 0.0)
-    most = max(rated, key=lambda row: number(row["n"]) or 0.0)["n"]
-    weak = []
-    for row in rated:
-        power = number(row["claimed_reproduced"])
-        if row["n"] == most and row["noise"] == "independent" and power is not None and power < ENOUGH:
-            weak.append({"claim": row["claim"], "power": f"{100 * power:.0f} %", "needs": _needs(row)})
+    replicates = {finding["id"]: finding["replicates"] for finding in ledger}
+    claims: dict[str, list[Record]] = {}
+    for row in calibration:
+        claims.setdefault(row["claim"], []).append(row)
+    rated = {claim: rows for claim, rows in claims.items() if _powers(rows)}
+    powers = {claim: _powers(rows) for claim, rows in rated.items()}
+    most = max((n for found in powers.values() for n in found), default=0.0)
+
+    def of(claim: str) -> str:
+        return replicates.get(claim, "seeds")
+
+    def worst(column: str, rows: Sequence[Record]) -> dict[str, str]:
+        row = max(rows, key=lambda row: number(row[column]) or 0.0)
+        rate = f"{100 * (number(row[column]) or 0.0):.1f} %"
+        return {**row, "rate": rate, "seeds": f"{row['n']} {of(row['claim'])}"}
+
+    every = [row for rows in rated.values() for row in rows]
     return {
-        "rules": len({row["claim"] for row in rated}),
-        "rate": f"{100 * float(worst['null_reproduced']):.1f} %",
-        "worst": worst,
-        "most": most,
-        "weak": weak,
+        "rules": len(rated),
+        "false_yes": worst("null_reproduced", every) if every else None,
+        "false_no": worst("claimed_not_reproduced", every) if every else None,
+        # Where even the lower end of the simulation's own interval lies above what a rule may err.
+        "above": [
+            worst("null_reproduced", rows)
+            for rows in rated.values()
+            if any((number(row["null_reproduced_low"]) or 0.0) > MOST_FALSE for row in rows)
+        ],
+        "most": f"{most:g}",
+        "weak": [
+            {"claim": claim, "power": f"{100 * found[most]:.0f} %", "needs": _needs(rated[claim], of(claim))}
+            for claim, found in powers.items()
+            if found.get(most, 1.0) < ENOUGH
+        ],
+        "unrated": [
+            {"claim": claim, "why": rows[0]["noise_from"] or "not measured"}
+            for claim, rows in claims.items()
+            if claim not in rated
+        ],
     }
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prunebench import numbers
 from prunebench.report import captions
-from prunebench.report.page import numbers
 from prunebench.report.page.inputs import Download, Record, data_uri, download, number, read_csv
 
 ROWS = 100
@@ -66,9 +66,10 @@ _FALLBACK = (691, 400)
 
 
 def _svg_size(data: bytes) -> tuple[int, int]:
-    found = re.search(rb'viewBox="0 0 ([\d.]+) ([\d.]+)"', data[:4000])
+    found = re.search(rb'viewBox="0 0 (\d{1,6}(?:\.\d+)?) (\d{1,6}(?:\.\d+)?)"', data[:4000])
     # matplotlib's user unit is the point
-    return (round(float(found[1]) * 4 / 3), round(float(found[2]) * 4 / 3)) if found else _FALLBACK
+    width, height = (round(float(side) * 4 / 3) for side in found.groups()) if found else _FALLBACK
+    return (width, height) if width and height else _FALLBACK
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

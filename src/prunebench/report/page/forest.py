@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prunebench.report.page import numbers
+from prunebench import numbers
 
 FROM_ZERO = ("points", "ratio", "slope", "correlation")
 """Units whose null line (0; for a ratio 1) belongs into the plot."""
@@ -13,6 +13,9 @@ FROM_ZERO = ("points", "ratio", "slope", "correlation")
 REACH = 1.5
 """How far beyond the means the axis goes at most, in spans of the means or in half the length of the median interval,
 whichever is more: an interval of two seeds may be ten times as long as the others, and is cut."""
+
+BETWEEN = 3
+"""Cells from which on their spread says something of others like them."""
 
 SEPARATOR = " · "
 """Between the parts of a cell's name."""
@@ -81,7 +84,7 @@ def forest(quantity: Mapping[str, Any], seeds: Mapping[str, Sequence[float]]) ->
     unit, cells, pooled = quantity["unit"], quantity["cells"], quantity["pooled"]
     summaries = [*cells, *([pooled] if pooled and len(cells) != 1 else [])]
     axis = _Axis.of(unit, summaries, [v for values in seeds.values() for v in values], quantity.get("margins") or [])
-    digits = _digits(summaries, unit)
+    digits = numbers.digits_of(summaries, unit)
     common, names = _shared([cell["cell"] for cell in cells])
     rows = [
         _row(cell, name, unit, digits, axis, seeds.get(cell["cell"], ()))
@@ -97,7 +100,7 @@ def forest(quantity: Mapping[str, Any], seeds: Mapping[str, Sequence[float]]) ->
         numbers.UNIT.get(unit, ""),
         common,
         frozenset(name for name in columns if any(getattr(row, name) not in ("", numbers.NONE) for row in rows)),
-        _beside(pooled, unit, digits) if pooled else (),
+        _beside(pooled, unit, digits, len(cells)) if pooled else (),
     )
 
 
@@ -115,20 +118,8 @@ def _shared(names: Sequence[str]) -> tuple[str, list[str]]:
 def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The ledger's effect: a claim's headline as text; `sort` is the number that rows sort by."""
     unit = summary["unit"]
-    texts = _texts(summary, unit, _digits([summary], unit))
+    texts = numbers.estimate(summary, unit, numbers.digits_of([summary], unit))
     return {**texts, "shown": numbers.with_unit(texts["mean"], unit), "sort": numbers.in_unit(summary["mean"], unit)}
-
-
-def _texts(summary: Mapping[str, Any], unit: str, digits: int) -> dict[str, str]:
-    mean, low, high = (numbers.in_unit(summary.get(name), unit) for name in ("mean", "low", "high"))
-    signed = unit in numbers.SIGNED
-    return {"mean": numbers.text(mean, digits, signed), "interval": numbers.interval(low, high, digits, signed)}
-
-
-def _digits(summaries: Sequence[Mapping[str, Any]], unit: str) -> int:
-    shown = [[numbers.in_unit(s.get(name), unit) for name in ("mean", "low", "high")] for s in summaries]
-    spreads = [(high - low) / 2 for _, low, high in shown if low is not None and high is not None]
-    return numbers.decimals([mean for mean, _, _ in shown], spreads)
 
 
 def _row(
@@ -153,17 +144,19 @@ def _row(
         p="" if pooled or p is None else numbers.p_value(p),
         pooled=pooled,
         marks=axis.marks(summary, seeds),
-        **_texts(summary, unit, digits),
+        **numbers.estimate(summary, unit, digits),
     )
 
 
-def _beside(pooled: Mapping[str, Any], unit: str, digits: int) -> tuple[tuple[str, str], ...]:
+def _beside(pooled: Mapping[str, Any], unit: str, digits: int, cells: int) -> tuple[tuple[str, str], ...]:
     found = []
     iqm = numbers.in_unit(pooled.get("iqm"), unit)
     if iqm is not None:
         found.append(("interquartile mean", numbers.text(iqm, digits, unit in numbers.SIGNED)))
+    if cells < BETWEEN:
+        return tuple(found)
     if pooled.get("random_mean") is not None:
-        random = _texts({end: pooled.get(f"random_{end}") for end in ("mean", "low", "high")}, unit, digits)
+        random = numbers.estimate({end: pooled.get(f"random_{end}") for end in ("mean", "low", "high")}, unit, digits)
         found.append(("random-effects mean", f"{random['mean']} {random['interval']}".strip()))
     if pooled.get("i2") is not None:
         found.append(("I²", f"{100 * pooled['i2']:.0f} %"))

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prunebench import numbers
 from prunebench.errors import InputError
-from prunebench.report.page import numbers
 
 EMBEDDED = 600_000
 """Bytes up to which a table's file is part of the page; of a larger one the page gives the path."""
+
+LARGEST = 1e300
+"""A larger number is a mistake, and sums of such would be infinite."""
 
 Record = dict[str, str]
 """A row of a CSV file as text, by column."""
@@ -25,7 +28,7 @@ def read_json(path: Path) -> Any:
     text = _read(path)
     try:
         return None if text is None else json.loads(text, parse_constant=lambda _: None)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
 
 
@@ -65,8 +68,9 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def number(text: str) -> float | None:
-    """A cell's number; None for words, `nan` and `inf` among them: a schedule may have that name."""
-    return float(text) if _NUMBER.fullmatch(text) else None
+    """A cell's number; None for words, `nan` and `inf` among them, as a schedule may have that name, and beyond LARGEST."""
+    value = float(text) if _NUMBER.fullmatch(text) else None
+    return value if value is not None and abs(value) <= LARGEST else None
 
 
 @dataclass(frozen=True)

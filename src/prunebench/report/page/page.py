@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from prunebench.claims.record import read_ledger
 from prunebench.config import Preset, parse_preset
 from prunebench.errors import InputError
 from prunebench.files import write_text
@@ -23,12 +24,6 @@ HERE = Path(__file__).parent
 
 POWER = ("calibration_power", "calibration")
 """The figure and the table of the rules' calibration."""
-
-FINDING = (
-    *("id", "paper", "sentence", "mark", "rule", "published", "verdict", "why", "scale", "seeds_needed", "seeds_note"),
-    *("conditions", "headline", "quantities", "notes", "tables", "figures"),
-)
-"""What the page needs of each finding of claims.json."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +86,13 @@ def write_page(results: Path, figures: Path, out: Path) -> None:
 
 
 def _render(preset: Preset, results: Path, figures: Path) -> str:
-    claims = _claims(results / "claims.json")
+    claims = read_ledger(results) if (results / "claims.json").exists() else None
     runs = read_csv(results / "runs.csv", ("study", "task", "seed", "status", "folder"))
     observations = read_csv(results / "observations.csv", ("claim", "quantity", "cell", "value"))
-    columns = ("claim", "n", "noise", "null_reproduced", "claimed_reproduced", "seeds_for_80")
+    columns = (
+        *("claim", "n", "noise", "null_reproduced", "null_reproduced_low", "claimed_reproduced"),
+        *("claimed_not_reproduced", "seeds_for_80", "noise_from"),
+    )
     calibration = read_csv(results / "tables" / "calibration.csv", columns)
     ledger = None if claims is None else evidence.findings(claims, observations or [], calibration or [])
 
@@ -107,6 +105,7 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     def table(name: str) -> exhibits.TableView:
         return exhibits.table(name, results / "tables", cited("tables", name))
 
+    rules = evidence.calibration_summary(calibration or [], ledger or [])
     papers = []
     for paper in PAPERS:
         run = getattr(preset, paper.key) is not None
@@ -141,8 +140,8 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
             "table": {shown.name: shown.title for shown in shown_tables},
         },
         power=power,
-        calibration=evidence.calibration_summary(calibration or []),
-        caveats=_caveats(preset, claims, runs, absent, shown_tables),
+        calibration=rules,
+        caveats=_caveats(preset, claims, runs, absent, shown_tables, rules),
         runs=runs,
         dates=provenance.dates(runs or []),
         costs=provenance.costs(runs or []),
@@ -159,21 +158,6 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     )
 
 
-def _claims(path: Path) -> Any:
-    claims = read_json(path)
-    if claims is None:
-        return None
-    if not isinstance(claims, Mapping) or not isinstance(claims.get("findings"), list):
-        raise InputError(f"{path} is no ledger: it has no list of findings")
-    for finding in claims["findings"]:
-        lacking = next((name for name in FINDING if name not in finding), None)
-        if lacking:
-            raise InputError(f"{path}: finding {finding.get('id', '?')} has no '{lacking}'")
-        if finding["verdict"] not in evidence.SIGNS:
-            raise InputError(f"{path}: finding {finding['id']} has the unknown verdict {finding['verdict']!r:.80}")
-    return claims
-
-
 def _data(folder: Path, names: Sequence[str]) -> list[Download]:
     return [file for name in names for file in exhibits.files(name, folder)]
 
@@ -184,16 +168,19 @@ def _caveats(
     runs: Sequence[Record] | None,
     absent: Sequence[str],
     tables: Sequence[exhibits.TableView],
+    rules: Mapping[str, Any] | None,
 ) -> provenance.Caveats:
     made = provenance.versions(runs or [])
     # The ledger's own list knows which runs the preset should have; without it seeds are compared with each other.
-    missing = claims["missing"] if claims and "missing" in claims else provenance.missing_seeds(preset, runs or [])
+    missing = claims["missing"] if claims else provenance.missing_seeds(preset, runs or [])
     return provenance.Caveats(
+        no_runs=runs is not None and not runs,
         one_seed=len(preset.seeds) == 1,
         missing=tuple(missing),
         diverged=tuple(row["folder"] for row in runs or [] if row["status"] == "diverged"),
         absent=tuple(absent),
         empty=tuple(table.name for table in tables if table.rows is not None and not table.total),
+        errs=tuple(row["claim"] for row in rules["above"]) if rules else (),
         left_out=tuple(paper.short for paper in PAPERS if getattr(preset, paper.key) is None),
         versions=len(made) if len(made) > 1 else 0,
         dirty=sum(version["runs"] for version in made if version["dirty"]),

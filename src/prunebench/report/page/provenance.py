@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prunebench import numbers
 from prunebench.config import Preset
-from prunebench.report.page import numbers
 from prunebench.report.page.inputs import Record, number
 
 COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
@@ -27,6 +27,8 @@ ENVIRONMENT = {
 class Caveats:
     """What is missing from the results, or limits them."""
 
+    no_runs: bool
+    """runs.csv is there and has no rows."""
     one_seed: bool
     missing: tuple[str, ...]
     """Seeds and runs."""
@@ -36,6 +38,8 @@ class Caveats:
     """Files."""
     empty: tuple[str, ...]
     """Tables without rows."""
+    errs: tuple[str, ...]
+    """Claims whose rules say `reproduced` to noise too often."""
     left_out: tuple[str, ...]
     """Studies that the preset does not have."""
     versions: int

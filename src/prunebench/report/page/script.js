@@ -64,6 +64,9 @@
         const [x, y] = [value(a), value(b)];
         // What has no value comes last whichever way the rest runs.
         if (!x || !y) return (!x - !y) || a.dataset.order - b.dataset.order;
+        // Numbers of different units cannot be compared: units stay together, in one order.
+        const units = key === "effect" ? a.dataset.unit.localeCompare(b.dataset.unit) : 0;
+        if (units) return units;
         const order = numeric.has(key) ? x - y : x.localeCompare(y);
         return sign * order || a.dataset.order - b.dataset.order;
       });
@@ -97,6 +100,7 @@
     for (const head of heads) {
       const button = document.createElement("button");
       button.type = "button";
+      if (head.dataset.sorts) button.title = `Sorts ${head.dataset.sorts}`;
       button.append(...head.childNodes);
       button.addEventListener("click", () => {
         const key = head.dataset.key;

@@ -1,7 +1,8 @@
 """Numbers as a reader sees them: units, decimals that fit the uncertainty, typographic minus signs."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 UNIT = {"points": "points", "share": "%", "ratio": "ratio", "nats": "nats"}
 """What heads a column of numbers of a unit; the others are plain numbers."""
@@ -65,6 +66,31 @@ def interval(low: float | None, high: float | None, digits: int, signed: bool = 
     if low is None or high is None:
         return ""
     return f"[{text(low, digits, signed)}, {text(high, digits, signed)}]"
+
+
+def significant(value: float | None) -> str:
+    """A positive number with two significant digits."""
+    if not value or not math.isfinite(value):
+        return text(value, 0)
+    return text(value, max(0, 1 - math.floor(math.log10(value))))
+
+
+def estimate(summary: Mapping[str, Any], unit: str, digits: int) -> dict[str, str]:
+    """An estimate's raw `mean`, `low` and `high` as text: `mean`, and `interval`, empty where there is none."""
+    mean, low, high = (in_unit(summary.get(name), unit) for name in ("mean", "low", "high"))
+    if unit == "ratio" and low is not None and high is not None and high > 3 * low:
+        # Decimals that fit the upper end would round the lower one to 0.
+        mean_text, low_text, high_text = (significant(value) for value in (mean, low, high))
+        return {"mean": mean_text, "interval": f"[{low_text}, {high_text}]"}
+    signed = unit in SIGNED
+    return {"mean": text(mean, digits, signed), "interval": interval(low, high, digits, signed)}
+
+
+def digits_of(summaries: Sequence[Mapping[str, Any]], unit: str) -> int:
+    """Decimals that fit estimates which are shown together."""
+    shown = [[in_unit(summary.get(name), unit) for name in ("mean", "low", "high")] for summary in summaries]
+    spreads = [(high - low) / 2 for _, low, high in shown if low is not None and high is not None]
+    return decimals([mean for mean, _, _ in shown], spreads)
 
 
 def p_value(p: float | None) -> str:
