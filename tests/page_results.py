@@ -4,7 +4,11 @@ import csv
 import json
 import math
 import random
+from pathlib import Path
 
+import pandas as pd
+
+from prunebench.claims.ledger import judge
 from prunebench.config import load_preset
 from prunebench.studies import cascade_names, directional_names, s_cyc_names
 
@@ -139,65 +143,98 @@ T = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}
 
 
 def ledger(preset="laptop", scale=SCALE, seeds=(0, 1, 2)):
-    """claims.json's content; `values` of a cell, which claims.json has not, are for observations.csv."""
-    findings = [_finding(claim, scale, len(seeds)) for claim in CLAIMS]
+    """claims.json's content: made up, but for A3, which its rule judges."""
+    findings = [_judged(seeds, scale) if claim[0] == "A3" else _finding(claim, scale, seeds) for claim in CLAIMS]
     counts = {verdict: sum(f["verdict"] == verdict for f in findings) for verdict in (YES, NO, OPEN, NONE)}
     return {"preset": preset, "scale": scale, "seeds": [*seeds], "missing": [], "counts": counts, "findings": findings}
 
 
-def _finding(claim, scale, n):
+def observations(seeds, only=None):
+    """Rows of observations.csv, of one claim or of all."""
+    return [
+        {"claim": identity, "quantity": name, "cell": cell, "seed": seed, "value": value}
+        for identity, *_, quantities in CLAIMS
+        if only in (None, identity)
+        for name, _, _, *drawn_from in quantities
+        for cell, values in _values(identity, name, drawn_from, len(seeds)).items()
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+
+
+def _values(identity, name, drawn_from, n):
+    cells, mean, spread = drawn_from
+    draw = random.Random(f"{identity} {name}")
+    return {cell: [draw.gauss(mean * draw.uniform(0.6, 1.4), spread) for _ in range(n)] for cell in CELLS[cells]}
+
+
+def _judged(seeds, scale):
+    laptop = preset(Path(__file__).parents[1], "laptop").model_copy(update={"seeds": [*seeds], "scale": scale})
+    return next(f for f in judge(laptop, pd.DataFrame(observations(seeds, "A3")))["findings"] if f["id"] == "A3")
+
+
+def _finding(claim, scale, seeds):
     identity, sentence, verdict, evidence, published, quantities = claim
     paper = PAPERS[identity[0]]
-    draw = random.Random(identity)
-    shown = [_quantity(quantity, n, draw) for quantity in quantities]
+    n = len(seeds)
+    shown = [_quantity(identity, quantity, n) for quantity in quantities]
     first = shown[0] if shown and shown[0]["cells"] else None
     headline = None
     if first:
+        means = [cell["mean"] for cell in first["cells"]]
         headline = {
             "quantity": first["name"],
-            "cell": f"mean over {len(first['cells'])} cells",
+            "meaning": first["meaning"],
+            "cell": f"mean over {len(means)} cells",
             **{name: first["pooled"][name] for name in ("mean", "low", "high", "n")},
+            "lowest": min(means),
+            "highest": max(means),
             "unit": first["unit"],
             "confidence": 0.95,
         }
     why = {
-        YES: "All conditions hold.",
-        NO: "The interval of the mean lies below the margin: an effect of the claimed size is excluded.",
-        OPEN: "The interval of the mean holds both the margin and no effect.",
-        NONE: "The ResNet's SGD has reached no minimum at this scale, so valleys cannot be compared.",
+        YES: "Every condition holds.",
+        NO: "The interval of the mean lies below the margin.",
+        OPEN: "Neither side is sure. Not met: the interval of the mean lies above the margin.",
+        NONE: "Measured, but not decided: the ResNet's SGD has reached no minimum, so valleys cannot be compared.",
     }[verdict]
-    needed = draw.randint(4, 40) if verdict == OPEN else None
+    needed = random.Random(identity).randint(4, 40) if verdict == OPEN else None
+    replicates = "timing blocks" if identity == "C4" else "seeds"
     return {
-        "id": identity, "paper": paper, "sentence": sentence, "mark": "[abstract]", "verdict": verdict, "why": why,
+        "id": identity, "paper": paper, "sentence": sentence, "mark": "(implied)" if identity == "A7" else "[abstract]",
         "rule": "Reproduced: the interval of the mean over cells lies above 1 point. "
         "Not reproduced: it lies below 1 point. Inconclusive otherwise.",
-        "published": published, "scale": scale, "seeds_needed": needed,
-        "seeds_note": f"About {needed} seeds would decide at the observed spread." if needed else "",
+        "published": published, "verdict": verdict, "why": why, "scale": scale, "seeds_needed": needed,
+        "seeds_note": f"about {needed} {replicates} would decide if means and spread stay as observed" if needed else "",
         "conditions": {
             "reproduced": {"the mean gain's interval lies above the margin": verdict == YES},
             "refuted": {"the mean gain's interval lies below the margin": verdict == NO},
         },
-        "headline": headline, "quantities": shown, "notes": ["Three seeds: a t interval is 4.3 standard errors wide."],
+        "headline": headline, "replicates": replicates, "quantities": shown,
+        "notes": ["Three seeds: a t interval is 4.3 standard errors wide."],
         "tables": [f"{paper}_{'accuracy' if paper == 's_cyc' else evidence}"], "figures": [f"{paper}_{evidence}"],
     }  # fmt: skip
 
 
-def _quantity(quantity, n, draw):
-    name, meaning, unit, cells, mean, spread = quantity
-    values = {cell: [draw.gauss(mean * draw.uniform(0.6, 1.4), spread) for _ in range(n)] for cell in CELLS[cells]}
+def _quantity(identity, quantity, n):
+    name, meaning, unit, *drawn_from = quantity
+    values = _values(identity, name, drawn_from, n)
     shown = {
-        "name": name, "meaning": meaning, "unit": unit, "confidence": 0.95, "pooled": None,
-        "margins": [{"value": 0.01, "label": "margin: 1 point"}] if name == "gain" else [],
+        "name": name, "meaning": meaning, "decides": True, "unit": unit, "confidence": 0.95,
+        "margins": [{"label": "margin +1.00 points", "value": 0.01}] if name == "gain" else [], "pooled": None,
         "cells": [
-            {"cell": cell, "missing": 0, "p": 0.04, "p_holm": 0.12 if n > 1 else None, **_summary(own), "values": own}
+            {"cell": cell, "missing": 0, "p": 0.04, "p_holm": 0.12 if n > 1 else None, **_summary(own)}
             for cell, own in values.items()
         ],
     }  # fmt: skip
     if values:
         means = [sum(seed) / len(seed) for seed in zip(*values.values(), strict=True)]
         pooled = _summary(means)
-        random_effects = {f"random_{end}": pooled[end] for end in ("mean", "low", "high")}
-        shown["pooled"] = {**pooled, "iqm": pooled["mean"], **random_effects, "i2": 0.12 if n > 1 else None}
+        enough = len(values) > 2
+        random_effects = {f"random_{end}": pooled[end] if enough else None for end in ("mean", "low", "high")}
+        shown["pooled"] = {
+            **{name: value for name, value in pooled.items() if name != "std"},
+            "iqm": pooled["mean"], **random_effects, "i2": 0.12 if n > 1 and enough else None,
+        }  # fmt: skip
     return shown
 
 
@@ -221,7 +258,7 @@ def write_results(folder, preset, claims=None):
     (results / "plan.json").write_text(json.dumps(plan))
     claims = claims or ledger(preset.preset, preset.scale, preset.seeds)
     (results / "claims.json").write_text(json.dumps(claims))
-    write_observations(results / "observations.csv", claims)
+    write_rows(results / "observations.csv", observations(claims["seeds"]))
     write_rows(results / "runs.csv", runs(preset))
     for names in (s_cyc_names, cascade_names, directional_names):
         for name in (*names.TABLES, *names.DATA):
@@ -273,18 +310,6 @@ def calibration():
         for n in (3, 5, 10)
         for noise in ("independent", "shared by seed", "heavy-tailed")
     ]  # fmt: skip
-
-
-def write_observations(path, claims):
-    """The single seeds' values behind a ledger made here."""
-    rows = [
-        {"claim": f["id"], "quantity": q["name"], "cell": cell["cell"], "seed": seed, "value": value}
-        for f in claims["findings"]
-        for q in f["quantities"]
-        for cell in q["cells"]
-        for seed, value in zip(claims["seeds"], cell["values"], strict=True)
-    ]
-    write_rows(path, rows)
 
 
 def write_rows(path, rows):

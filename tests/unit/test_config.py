@@ -302,7 +302,7 @@ def test_key_order_changes_no_digest():
         ),
         ((*CASCADE, "preludes", "shedding", "control"), "no_decoy", ["no_decay"]),
         ((*CASCADE, "gmp", "ramp", "share"), 0.3, ["cascade.gmp.ramp ends after 0.9 epochs, within a prelude"]),
-        (("tasks", "digits-mobilenet", "network", "kind"), "torchvision_resnet50", ["needs colour images", "grey"]),
+        (("tasks", "digits-mlp", "network"), {"kind": "torchvision_resnet50"}, ["needs colour images", "grey"]),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,
 )

@@ -68,7 +68,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def number(text: str) -> float | None:
-    """A cell's number; None for words, `nan` and `inf` among them, as a schedule may have that name, and beyond LARGEST."""
+    """A cell's number; None beyond LARGEST and for words, `nan` and `inf` too: a schedule may have that name."""
     value = float(text) if _NUMBER.fullmatch(text) else None
     return value if value is not None and abs(value) <= LARGEST else None
 
