@@ -1,9 +1,11 @@
 """A results folder for the page's tests: the ledger has all claims, its numbers are made up."""
 
+import copy
 import csv
 import json
 import math
 import random
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -144,7 +146,10 @@ T = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}
 
 def ledger(preset="laptop", scale=SCALE, seeds=(0, 1, 2)):
     """claims.json's content: made up, but for A3, which its rule judges."""
-    findings = [_judged(seeds, scale) if claim[0] == "A3" else _finding(claim, scale, seeds) for claim in CLAIMS]
+    findings = [
+        copy.deepcopy(_judged((*seeds,), scale)) if claim[0] == "A3" else _finding(claim, scale, seeds)
+        for claim in CLAIMS
+    ]
     counts = {verdict: sum(f["verdict"] == verdict for f in findings) for verdict in (YES, NO, OPEN, NONE)}
     return {"preset": preset, "scale": scale, "seeds": [*seeds], "missing": [], "counts": counts, "findings": findings}
 
@@ -167,6 +172,7 @@ def _values(identity, name, drawn_from, n):
     return {cell: [draw.gauss(mean * draw.uniform(0.6, 1.4), spread) for _ in range(n)] for cell in CELLS[cells]}
 
 
+@cache
 def _judged(seeds, scale):
     laptop = preset(Path(__file__).parents[1], "laptop").model_copy(update={"seeds": [*seeds], "scale": scale})
     return next(f for f in judge(laptop, pd.DataFrame(observations(seeds, "A3")))["findings"] if f["id"] == "A3")
@@ -204,7 +210,7 @@ def _finding(claim, scale, seeds):
         "rule": "Reproduced: the interval of the mean over cells lies above 1 point. "
         "Not reproduced: it lies below 1 point. Inconclusive otherwise.",
         "published": published, "verdict": verdict, "why": why, "scale": scale, "seeds_needed": needed,
-        "seeds_note": f"about {needed} {replicates} would decide if means and spread stay as observed" if needed else "",
+        "seeds_note": f"about {needed} {replicates} would decide, as likely as not" if needed else "",
         "conditions": {
             "reproduced": {"the mean gain's interval lies above the margin": verdict == YES},
             "refuted": {"the mean gain's interval lies below the margin": verdict == NO},

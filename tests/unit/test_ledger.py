@@ -117,7 +117,7 @@ def test_a_claim_that_the_scale_cannot_decide_keeps_its_effects():
 
 def test_the_margins_of_a_quantity_stand_beside_its_effects():
     ledger = judge(made_preset(), observed({"a": [0.02, 0.021, 0.022]}))
-    assert found(ledger)["quantities"][0]["margins"] == [{"label": "margin +1.00 points", "value": 0.01}]
+    assert found(ledger)["quantities"][0]["margins"] == [{"label": "margin +1 points", "value": 0.01}]
     both = found(ledger, "A6")["quantities"][0]["margins"]
     assert [margin["value"] for margin in both] == [-0.005, 0.005]
     assert found(ledger, "A5")["quantities"][0]["margins"][0]["value"] == pytest.approx(math.log(1.05))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from page_results import IDS, ledger, preset, runs, write_results, write_rows
+from page_results import IDS, calibration, ledger, preset, runs, write_results, write_rows
 
 from prunebench import numbers
 from prunebench.claims.ledger import CLAIMS, judge
@@ -107,6 +107,13 @@ def test_a_finding_shows_its_conditions_with_yes_and_no(folder):
     assert f"Reproduced if all of these hold: yes {reproduced}" in page
     assert f"Otherwise not reproduced if any of these holds: yes {refuted}" in page
     assert f"no {reproduced}" in page
+
+
+def test_what_is_repeated_has_its_name(folder):
+    page = read(*folder).words
+    assert "n = 3 timing blocks)" in page
+    assert "one timing block" in page
+    assert "one seed" in page
 
 
 def test_what_the_ledger_really_writes_can_be_shown(folder):
@@ -203,14 +210,48 @@ def test_costs_are_summed_by_study_and_in_all():
 
 def test_calibration_is_summed_up(folder):
     results, figures = folder
-    change(results / "tables" / "calibration.csv", null_reproduced="0.0471")
+    table = results / "tables" / "calibration.csv"
+    change(table, null_reproduced="0.0471", claimed_not_reproduced="0.0123")
     page = read(results, figures).words
     assert "Over 28 rules" in page
-    assert "is 4.7 % (claim A1, 3 seeds, noise independent)" in page
+    assert "“reproduced” where there is no effect is 4.7 % (claim A1, 3 seeds, noise independent)" in page
+    assert "“not reproduced” where the claimed effect is there is 1.2 % (claim A1, 3 seeds, noise independent)" in page
     assert "finds the claimed effect in 27 % with 3, 45 % with 5, 91 % with 10 seeds; 80 % needs 9 seeds." in page
-    assert "With 10 seeds every rule finds the claimed effect" in page
-    change(results / "tables" / "calibration.csv", claimed_reproduced="0.31", n="10", seeds_for_80="")
-    assert "A1 (31 %; 100 seeds do not give 80 %)" in read(results, figures).words
+    assert "With 10 seeds each of them finds the claimed effect" in page
+    assert "Without rates" not in page
+    assert "too often" not in page
+
+
+def test_power_is_that_under_the_worst_noise(folder):
+    results, figures = folder
+    rows = calibration()
+    for row in rows:
+        if row["claim"] in ("A3", "C4") and row["noise"] == "shared by seed":
+            row |= {"claimed_reproduced": 0.05 * row["n"], "seeds_for_80": 25 if row["claim"] == "A3" else ""}
+    write_rows(results / "tables" / "calibration.csv", rows)
+    page = read(results, figures).words
+    worst = "under the worst kind of noise simulated, the rule finds the claimed effect in 15 % with 3, 25 % with 5, "
+    assert f"{worst}50 % with 10 seeds; 80 % needs 25 seeds." in page
+    assert f"{worst}50 % with 10 timing blocks; 100 timing blocks do not give 80 %." in page
+    assert "A3 (50 %; 80 % needs 25 seeds), C4 (50 %; 100 timing blocks do not give 80 %)" in page
+
+
+def test_rules_without_rates_and_rules_that_err_too_often_are_named(folder):
+    results, figures = folder
+    rows = [row for row in calibration() if row["claim"] not in ("B5b", "C9")]
+    empty = dict.fromkeys(rows[0], "")
+    rows += [empty | {"claim": "B5b", "noise_from": "not measured: steps"}, empty | {"claim": "C9", "noise_from": ""}]
+    rows[1] |= {"null_reproduced": 0.0632, "null_reproduced_low": 0.058}
+    write_rows(results / "tables" / "calibration.csv", rows)
+    page = read(results, figures).words
+    assert "Over 26 rules" in page
+    assert "Without rates: B5b (not measured: steps), C9 (not measured)." in page.replace(" ,", ",").replace(" .", ".")
+    assert "beyond the simulation's own error: A1 (6.3 %, 3 seeds, noise shared by seed)" in page
+    assert "Rules that say “reproduced” to noise too often , in more than 5 % of simulated tables: A1" in page
+    write_rows(results / "tables" / "calibration.csv", rows[-1:])
+    page = read(results, figures).words
+    assert "Without rates: C9" in page
+    assert "rules, every number of seeds" not in page
 
 
 # --- what it must not believe
@@ -253,8 +294,10 @@ def test_markup_in_any_value_is_text(tmp_path):
         ("plan.json", "{", "plan.json is not JSON"),
         ("plan.json", "{}", "preset"),
         ("claims.json", "[", "claims.json is not JSON"),
-        ("claims.json", "[]", "claims.json is no ledger"),
-        ("claims.json", '{"findings": [{"id": "A1"}]}', "finding A1 has no 'paper'"),
+        ("claims.json", "[]", "claims.json: must hold a mapping"),
+        ("claims.json", '{"findings": 1}', "claims.json: 'preset'"),
+        ("claims.json", "[" * 100_000, "claims.json is not JSON"),
+        ("plan.json", "[" * 100_000, "plan.json is not JSON"),
         ("runs.csv", "study,task\ns_cyc,x\n", "runs.csv: column seed is missing; found study, task"),
         ("runs.csv", "study,task\ns_cyc\n", "runs.csv is not a table: line 2"),
         ("tables/s_cyc_accuracy.csv", 'a,b\n"1', "s_cyc_accuracy.csv is not a table"),
@@ -273,13 +316,40 @@ def test_a_broken_file_is_one_clear_line(folder, name, content, words):
     assert not (results / "report.html").exists()
 
 
-def test_a_finding_with_an_unknown_verdict_is_refused(folder):
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        (["findings"], [1], "'findings.0'"),
+        (["findings", 5, "verdict"], "proven", "'findings.5.verdict' is 'proven'"),
+        (["findings", 5, "paper"], "lottery", "'findings.5.paper' is 'lottery'"),
+        (["findings", 3, "conditions"], [], "'findings.3.conditions'"),
+        (["findings", 3, "headline", "mean"], "x", "'findings.3.headline.mean'"),
+        (["findings", 3, "quantities", 0, "unit"], None, "'findings.3.quantities.0.unit'"),
+        (["findings", 3, "quantities", 0, "cells", 0, "mean"], math.inf, "'findings.3.quantities.0.cells.0.mean'"),
+    ],
+)
+def test_a_ledger_that_is_none_is_refused_in_one_line(folder, where, value, words):
     results, figures = folder
     claims = ledger()
-    claims["findings"][5]["verdict"] = "proven"
+    part = claims
+    for key in where[:-1]:
+        part = part[key]
+    part[where[-1]] = value
     (results / "claims.json").write_text(json.dumps(claims))
-    with pytest.raises(InputError, match="finding A5 has the unknown verdict 'proven'"):
+    with pytest.raises(InputError, match=re.escape(words)) as error:
         write_page(results, figures, results / "report.html")
+    assert "claims.json" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("flops", ["1e999", "-1e308", "nan", "1e300"])
+def test_a_number_beyond_all_measure_is_no_number(folder, flops):
+    results, figures = folder
+    change(results / "runs.csv", flops=flops)
+    change(results / "tables" / "s_cyc_accuracy.csv", difference=flops)
+    change(results / "tables" / "calibration.csv", null_reproduced=flops)
+    change(results / "observations.csv", value=flops)
+    assert "Ledger of claims" in read(results, figures).words
 
 
 def test_an_output_that_cannot_be_written_is_an_input_error(folder):
@@ -312,10 +382,18 @@ def test_a_table_without_rows_and_runs_without_rows_are_named(folder):
     (results / "tables" / "s_cyc_oracle.csv").write_text("scale\n")
     (results / "runs.csv").write_text("study,task\n")
     page = read(results, figures).words
-    assert "Tables without rows , because this preset does not run that part: s_cyc_oracle" in page
+    assert "this preset does not run that part, or its runs are missing or diverged. s_cyc_oracle" in page
     assert "This table has no rows" in page
     assert "0 training jobs" in page
-    assert "No run is recorded" in page
+    assert "No run is recorded : runs.csv has no rows." in page
+
+
+def test_no_run_at_all_is_something_that_is_missing(folder):
+    results, figures = folder
+    (results / "runs.csv").write_text("study,task,seed,status,folder\n")
+    page = read(results, figures).words
+    assert "Nothing is missing" not in page
+    assert "No run is recorded" in page[: page.index("Ledger of claims", page.index("training jobs"))]
 
 
 def test_diverged_runs_are_named(folder):
@@ -326,6 +404,7 @@ def test_diverged_runs_are_named(folder):
     write_rows(results / "runs.csv", rows)
     page = read(results, figures).words
     assert "7 runs diverged" in page
+    assert "they count as chance in accuracies and are missing elsewhere" in page
     assert all(row["folder"] in page for row in rows[:7])
 
 
@@ -421,6 +500,13 @@ def test_a_figure_without_svg_is_shown_as_png(tmp_path):
     found = exhibits.figure("s_cyc_oracle", tmp_path, [])
     assert found.uri.startswith("data:image/png;base64,")
     assert (found.width, found.height) == (691, 250)
+
+
+@pytest.mark.parametrize("box", ["0 0 1.2.3 5", "0 0 0 0", "0 0 10", "0 0 " + "9" * 400 + " 5", "0 0 nan 1"])
+def test_a_figure_with_a_senseless_size_is_shown_all_the_same(tmp_path, box):
+    (tmp_path / "s_cyc_oracle.svg").write_text(f'<svg viewBox="{box}"/>')
+    found = exhibits.figure("s_cyc_oracle", tmp_path, [])
+    assert (found.width, found.height) == (691, 400)
 
 
 # --- numbers
@@ -532,6 +618,28 @@ def test_margins_of_the_rule_are_drawn():
     assert null.x < margin.x < plot.rows[0].marks.low
 
 
+@pytest.mark.parametrize("cells", [2, 3])
+def test_a_mean_between_cells_needs_three_of_them(cells):
+    pooled = {"n": 3, "mean": 0.1, "low": 0.0, "high": 0.2, "iqm": 0.1, "i2": 0.5}
+    pooled |= dict.fromkeys(("bca_low", "bca_high")) | {f"random_{end}": 0.1 for end in ("mean", "low", "high")}
+    values = {f"{cell}": (0.1, 0.05) for cell in range(cells)}
+    beside = forest.forest(quantity(values, pooled=pooled), {}).beside
+    names = ["interquartile mean", "random-effects mean", "I²"]
+    assert [name for name, _ in beside] == (names if cells == 3 else names[:1])
+    pooled |= dict.fromkeys(("random_mean", "random_low", "random_high", "i2", "iqm"))
+    assert forest.forest(quantity(values, pooled=pooled), {}).beside == ()
+
+
+def test_an_interval_that_is_not_of_a_whole_percent_is_named_exactly(folder):
+    results, figures = folder
+    claims = ledger()
+    claims["findings"][3]["quantities"][0]["confidence"] = 0.9705
+    (results / "claims.json").write_text(json.dumps(claims))
+    page = read(results, figures).words
+    assert "[97.05 % interval]" in page
+    assert "[95 % interval]" in page
+
+
 def test_ratios_are_shown_as_ratios_on_a_log_axis():
     plot = forest.forest(quantity({"a": (math.log(2), 0.1), "b": (-math.log(2), 0.1)}, "ratio"), {})
     a, b = plot.rows
@@ -562,6 +670,12 @@ def test_a_cell_without_any_value_is_said_to_have_none():
     row = forest.forest(none, {}).rows[1]
     assert (row.n, row.mean) == ("0 (3 missing)", "n/a")
     assert row.marks.mean is None
+
+
+@pytest.mark.parametrize("unit", ["ratio", "number"])
+def test_numbers_beyond_all_measure_still_have_an_axis(unit):
+    plot = forest.forest(quantity({"a": (-800.0, 1e307), "b": (1e307, 1.0)}, unit), {"a": [1e308]})
+    assert all(0 <= row.marks.mean <= 100 for row in plot.rows)
 
 
 def test_equal_values_still_have_an_axis():

@@ -133,11 +133,17 @@ def test_sorting_by_mouse_and_by_keyboard(open_page):
     numbers = [needed[claim] for claim in shown(page)]
     assert numbers[: len(known)] == sorted(known, reverse=True)
 
-    page.get_by_role("button", name="Effect here").click()
-    effects = page.eval_on_selector_all("tbody.claim", "all => all.map(one => one.dataset.effect)")
-    values = [float(effect) for effect in effects if effect]
-    assert values == sorted(values)
-    page.get_by_role("button", name="Claim", exact=True).click()
+    effect = page.get_by_role("button", name="Effect here")
+    assert effect.get_attribute("title") == "Sorts by unit, then by value"
+    for sign in (1, -1):
+        effect.click()
+        effects = page.eval_on_selector_all(
+            "tbody.claim", "all => all.map(one => [one.dataset.unit, one.dataset.effect]).filter(one => one[1])"
+        )
+        assert len(effects) > 20
+        assert len({unit for unit, _ in effects}) > 3
+        assert effects == sorted(effects, key=lambda one: (one[0], sign * float(one[1])))
+    page.get_by_role("button", name="Id", exact=True).click()
     assert shown(page) == IDS
     buttons = page.locator("#claims > thead button")
     assert buttons.count() == 8
@@ -175,7 +181,7 @@ def test_the_address_keeps_filter_and_order(open_page):
     found = shown(page)
     assert found == sorted(found, reverse=True)
     assert {claim[0] for claim in found} == {"C"}
-    page.get_by_role("button", name="Claim", exact=True).click()
+    page.get_by_role("button", name="Id", exact=True).click()
     assert page.evaluate("location.hash") == "#q=SGD&paper=directional&sort=order"
     # A verdict's count in the head is a link to its claims; an unknown value filters nothing.
     page.locator(".counts a").nth(1).click()
@@ -188,7 +194,7 @@ def test_evidence_opens_by_mouse_and_by_keyboard(open_page):
     page = open_page()
     page.locator("#claim-A3 .c-sentence").click()
     assert opened(page) == ["A3"]
-    for words in ("test accuracy of S-Cyc minus that of the best benchmark", "margin: 1 point", "+2.1 to +3.4 %"):
+    for words in ("test accuracy of S-Cyc minus that of the best benchmark", "margin +1.00 points", "+2.1 to +3.4 %"):
         assert words in evidence(page, "A3").inner_text()
     assert evidence(page, "A3").locator(".forest svg.strip").count() == 7
     page.locator("#claim-A3 summary").click()
@@ -311,6 +317,23 @@ def test_on_paper_the_ledger_is_complete_light_and_without_controls(open_page):
     for hidden in ("#controls", "#theme", "nav", ".skip", "#table-s_cyc_accuracy"):
         assert not page.locator(hidden).is_visible(), hidden
     assert page.locator("#figure-s_cyc_accuracy img").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_arrows_that_sort_can_be_seen(open_page, scheme):
+    page = open_page(color_scheme=scheme)
+    arrow, around = page.evaluate(
+        "[getComputedStyle(document.querySelector('#claims thead th:not([aria-sort]) button'), '::after')"
+        ".borderTopColor, getComputedStyle(document.body).backgroundColor]"
+    )
+
+    def luminance(colour):
+        parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, bright = sorted(map(luminance, (arrow, around)))
+    assert (bright + 0.05) / (dark + 0.05) >= 3
 
 
 @pytest.mark.parametrize(

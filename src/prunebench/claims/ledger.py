@@ -12,7 +12,7 @@ import pandas as pd
 
 from prunebench.claims import cascade, directional, s_cyc
 from prunebench.claims.claim import OBSERVATION, Claim, Paper, Quantity, Sample, Verdict, sample
-from prunebench.claims.numbers import UNITS, number
+from prunebench.claims.numbers import exact
 from prunebench.config import Preset, RunSpec
 from prunebench.files import write_csv, write_json, write_text
 from prunebench.stats import bca_interval, holm, interquartile_mean, random_effects, t_interval, t_test_p
@@ -249,7 +249,7 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
         "unit": quantity.unit,
         "confidence": 0.95,
         "margins": [
-            {"label": f"margin {number(value, quantity.unit)}{UNITS.get(quantity.unit, '')}", "value": value}
+            {"label": f"margin {exact(value, quantity.unit)}", "value": value}
             for value in quantity.margins(margins)
         ],
         "pooled": _pooled(values) if len(cells) > 1 else None,

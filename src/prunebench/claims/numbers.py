@@ -5,14 +5,16 @@ from typing import Any
 
 from prunebench import numbers
 
-UNITS = {"points": " points", "share": " %", "nats": " nats"}
-"""What stands behind a number of a unit."""
-
-
 def number(value: float | None, unit: str) -> str:
     """A raw value (share, logarithm of a ratio, ...) alone, as readers see it; n/a where there is none."""
     shown = numbers.in_unit(value, unit)
     return numbers.text(shown, numbers.decimals([shown], []), unit in numbers.SIGNED)
+
+
+def exact(value: float, unit: str) -> str:
+    """A raw value that somebody chose, with the digits that it has and its unit, such as `+0.5 points`."""
+    shown = numbers.in_unit(value, unit)
+    return numbers.with_unit(numbers.minus(f"{shown:{'+' if unit in numbers.SIGNED else ''}.6g}"), unit)
 
 
 def effect(found: Mapping[str, Any] | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunebench import numbers
+from prunebench.report.page.inputs import LARGEST
 
 FROM_ZERO = ("points", "ratio", "slope", "correlation")
 """Units whose null line (0; for a ratio 1) belongs into the plot."""
@@ -180,21 +181,22 @@ class _Axis:
         seeds: Sequence[float],
         margins: Sequence[Mapping[str, Any]],
     ) -> "_Axis":
-        factor = _factor(unit)
-        core = [factor * s["mean"] for s in summaries if s.get("mean") is not None]
-        core += [factor * margin["value"] for margin in margins]
+        core = [_placed(s["mean"], unit) for s in summaries if s.get("mean") is not None]
+        core += [_placed(margin["value"], unit) for margin in margins]
         core += [0.0] if unit in FROM_ZERO else []
-        ends = [factor * s[end] for s in summaries for end in ("low", "high") if s.get(end) is not None]
-        ends += [factor * value for value in seeds]
+        ends = [_placed(s[end], unit) for s in summaries for end in ("low", "high") if s.get(end) is not None]
+        ends += [_placed(value, unit) for value in seeds]
         if not core:
             core = [0.0]
         span = max(core) - min(core) or max((abs(end - core[0]) for end in ends), default=0) or abs(core[0]) or 1.0
-        halves = sorted(factor * (s["high"] - s["low"]) / 2 for s in summaries if s.get("low") is not None)
+        halves = sorted(
+            (_placed(s["high"], unit) - _placed(s["low"], unit)) / 2 for s in summaries if s.get("low") is not None
+        )
         reach = REACH * max([span, *halves[len(halves) // 2 :][:1]])
         low, high = max(min([*core, *ends]), min(core) - reach), min(max([*core, *ends]), max(core) + reach)
         if high - low < 1e-9 * span:
             low, high = low - span / 2, high + span / 2
-        return cls(unit, low, high, tuple((factor * margin["value"], str(margin["label"])) for margin in margins))
+        return cls(unit, low, high, tuple((_placed(margin["value"], unit), str(margin["label"])) for margin in margins))
 
     def at(self, value: float) -> float:
         """Percent of the width."""
@@ -212,11 +214,11 @@ class _Axis:
         return tuple(zip(map(self.at, values), numbers.tick_labels(values), strict=True))
 
     def marks(self, summary: Mapping[str, Any], seeds: Sequence[float]) -> Marks:
-        factor = _factor(self.unit)
         mean, low, high = (
-            factor * summary[name] if summary.get(name) is not None else None for name in ("mean", "low", "high")
+            _placed(summary[name], self.unit) if summary.get(name) is not None else None
+            for name in ("mean", "low", "high")
         )
-        dots = [factor * value for value in seeds if self.low <= factor * value <= self.high]
+        dots = [value for value in (_placed(seed, self.unit) for seed in seeds) if self.low <= value <= self.high]
         return Marks(
             mean=None if mean is None else self.at(mean),
             low=None if low is None else self.at(max(low, self.low)),
@@ -227,5 +229,7 @@ class _Axis:
         )
 
 
-def _factor(unit: str) -> float:
-    return 100.0 if unit in ("points", "share") else 1.0
+def _placed(value: float, unit: str) -> float:
+    """A raw number on the axis of its unit, within what arithmetic and the exponential of a ratio bear."""
+    most = 300.0 if unit == "ratio" else LARGEST
+    return max(-most, min((100.0 if unit in ("points", "share") else 1.0) * value, most))
