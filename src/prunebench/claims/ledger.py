@@ -249,8 +249,7 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
         "unit": quantity.unit,
         "confidence": 0.95,
         "margins": [
-            {"label": f"margin {exact(value, quantity.unit)}", "value": value}
-            for value in quantity.margins(margins)
+            {"label": f"margin {exact(value, quantity.unit)}", "value": value} for value in quantity.margins(margins)
         ],
         "pooled": _pooled(values) if len(cells) > 1 else None,
         "cells": rows,

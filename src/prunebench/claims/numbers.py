@@ -5,6 +5,7 @@ from typing import Any
 
 from prunebench import numbers
 
+
 def number(value: float | None, unit: str) -> str:
     """A raw value (share, logarithm of a ratio, ...) alone, as readers see it; n/a where there is none."""
     shown = numbers.in_unit(value, unit)
