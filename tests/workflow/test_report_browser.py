@@ -194,7 +194,7 @@ def test_evidence_opens_by_mouse_and_by_keyboard(open_page):
     page = open_page()
     page.locator("#claim-A3 .c-sentence").click()
     assert opened(page) == ["A3"]
-    for words in ("test accuracy of S-Cyc minus that of the best benchmark", "margin +1.00 points", "+2.1 to +3.4 %"):
+    for words in ("test accuracy of S-Cyc minus that of the best benchmark", "margin +1 points", "+2.1 to +3.4 %"):
         assert words in evidence(page, "A3").inner_text()
     assert evidence(page, "A3").locator(".forest svg.strip").count() == 7
     page.locator("#claim-A3 summary").click()

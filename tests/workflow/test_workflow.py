@@ -201,15 +201,31 @@ def test_slurm_plans_the_submission_of_every_job(tmp_path):
     done = snakemake(tmp_path, "--dry-run", "--cores", "8", "--profile", "slurm")
     assert done.returncode == 0, done.stdout
     preset = load_preset(ROOT / "config/smoke.yaml")
-    resources = preset.resources
     jobs = {"train_chain": preset.s_cyc_chains(), "train_dense": preset.dense_jobs(), "retrain": preset.cascade_jobs()}
     jobs["connect_minima"] = preset.connection_jobs()
     for rule, specs in jobs.items():
         assert re.search(rf"^{rule} +{len(specs)}$", done.stdout, re.MULTILINE)
-    told = re.findall(r"mem_mb=(\d+).*runtime=(\d+)", done.stdout)
-    assert (str(resources.mem_mb), str(resources.runtime)) in told
     profile = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
     assert profile["executor"] == "slurm"
+
+
+def test_every_training_job_asks_for_what_the_preset_says(tmp_path):
+    """Snakemake tells a job's resources where it has no message to tell: in a copy of the rules without messages."""
+    for part in ("Snakefile", "workflow", "config"):
+        copied = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+        copied(ROOT / part, tmp_path / part)
+    for rules in (tmp_path / "workflow/rules").glob("*.smk"):
+        rules.write_text(re.sub(r"\n    message:\n        .*", "", rules.read_text()))
+    words = ("--snakefile", tmp_path / "Snakefile", "--directory", tmp_path, "--dry-run", "--cores", "2")
+    asked = ("--config", "preset=smoke", "resources={mem_mb: 1234, runtime: 56}")
+    done = subprocess.run([TOOLS / "snakemake", *words, *asked], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    jobs = re.findall(r"^rule (\w+):\n.*?^    resources: (.*?)$", done.stdout + done.stderr, re.MULTILINE | re.DOTALL)
+    told = {rule: text for rule, text in jobs if rule in TRAINING - {"prepare_data", "select_max_lr"}}
+    assert {"train_chain", "retrain", "train_minima", "search_max_lr"} <= told.keys()
+    for rule, text in told.items():
+        assert "mem_mb=1234" in text, rule
+        assert "runtime=56" in text, rule
 
 
 ACCEPTED_LINTS = {

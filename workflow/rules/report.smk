@@ -55,14 +55,15 @@ rule write_report:
         observations=f"{RESULTS}/observations.csv",
         runs=f"{RESULTS}/runs.csv",
         tables=[path for path in [*STUDY_TABLES, *CALIBRATION_TABLES] if path.endswith(".csv")],
-        figures=[path for path in [*STUDY_FIGURES, *CALIBRATION_FIGURES] if path.endswith(".svg")],
+        figures=[path for path in STUDY_FIGURES if path.endswith(".svg")],
+        power=CALIBRATION_FIGURES[0],
     output:
         shown("table", f"{RESULTS}/report.html"),
     log:
         f"{RESULTS}/logs/write_report.log",
     params:
         results=subpath(input.plan, parent=True),
-        figures=f"figures/{PRESET.preset}",
+        figures=subpath(input.power, parent=True),
     message:
         "Writing the report"
     shell:
