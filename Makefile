@@ -9,7 +9,7 @@ RAW = $(if $(RAW_DATA),raw_data=$(RAW_DATA))
 
 help:
 	@echo "make reproduce   every table, figure and verdict of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
-	@echo "make smoke       the same on bundled digits, under two minutes; needs no download"
+	@echo "make smoke       the same on bundled digits, two minutes; needs no download"
 	@echo "make figures     redraw the figures from the tables, without training"
 	@echo "make test        the whole test suite"
 	@echo "make bench       speed and memory against references"

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prunebench.claims.record import read_ledger
+from prunebench.claims.terminal import markdown
+
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
 README = ROOT / "README.md"
@@ -183,6 +186,11 @@ def test_the_readme_has_commands_and_its_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (ROOT / target).exists(), target
+
+
+def test_the_ledger_of_the_readme_is_the_one_that_is_kept():
+    """Stale? Put in what `prunebench claims results/reference/laptop --markdown` prints."""
+    assert markdown(read_ledger(ROOT / "results/reference/laptop")) in README.read_text()
 
 
 def test_commands_are_found_and_unknown_ones_are_told():
