@@ -10,6 +10,9 @@ UNIT = {"points": "points", "share": "%", "ratio": "ratio", "nats": "nats"}
 SIGNED = ("points", "slope", "correlation")
 """Units whose plus sign is written."""
 
+FROM_ZERO = ("points", "ratio", "slope", "correlation")
+"""Units of quantities that are 0 (the logarithm of a ratio) where there is no effect."""
+
 MOST = 4
 """Decimals at most."""
 

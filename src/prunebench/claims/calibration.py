@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from prunebench.claims.claim import OBSERVATION, Claim, Floats, Quantity, Sample, Scenario, sample
+from prunebench.claims.claim import OBSERVATION, POWER, Claim, Floats, Quantity, Sample, Scenario, sample
 from prunebench.config import Preset
 from prunebench.config.claims import Calibration, Claims
 from prunebench.errors import InputError
@@ -36,8 +36,6 @@ COLUMNS = (
 
 LADDER = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 70, 100)
 """Numbers of seeds, besides those of the configuration, among which the least that gives `POWER` is looked for."""
-
-POWER = 0.8
 
 _LADDER_TABLES = 1000  # a standard error of 1.3 points at 80 %, which no step of the ladder needs to be finer than
 _BLOCK = 1000  # tables drawn and judged together: what fits a processor's cache

@@ -14,6 +14,7 @@ import pandas as pd
 
 from prunebench.claims.claim import (
     OBSERVATION,
+    SEPARATOR,
     Bools,
     Claim,
     Floats,
@@ -41,7 +42,6 @@ from prunebench.studies.cascade import (
 Cells = Mapping[str, Sequence[str]]
 
 GMP = "global_magnitude"
-JOINT = " · "
 
 
 # --- Cells: their names, and what rules read in them
@@ -62,12 +62,12 @@ _PARTS: Mapping[str, Callable[[Any], str]] = {
 
 def _cells(rows: pd.DataFrame, *axes: str) -> list[str]:
     parts = [[_PARTS.get(axis, str)(value) for value in rows[axis]] for axis in axes]
-    return [JOINT.join(named) for named in zip(*parts, strict=True)]
+    return [SEPARATOR.join(named) for named in zip(*parts, strict=True)]
 
 
 def _apart(cell: str) -> tuple[str, str]:
     """A cell without its last part, and that part."""
-    before, _, last = cell.rpartition(JOINT)
+    before, _, last = cell.rpartition(SEPARATOR)
     return before, last
 
 
@@ -487,7 +487,7 @@ def _layouts(sample: Sample) -> list[dict[str, Floats]]:
         return []
     made = []
     for task, axes in _factors(sample.cells["accuracy"]).items():
-        wanted = [[places.get(JOINT.join((task, first, second))) for second in axes[1]] for first in axes[0]]
+        wanted = [[places.get(SEPARATOR.join((task, first, second))) for second in axes[1]] for first in axes[0]]
         if min(map(len, axes)) < 2 or any(place is None for row in wanted for place in row):
             return []
         made.append({name: sample.values[name][:, np.array(wanted)] for name in ("accuracy", "excess")})

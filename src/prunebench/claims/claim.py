@@ -18,6 +18,15 @@ Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run at th
 OBSERVATION = ("claim", "quantity", "cell", "seed", "value")
 """Columns of the observations: one number per claim, quantity, cell and seed."""
 
+SEPARATOR = " · "
+"""Between the parts of a cell's name."""
+
+ALLOWED = 0.05
+"""The share of false "reproduced" that a rule may have."""
+
+POWER = 0.8
+"""The power that a rule should have at the claimed effect."""
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from prunebench.claims.claim import (
     OBSERVATION,
+    SEPARATOR,
     Claim,
     Quantity,
     Ruling,
@@ -44,9 +45,6 @@ from prunebench.studies.directional import (
 Cells = Mapping[str, Sequence[str]]
 Observation = tuple[str, str, str, int, float]
 
-BETWEEN = " · "
-"""Between the parts of a cell's name; the first is its task."""
-
 PAIR = f"grda:{SGD}"
 BASELINES = {"over_gradual": "gmp_gradual", "over_random": "random", "over_one_shot": "gmp_one_shot", "over_l1": "l1"}
 """C3's quantities, and the baseline that gRDA is compared with in each."""
@@ -56,7 +54,8 @@ BASELINES = {"over_gradual": "gmp_gradual", "over_random": "random", "over_one_s
 
 
 def _task(cell: str) -> str:
-    return cell.split(BETWEEN)[0]
+    """The first part of a cell's name."""
+    return cell.split(SEPARATOR)[0]
 
 
 def _of_task(sample: Sample, task: str, *quantities: str) -> Sample:
@@ -340,10 +339,10 @@ def _networks(preset: Preset, ends: pd.DataFrame) -> Iterator[Observation]:
     for task, label, grda, sparsity in _settings(preset, ends):
         difference = _minus(grda, _sound_sgd(ends, task), "test_accuracy")
         for claim in ("C2", "C5"):
-            yield from _observed(claim, "difference", f"{task}{BETWEEN}{label}", difference)
-        yield from _observed("C2", "sparsity", f"{task}{BETWEEN}{label}", grda.set_index("seed")["sparsity"])
+            yield from _observed(claim, "difference", f"{task}{SEPARATOR}{label}", difference)
+        yield from _observed("C2", "sparsity", f"{task}{SEPARATOR}{label}", grda.set_index("seed")["sparsity"])
         if _matches(preset, sparsity):
-            cell = f"{task}{BETWEEN}{label}{BETWEEN}{100 * sparsity:.1f} %"
+            cell = f"{task}{SEPARATOR}{label}{SEPARATOR}{100 * sparsity:.1f} %"
             for quantity, method in BASELINES.items():
                 other = having(ends, task=task, method=method, matched_to=label)
                 yield from _observed("C3", quantity, cell, _minus(grda, other, "test_accuracy").dropna())
@@ -354,7 +353,7 @@ def _sensitivity(preset: Preset, runs: Path, ends: pd.DataFrame) -> Iterator[Obs
         return
     around = read_ends(preset, runs, "sensitivity")
     for (task, factor, shift), cell in around.groupby(["task", "c_factor", "mu_shift"], sort=False):
-        name = f"{task}{BETWEEN}" + (f"mu {shift:+g}" if shift else f"c x {factor:g}")
+        name = f"{task}{SEPARATOR}" + (f"mu {shift:+g}" if shift else f"c x {factor:g}")
         reference = having(ends, task=task, arm=study(preset).grda[task][0].arm)
         yield from _observed("C2", "sparsity_change", name, _minus(cell, reference, "sparsity"))
         yield from _observed("C2", "accuracy_change", name, _minus(cell, _sound_sgd(ends, task), "test_accuracy"))
@@ -571,7 +570,9 @@ def _paths(preset: Preset, runs: Path, ends: pd.DataFrame) -> Iterator[Observati
         yield from _observed("C6", "line_barrier", task, line.set_index("seed")["barrier"])
         for pair in controls:
             other = having(found, task=task, pair=pair, path="curve")
-            yield from _observed("C6", "control_barrier", f"{task}{BETWEEN}{pair}", other.set_index("seed")["barrier"])
+            yield from _observed(
+                "C6", "control_barrier", f"{task}{SEPARATOR}{pair}", other.set_index("seed")["barrier"]
+            )
             if pair == CONTROL:
                 yield from _observed("C6", "control_difference", task, _minus(own, other, "barrier"))
 
@@ -684,7 +685,7 @@ def _directions(preset: Preset, runs: Path, ends: pd.DataFrame) -> Iterator[Obse
         first, last = epochs[task][0], epochs[task][-1]
         own = having(found, task=task, pair=PAIR)
         end, control = (having(found, task=task, pair=pair, epoch=last, k=part.k[0]) for pair in (PAIR, ORDERS))
-        cell = f"{task}{BETWEEN}leading {part.k[0]}"
+        cell = f"{task}{SEPARATOR}leading {part.k[0]}"
         yield from _observed("C7", "over_chance", cell, end.set_index("seed")["over_chance"])
         if first < last:
             yield from _observed("C7", "early", cell, _minus(end, having(own, epoch=first, k=part.k[0]), "log"))
@@ -693,7 +694,7 @@ def _directions(preset: Preset, runs: Path, ends: pd.DataFrame) -> Iterator[Obse
         yield from _observed("C7", quadratic, cell, end.set_index("seed")["quadratic"])
         yield from _observed("C7", "control_quadratic", cell, control.set_index("seed")["quadratic"])
         for epoch, k in [(epoch, k) for epoch in epochs[task] for k in part.k if (epoch, k) != (last, part.k[0])]:
-            cell = f"{task}{BETWEEN}leading {k}{BETWEEN}epoch {epoch}"
+            cell = f"{task}{SEPARATOR}leading {k}{SEPARATOR}epoch {epoch}"
             there = having(own, epoch=epoch, k=k)
             yield from _observed("C7", "elsewhere", cell, there.set_index("seed")["over_chance"])
 
@@ -761,7 +762,7 @@ def _norms(preset: Preset, runs: Path, ends: pd.DataFrame) -> Iterator[Observati
     ratios = ratios[ratios["method"].isin([SGD, "grda"])]
     for (task, method, label), cell in ratios.groupby(["task", "method", "matched_to"], sort=False):
         grown = _minus(cell[cell["epoch"] == cell["epochs"]], having(cell, epoch=0), "log")
-        yield from _observed("C8", method, f"{task}{BETWEEN}{label}" if label else task, grown)
+        yield from _observed("C8", method, f"{task}{SEPARATOR}{label}" if label else task, grown)
 
 
 # --- C9

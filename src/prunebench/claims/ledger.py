@@ -15,6 +15,7 @@ from prunebench.claims.claim import OBSERVATION, Claim, Paper, Quantity, Sample,
 from prunebench.claims.numbers import exact
 from prunebench.config import Preset, RunSpec
 from prunebench.files import write_csv, write_json, write_text
+from prunebench.numbers import FROM_ZERO
 from prunebench.stats import bca_interval, holm, interquartile_mean, random_effects, t_interval, t_test_p
 
 PAPERS: Mapping[Paper, ModuleType] = {"s_cyc": s_cyc, "cascade": cascade, "directional": directional}
@@ -23,9 +24,6 @@ PAPERS: Mapping[Paper, ModuleType] = {"s_cyc": s_cyc, "cascade": cascade, "direc
 CLAIMS: tuple[Claim, ...] = tuple(claim for module in PAPERS.values() for claim in module.CLAIMS)
 
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "inconclusive", "not run at this scale")
-
-EFFECTS = ("points", "ratio", "slope", "correlation")
-"""Units of quantities that are 0 (the logarithm of a ratio) where there is no effect."""
 
 MOST_SEEDS = 1000
 """A claim that more seeds than this would leave open is said to lie between its margins."""
@@ -224,7 +222,7 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
     values, cells = observed.values[quantity.name][0], observed.cells[quantity.name]
     each = t_interval(values)
     # Against 0, where that is what no effect would be; without any spread there is no test.
-    p = np.where((each.std > 0) & (quantity.unit in EFFECTS), t_test_p(values, 0.0), np.nan)
+    p = np.where((each.std > 0) & (quantity.unit in FROM_ZERO), t_test_p(values, 0.0), np.nan)
     adjusted = holm(p)
     rows = []
     for index, cell in enumerate(cells):

@@ -31,10 +31,14 @@ def print_ledger(ledger: Mapping[str, Any], console: Console) -> None:
 def _details(finding: Mapping[str, Any]) -> str:
     lines = [finding["why"]]
     if headline := finding["headline"]:
-        lines.insert(0, f"{effect(headline)}: {headline['meaning']} ({where(headline)})")
+        lines.insert(0, _measured(headline))
     if finding["seeds_note"]:
         lines.append(f"{finding['seeds_note'][:1].upper()}{finding['seeds_note'][1:]}.")
     return "\n".join([*lines, f"Published: {finding['published']}", ""])
+
+
+def _measured(headline: Mapping[str, Any]) -> str:
+    return f"{effect(headline)}: {headline['meaning']} ({where(headline)})"
 
 
 def markdown(ledger: Mapping[str, Any]) -> str:
@@ -42,7 +46,7 @@ def markdown(ledger: Mapping[str, Any]) -> str:
     lines = ["| | claim | verdict | measured, mean [95 % interval] | published |", "| --- | --- | --- | --- | --- |"]
     for finding in ledger["findings"]:
         headline = finding["headline"]
-        measured = f"{effect(headline)}: {headline['meaning']} ({where(headline)})" if headline else finding["why"]
+        measured = _measured(headline) if headline else finding["why"]
         verdict = f"{SIGNS[finding['verdict']]} {finding['verdict']}"
         cells = (finding["id"], finding["sentence"], verdict, measured, finding["published"])
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

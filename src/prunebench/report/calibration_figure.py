@@ -10,14 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from prunebench.claims.claim import ALLOWED, POWER
 from prunebench.report.panels import graded_looks, handles_of, named_ticks
 from prunebench.report.style import SMALL, Drawing, Look, Tables, draw_figures, footer, legend_above, new_figure
-
-ALLOWED = 0.05
-"""The share of false "reproduced" that a rule may have."""
-
-POWER = 0.8
-"""The power that a rule should have at the claimed effect."""
 
 PAPERS = {"s_cyc": "S-Cyc", "cascade": "Cascade weight shedding", "directional": "Directional pruning"}
 

@@ -2,10 +2,8 @@
 
 import pandas as pd
 
+from prunebench.claims.claim import ALLOWED
 from prunebench.report.latex import bold, escape, number
-
-ALLOWED = 0.05
-"""The share of false "reproduced" that a rule may have."""
 
 
 def _calibration(frame: pd.DataFrame) -> pd.DataFrame:

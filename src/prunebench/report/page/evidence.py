@@ -3,17 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prunebench.claims.claim import ALLOWED, POWER
 from prunebench.report.page import forest
 from prunebench.report.page.inputs import Record, number
 
 SIGNS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "open", "not run at this scale": "none"}
 """Verdicts in the order in which they sort, with the names of their signs."""
-
-ENOUGH = 0.8
-"""The power that a rule should have."""
-
-MOST_FALSE = 0.05
-"""The rate of a false `reproduced` that a rule may have."""
 
 
 def findings(
@@ -107,13 +102,13 @@ def calibration_summary(calibration: Sequence[Record], ledger: Sequence[Mapping[
         "above": [
             worst("null_reproduced", rows)
             for rows in rated.values()
-            if any((number(row["null_reproduced_low"]) or 0.0) > MOST_FALSE for row in rows)
+            if any((number(row["null_reproduced_low"]) or 0.0) > ALLOWED for row in rows)
         ],
         "most": f"{most:g}",
         "weak": [
             {"claim": claim, "power": f"{100 * found[most]:.0f} %", "needs": _needs(rated[claim], of(claim))}
             for claim, found in powers.items()
-            if found.get(most, 1.0) < ENOUGH
+            if found.get(most, 1.0) < POWER
         ],
         "unrated": [
             {"claim": claim, "why": rows[0]["noise_from"] or "not measured"}

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunebench import numbers
+from prunebench.claims.claim import SEPARATOR
 from prunebench.report.page.inputs import LARGEST
-
-FROM_ZERO = ("points", "ratio", "slope", "correlation")
-"""Units whose null line (0; for a ratio 1) belongs into the plot."""
 
 REACH = 1.5
 """How far beyond the means the axis goes at most, in spans of the means or in half the length of the median interval,
@@ -17,9 +15,6 @@ whichever is more: an interval of two seeds may be ten times as long as the othe
 
 BETWEEN = 3
 """Cells from which on their spread says something of others like them."""
-
-SEPARATOR = " · "
-"""Between the parts of a cell's name."""
 
 EDGE = 3.0
 """Percent left free at each side."""
@@ -183,7 +178,7 @@ class _Axis:
     ) -> "_Axis":
         core = [_placed(s["mean"], unit) for s in summaries if s.get("mean") is not None]
         core += [_placed(margin["value"], unit) for margin in margins]
-        core += [0.0] if unit in FROM_ZERO else []
+        core += [0.0] if unit in numbers.FROM_ZERO else []
         ends = [_placed(s[end], unit) for s in summaries for end in ("low", "high") if s.get(end) is not None]
         ends += [_placed(value, unit) for value in seeds]
         if not core:
@@ -203,7 +198,7 @@ class _Axis:
         return round(EDGE + (100 - 2 * EDGE) * (value - self.low) / (self.high - self.low), 2)
 
     def lines(self) -> tuple[Line, ...]:
-        null = [Line(self.at(0.0), "null", "no effect")] if self.unit in FROM_ZERO else []
+        null = [Line(self.at(0.0), "null", "no effect")] if self.unit in numbers.FROM_ZERO else []
         return (*null, *(Line(self.at(value), "margin", label) for value, label in self.margins))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
