@@ -28,6 +28,10 @@ class Split:
     def __len__(self) -> int:
         return self.labels.shape[0]
 
+    def first(self, count: int) -> "Split":
+        """The first `count` images."""
+        return Split(self.images[:count], self.labels[:count])
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from prunebench.errors import InputError
 
 # In the manner of MobileNetV3-Small's first blocks: expanded width, width, squeeze-excite, activation, stride.
 # 3x3 throughout: on the 2x2 maps that 16x16 images end in (stem_stride 2), 16 of a 5x5 kernel's 25 weights would meet
@@ -100,14 +99,8 @@ class MobileNet(nn.Module):
     running statistics still hold 5 % of their start after 300 updates, about as many as a short training has.
     """
 
-    def __init__(
-        self, *, classes: int, in_channels: int, image_size: int, activation: str, width: float, stem_stride: int = 1
-    ) -> None:
+    def __init__(self, *, classes: int, in_channels: int, width: float, stem_stride: int = 1) -> None:
         super().__init__()
-        if activation != "relu":
-            mix = "must be 'relu', which stands for this network's own mix of ReLU and hard-swish"
-            raise InputError(f"activation '{activation}' of 'mobilenet': {mix}")
-        self.activation = activation
         channels = divisible(_STEM * width)
         self.conv = nn.Conv2d(in_channels, channels, 3, stem_stride, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels)

@@ -1,4 +1,4 @@
-"""The networks: a CIFAR-style ResNet, a VGG with batch norm, a multi-layer perceptron, and all kinds by name.
+"""The networks: a CIFAR-style ResNet, a VGG with batch norm, a multi-layer perceptron, torchvision's, and `build`.
 
 All take (N, C, H, W) float images, contiguous or channels_last, and return (N, classes) logits. In each,
 modules are registered in the order in which forward calls them; pruning and the per-layer tables rely on it.
@@ -6,24 +6,16 @@ modules are registered in the order in which forward calls them; pruning and the
 """
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunebench.data.torchvision_import import import_torchvision
-from prunebench.errors import InputError, nearest
+from prunebench.errors import InputError
 from prunebench.models.initial import initialise_
-from prunebench.models.mobilenet import MobileNet
-from prunebench.models.names import (
-    ACTIVATIONS,
-    DEFAULT_DEPTH,
-    MAX_WIDTH,
-    STEM_STRIDE_KINDS,
-    TORCHVISION_KINDS,
-    VGG_DEPTHS,
-)
+from prunebench.models.kinds import NetworkKind, network_kind
 
 # Not in place, though that is 3 % faster on one core: hooks that keep pre-activations, for the S-Cyc paper's
 # figure of hidden representations, would find them overwritten.
@@ -81,19 +73,9 @@ class CifarResNet(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        classes: int,
-        in_channels: int,
-        image_size: int,
-        activation: str,
-        width: float,
-        depth: int,
-        stem_stride: int = 1,
+        self, *, classes: int, in_channels: int, activation: str, width: float, depth: int, stem_stride: int = 1
     ) -> None:
         super().__init__()
-        if depth < 8 or depth % 6 != 2:
-            raise InputError(f"depth {depth} of 'resnet': must be 6n+2, such as 8, 20, 32, 44, 56 or 110")
         self.activation = activation
         act = _ACTIVATION[activation]
         channels = _scaled(16, width)
@@ -128,8 +110,6 @@ class VGG(nn.Module):
         self, *, classes: int, in_channels: int, image_size: int, activation: str, width: float, depth: int
     ) -> None:
         super().__init__()
-        if depth not in VGG_DEPTHS:
-            raise InputError(f"depth {depth} of 'vgg': allowed: {', '.join(map(str, VGG_DEPTHS))}")
         self.activation = activation
         layers: list[nn.Module] = []
         size, channels = image_size, in_channels
@@ -160,8 +140,6 @@ class MLP(nn.Module):
         self, *, classes: int, in_channels: int, image_size: int, activation: str, width: float, depth: int
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise InputError(f"depth {depth} of 'mlp': must be 1 hidden layer or more")
         self.activation = activation
         features = in_channels * image_size**2
         hidden = _scaled(256, width)
@@ -176,16 +154,12 @@ class MLP(nn.Module):
         return self.classifier(self.hidden(x.flatten(1)))
 
 
-def _torchvision(
-    kind: str, *, classes: int, in_channels: int, image_size: int, activation: str, width: float
-) -> nn.Module:
+def torchvision_network(kind: str, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
     """torchvision's network as it comes, untrained; its MobileNets without dropout, which draws from the global RNG
     and would make a run depend on more than its seed."""
     for wrong, what in (
         (in_channels != 3, f"in_channels {in_channels} of '{kind}': must be 3"),
         (image_size < 32, f"image_size {image_size} of '{kind}': must be 32 or more"),
-        (width != 1, f"width {width:g} of '{kind}': must be 1"),
-        (activation != "relu", f"activation '{activation}' of '{kind}': must be 'relu', for the network's own"),
     ):
         if wrong:
             raise InputError(what)
@@ -195,72 +169,27 @@ def _torchvision(
     return model
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "mlp": MLP,
-    "resnet": CifarResNet,
-    "vgg": VGG,
-    "mobilenet": MobileNet,
-    **{kind: partial(_torchvision, kind) for kind in TORCHVISION_KINDS},
-}
-"""Kind -> constructor with the keywords of `build` that it has: `depth` if it is in `names.DEFAULT_DEPTH`,
-`stem_stride` if in `names.STEM_STRIDE_KINDS`, the others but `seed` always. A new network is one entry here and in
-`names.KINDS`."""
-
-
 def build(
-    kind: str,
+    kind: str | NetworkKind,
     *,
     classes: int,
     in_channels: int,
     image_size: int,
-    activation: str = "relu",
-    width: float | None = None,
-    depth: int | None = None,
-    stem_stride: int = 1,
     seed: int | None,
+    **options: Any,
 ) -> nn.Module:
     """The network `kind` on the CPU, in train mode, for (N, in_channels, image_size, image_size) images.
 
-    `width` in (0, 10], None for 1, is a factor of the standard width (resnet 16, 32, 64; vgg 64 to 512; mlp
-    256), rounded to whole channels, at least 1; mobilenet's, 16 to 240, to multiples of 8. `depth` is 6n+2 (resnet),
-    11, 13, 16 or 19 (vgg), or hidden layers (mlp); None for `names.DEFAULT_DEPTH`; other kinds take none.
-    `stem_stride`, 1 or 2, is for resnet and mobilenet. `activation` is for mlp, resnet and vgg; mobilenet's "relu" is
-    MobileNetV3's mix of ReLU and hard-swish. torchvision's networks take RGB images of 32x32 or more and no options.
-    `seed` fixes the weights (`initialise_`); with None they are arbitrary, for a caller that loads others. The global
-    RNG is left as it was. Raises InputError for an unknown kind, activation or depth, for a number out of range and
-    for an option that the kind does not have.
+    kind: a name of `kinds.NETWORKS`, its `options` being the fields of its class; or an instance of such a class.
+    seed: fixes the weights (`initialise_`); with None they are arbitrary, for a caller that loads others. The global
+    RNG is left as it was. Raises InputError for an unknown kind or option and for a number out of range.
     """
-    if kind not in NETWORKS:
-        raise InputError(f"unknown network '{kind}': {nearest(kind, NETWORKS)}")
-    if activation not in _ACTIVATION:
-        raise InputError(f"unknown activation '{activation}': {nearest(activation, ACTIVATIONS)}")
+    network = network_kind(kind, **options) if isinstance(kind, str) else kind
     for name, count in (("classes", classes), ("in_channels", in_channels), ("image_size", image_size)):
         if count < 1:
-            raise InputError(f"{name} {count} of '{kind}': must be 1 or more")
-    factor = 1.0 if width is None else float(width)
-    if not 0 < factor <= MAX_WIDTH:
-        wanted = f"a factor of the standard width in (0, {MAX_WIDTH:g}]"
-        raise InputError(f"width {width} of '{kind}': must be {wanted}, not a number of channels")
-    options: dict[str, int] = {}
-    if kind in DEFAULT_DEPTH:
-        options["depth"] = DEFAULT_DEPTH[kind] if depth is None else depth
-    elif depth is not None:
-        raise InputError(f"depth {depth} of '{kind}': it has one depth only, and takes none")
-    if kind in STEM_STRIDE_KINDS:
-        options["stem_stride"] = stem_stride
-    if stem_stride not in (1, 2) or (stem_stride == 2 and kind not in STEM_STRIDE_KINDS):
-        raise InputError(
-            f"stem_stride {stem_stride} of '{kind}': must be 1, or 2 for {' and '.join(STEM_STRIDE_KINDS)}"
-        )
+            raise InputError(f"{name} is {count}: must be 1 or more")
     with torch.random.fork_rng(devices=[]):
-        model = NETWORKS[kind](
-            classes=classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            activation=activation,
-            width=factor,
-            **options,
-        )
+        model = network.build(classes=classes, in_channels=in_channels, image_size=image_size)
     if seed is not None:
         initialise_(model, seed)
     return model

@@ -16,15 +16,19 @@ def sgd_step_(
     lr: float,
     momentum: float,
     weight_decay: float,
+    nesterov: bool = False,
 ) -> None:
     """One update in place: g += wd w, b = momentum b + g, w -= lr b (Sutskever et al. 2013 in torch.optim.SGD's form).
 
-    The three sequences hold tensors of the same shapes, in the same order; `gradients` are consumed.
+    nesterov: w -= lr (g + momentum b) with the new b in place of the last. The three sequences hold tensors of the same shapes, in the same order; `gradients` are consumed.
     """
     if weight_decay:
         torch._foreach_add_(gradients, parameters, alpha=weight_decay)
     if momentum:
         torch._foreach_mul_(momentum_buffers, momentum)
         torch._foreach_add_(momentum_buffers, gradients)
-        gradients = momentum_buffers
+        if nesterov:
+            torch._foreach_add_(gradients, momentum_buffers, alpha=momentum)
+        else:
+            gradients = momentum_buffers
     torch._foreach_add_(parameters, gradients, alpha=-lr)

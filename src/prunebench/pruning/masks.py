@@ -54,6 +54,11 @@ def full_masks(params: Mapping[str, Tensor]) -> Masks:
     return {name: torch.ones_like(p, dtype=torch.bool) for name, p in params.items()}
 
 
+def nonzero(weights: Mapping[str, Tensor]) -> Masks:
+    """Masks of the weights that are not zero; a NaN is not."""
+    return {name: weight.detach() != 0 for name, weight in weights.items()}
+
+
 def alive(masks: Mapping[str, Tensor]) -> int:
     """How many weights are alive."""
     return sum(int(mask.count_nonzero()) for mask in masks.values())

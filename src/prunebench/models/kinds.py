@@ -1,0 +1,212 @@
+"""The kinds of network by name: each a frozen dataclass of its options, with what builds it.
+
+Importing this module does not import torch, so that a preset can be checked where no tensor is needed. A new network is
+one class with `build` and one entry of NETWORKS:
+
+    from prunebench.models import register_network
+
+    @register_network("two_layers")
+    @dataclass(frozen=True)
+    class TwoLayers:
+        '''Two linear layers.'''
+
+        hidden: int = 32
+
+        def build(self, *, classes, in_channels, image_size):
+            from torch import nn
+            return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, self.hidden), nn.ReLU(),
+                                 nn.Linear(self.hidden, classes))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from prunebench.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "tanh")
+"""Activations of mlp, resnet and vgg; claim A1b, an effect tied to ReLU, needs the others as controls."""
+
+VGG_DEPTHS = (11, 13, 16, 19)
+"""Configurations A, B, D, E of Simonyan and Zisserman (2015)."""
+
+MAX_WIDTH = 10.0
+"""Largest width factor, WRN-28-10's. A larger number is far more likely a count of channels, such as 16."""
+
+
+class NetworkKind(Protocol):
+    """The options of a network."""
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network, with arbitrary weights, for (N, in_channels, image_size, image_size) images."""
+        ...
+
+
+NETWORKS: dict[str, type[NetworkKind]] = {}
+"""Kind -> class of its options."""
+
+C = TypeVar("C", bound=type)
+
+
+def register_network(name: str) -> Callable[[C], C]:
+    """Decorator that puts a frozen dataclass with `build` into NETWORKS; InputError if the name is taken."""
+    if name in NETWORKS:
+        raise InputError(f"network '{name}' exists already: choose another name")
+
+    def add(cls: C) -> C:
+        NETWORKS[name] = cls
+        return cls
+
+    return add
+
+
+def _check(kind: str, width: float, activation: str, stem_stride: int = 1) -> None:
+    if not 0 < width <= MAX_WIDTH:
+        wanted = f"a factor of the standard width in (0, {MAX_WIDTH:g}]"
+        raise InputError(f"width {width:g} of '{kind}': must be {wanted}, not a number of channels")
+    if activation not in ACTIVATIONS:
+        raise InputError(f"unknown activation '{activation}' of '{kind}': {nearest(activation, ACTIVATIONS)}")
+    if stem_stride not in (1, 2):
+        raise InputError(f"stem_stride {stem_stride} of '{kind}': must be 1 or 2")
+
+
+@register_network("mlp")
+@dataclass(frozen=True)
+class MlpKind:
+    """Fully connected, without batch norm.
+
+    depth: hidden layers (3 of 256 are the S-Cyc paper's gradient figure, from memory). width: factor of 256 units.
+    """
+
+    depth: int = 3
+    width: float = 1.0
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        _check("mlp", self.width, self.activation)
+        if self.depth < 1:
+            raise InputError(f"depth {self.depth} of 'mlp': must be 1 hidden layer or more")
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network."""
+        from prunebench.models.networks import MLP
+
+        return MLP(**vars(self), classes=classes, in_channels=in_channels, image_size=image_size)
+
+
+@register_network("resnet")
+@dataclass(frozen=True)
+class ResNetKind:
+    """ResNet for small images (He et al. 2016, 4.2).
+
+    depth: layers with weights, 6n+2: 8, 20, 32, 56. width: factor of 16, 32, 64 channels. stem_stride: stride of the
+    first convolution; 2 trains about 2 times cheaper [ours].
+    """
+
+    depth: int = 20
+    width: float = 1.0
+    stem_stride: int = 1
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        _check("resnet", self.width, self.activation, self.stem_stride)
+        if self.depth < 8 or self.depth % 6 != 2:
+            raise InputError(f"depth {self.depth} of 'resnet': must be 6n+2, such as 8, 20, 32, 44, 56 or 110")
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network."""
+        from prunebench.models.networks import CifarResNet
+
+        return CifarResNet(**vars(self), classes=classes, in_channels=in_channels)
+
+
+@register_network("vgg")
+@dataclass(frozen=True)
+class VggKind:
+    """VGG with batch norm for small images.
+
+    depth: 11, 13, 16 or 19, counted as in the ImageNet original. width: factor of 64 to 512 channels.
+    """
+
+    depth: int = 11
+    width: float = 1.0
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        _check("vgg", self.width, self.activation)
+        if self.depth not in VGG_DEPTHS:
+            raise InputError(f"depth {self.depth} of 'vgg': allowed: {', '.join(map(str, VGG_DEPTHS))}")
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network."""
+        from prunebench.models.networks import VGG
+
+        return VGG(**vars(self), classes=classes, in_channels=in_channels, image_size=image_size)
+
+
+@register_network("mobilenet")
+@dataclass(frozen=True)
+class MobileNetKind:
+    """Inverted residuals in the style of MobileNetV3-Small, for small images; its own mix of ReLU and hard-swish.
+
+    width: factor of 16 to 240 channels, rounded to multiples of 8. stem_stride: stride of the first convolution.
+    """
+
+    width: float = 1.0
+    stem_stride: int = 1
+
+    def __post_init__(self) -> None:
+        _check("mobilenet", self.width, "relu", self.stem_stride)
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network."""
+        from prunebench.models.mobilenet import MobileNet
+
+        return MobileNet(**vars(self), classes=classes, in_channels=in_channels)
+
+
+@dataclass(frozen=True)
+class _Torchvision:
+    """torchvision's network as it comes, untrained; colour images of 32x32 or more."""
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network; its MobileNets without dropout, which would draw from the global generator."""
+        from prunebench.models.networks import torchvision_network
+
+        name = next(name for name, cls in NETWORKS.items() if cls is type(self))
+        return torchvision_network(name, classes=classes, in_channels=in_channels, image_size=image_size)
+
+
+@register_network("torchvision_resnet50")
+@dataclass(frozen=True)
+class TorchvisionResNet50(_Torchvision):
+    """torchvision's ResNet-50, untrained; colour images of 32x32 or more."""
+
+
+@register_network("torchvision_mobilenet_v3_small")
+@dataclass(frozen=True)
+class TorchvisionMobileNetV3Small(_Torchvision):
+    """torchvision's MobileNetV3-Small, untrained, without dropout; colour images of 32x32 or more."""
+
+
+@register_network("torchvision_mobilenet_v3_large")
+@dataclass(frozen=True)
+class TorchvisionMobileNetV3Large(_Torchvision):
+    """torchvision's MobileNetV3-Large, untrained, without dropout; colour images of 32x32 or more."""
+
+
+def network_kind(kind: str, **options: object) -> NetworkKind:
+    """The options of the network `kind`; InputError for an unknown kind or option, or a number out of range."""
+    if kind not in NETWORKS:
+        raise InputError(f"unknown network '{kind}': {nearest(kind, NETWORKS)}")
+    cls = NETWORKS[kind]
+    fields = [*getattr(cls, "__dataclass_fields__", {})]
+    for option in options:
+        if option not in fields:
+            raise InputError(f"network '{kind}' has no option '{option}': {nearest(option, fields) if fields else 'it has none'}")
+    return cls(**options)

@@ -1,0 +1,1 @@
+"""The papers: one room each. All that is known of a paper lies in its folder."""

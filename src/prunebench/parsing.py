@@ -1,0 +1,221 @@
+"""What every model of the configuration is made of, and how a bad value becomes one line.
+
+Two kinds of model meet here. `Strict` is a pydantic model written by hand. `registered(REGISTRY)` is the type of one
+entry of a registry of frozen dataclasses (profiles, policies, updates, networks, probes): `{kind: cyclical, cycles: 2}`
+becomes `Cyclical(cycles=2)`. The registry is read when a value is validated, so what a plugin adds is valid, too.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import core_schema
+
+from prunebench.errors import InputError, nearest
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys and changes after validation."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+    def content(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON types: a new optional key changes no content that was there."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def digest(self) -> str:
+        """SHA-256 of `content` in hexadecimal."""
+        return digest_of(self.content())
+
+
+def digest_of(content: object) -> str:
+    """SHA-256, in hexadecimal, of JSON content: equal content gives equal digests."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+"""A name that also serves as a folder of a result's path."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share, in [0, 1]."""
+
+Positive = Annotated[float, Field(gt=0)]
+"""A number above 0."""
+
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+"""A number of epochs."""
+
+T = typing.TypeVar("T")
+M = typing.TypeVar("M", bound=Strict)
+
+
+def distinct(values: list[T]) -> list[T]:
+    """`values`; raises InputError where one comes twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"holds {value} twice")
+    return values
+
+
+Names = Annotated[list[Name], AfterValidator(distinct)]
+"""Names, each once."""
+
+
+def known(key: str, name: str, names: Iterable[str]) -> None:
+    """Raises InputError where `key` names something that is not among `names`."""
+    if name not in names:
+        raise InputError(f"{key} names '{name}', which is not defined: {nearest(name, names)}")
+
+
+# --- Entries of registries
+
+
+def registered(registry: Mapping[str, type], what: str) -> Any:
+    """The pydantic type of an entry of `registry`, name -> frozen dataclass; `what` names it in messages."""
+    return Annotated[Any, _Registered(registry, what)]
+
+
+def registered_name(registry: Mapping[str, Any], what: str) -> Any:
+    """The pydantic type of the name of an entry of `registry`, such as a criterion."""
+
+    def check(name: str) -> str:
+        if name not in registry:
+            raise InputError(f"unknown {what} '{name}': {nearest(name, registry)}")
+        return name
+
+    return Annotated[str, AfterValidator(check), _NamesOf(registry)]
+
+
+def kind_of(registry: Mapping[str, type], entry: object) -> str:
+    """The name under which the class of `entry` is registered."""
+    return next(name for name, cls in registry.items() if cls is type(entry))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _NamesOf:
+    registry: Mapping[str, Any]
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "enum": [*self.registry]}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Registered:
+    registry: Mapping[str, type]
+    what: str
+
+    def validate(self, value: Any) -> Any:
+        if type(value) in self.registry.values():
+            return value
+        if not isinstance(value, Mapping) or "kind" not in value:
+            raise InputError(f"a {self.what} needs 'kind', one of {', '.join(self.registry)}; found {value!r:.80}")
+        kind = value["kind"]
+        if kind not in self.registry:
+            raise InputError(f"unknown {self.what} '{kind}': {nearest(str(kind), self.registry)}")
+        cls = self.registry[kind]
+        try:
+            settings = twin(cls, kind).model_validate(value)
+        except ValidationError as error:
+            raise InputError(explain(error, twin(cls, kind))) from None
+        return cls(**{name: field for name, field in settings if name != "kind"})
+
+    def dump(self, entry: Any) -> dict[str, Any]:
+        shown = {"kind": kind_of(self.registry, entry)}
+        for field in dataclasses.fields(entry):
+            value = getattr(entry, field.name)
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            if value != default:
+                shown[field.name] = list(value) if isinstance(value, tuple) else value
+        return shown
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        serialization = core_schema.plain_serializer_function_ser_schema(self.dump)
+        return core_schema.no_info_plain_validator_function(self.validate, serialization=serialization)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"oneOf": [handler(twin(cls, kind).__pydantic_core_schema__) for kind, cls in self.registry.items()]}
+
+
+@cache
+def twin(cls: type, kind: str) -> type[Strict]:
+    """The pydantic model of a dataclass's fields: they appear in the schema without being written twice."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        default = ... if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = Field(default_factory=field.default_factory)
+        fields[field.name] = (hints[field.name], default)
+    doc = " ".join((inspect.getdoc(cls) or "").split())
+    return create_model(f"{cls.__name__}Config", __base__=Strict, __doc__=doc, **fields)
+
+
+# --- Messages
+
+
+def parse(model: type[M], content: object, where: str) -> M:
+    """`content` as a `model`; raises InputError whose one line names the first bad key and what is allowed."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(" ".join(f"{where}: {explain(error, model)}".split())) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of a validation as one line; an unknown key comes with the nearest key of its model."""
+    faults = error.errors(include_url=False)
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    location = fault["loc"]
+    if not location and fault["type"] in ("model_type", "dict_type"):
+        return f"must hold a mapping of keys to values, found {fault['input']!r:.80}"
+    key = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{key}': {nearest(str(location[-1]), _siblings(model, location))}"
+    if fault["type"] == "value_error":
+        return f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
+    found = fault["input"]
+    if fault["type"] in ("literal_error", "union_tag_invalid"):
+        context = fault["ctx"]
+        allowed = str(context.get("expected", context.get("expected_tags"))).replace(" or ", ", ")
+        names = [name.strip(" '") for name in allowed.split(",")]
+        value = context.get("tag", found)
+        return f"'{key}' is '{value}': {nearest(str(value), names)}"
+    shown = "" if fault["type"] == "missing" else f", found {found!r:.80}"
+    return f"'{key}': {fault['msg'][0].lower()}{fault['msg'][1:]}{shown}"
+
+
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model at `location` knows, found by walking the annotations along the location."""
+    candidates: list[Any] = [model]
+    for part in location[:-1]:
+        inner: list[Any] = []
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                if part in candidate.model_fields:
+                    inner += _models_in(candidate.model_fields[str(part)].annotation)
+                else:
+                    inner.append(candidate)  # a dict key, a list index or a union's tag: not a field
+        if isinstance(part, str) and any(_tag(c) == part for c in inner):
+            inner = [c for c in inner if _tag(c) == part]
+        candidates = inner
+    return sorted({name for c in candidates if hasattr(c, "model_fields") for name in c.model_fields})
+
+
+def _tag(model: Any) -> str | None:
+    kind = getattr(model, "model_fields", {}).get("kind")
+    values = typing.get_args(kind.annotation) if kind else ()
+    return values[0] if len(values) == 1 else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]

@@ -1,0 +1,227 @@
+"""A job and what changes while it runs: the one position, the one state, the one content of a resume file."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunebench.analysis.cost import flops_per_image
+from prunebench.data.batches import Batch, Prepared, Split, eval_batches, steps_per_epoch
+from prunebench.files import write_json
+from prunebench.models import build
+from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
+from prunebench.runs.checkpoint import ResumeFile
+from prunebench.runs.device import autocast, resolve_precision
+from prunebench.runs.provenance import provenance
+from prunebench.runs.spec import TaskSpec
+from prunebench.runs.updates import UpdateState
+
+EVALUATION_BATCH = 1000
+"""Images of one forward pass; it changes roundings alone."""
+
+Row = dict[str, Any]
+"""One line of a tidy table."""
+
+Network = dict[str, Tensor]
+"""A state_dict."""
+
+S = TypeVar("S", bound=TaskSpec)
+
+
+@dataclass(frozen=True)
+class Job(Generic[S]):
+    """A spec with the data, the device, the folder of all runs and the file it resumes from."""
+
+    spec: S
+    data: Prepared
+    device: torch.device
+    runs: Path
+    resume: ResumeFile
+    report: Callable[[str], None]
+
+    @property
+    def precision(self) -> str:
+        """`bf16` or `fp32`."""
+        return resolve_precision(self.spec.precision, self.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one epoch."""
+        return steps_per_epoch(self.data.train, self.spec.batch_size)
+
+    def batches(self, split: Split, size: int = EVALUATION_BATCH) -> Iterator[Batch]:
+        """The split in order, without augmentation."""
+        return eval_batches(split, batch_size=size, mean=self.data.mean, std=self.data.std)
+
+    def network(self) -> nn.Module:
+        """The network at its initialisation, a pure function of (seed, network)."""
+        channels, size = self.data.train.images.shape[1:3]
+        model = build(
+            self.spec.network,
+            classes=self.data.classes,
+            in_channels=channels,
+            image_size=size,
+            seed=self.spec.seed,
+        )
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The weights that the job may prune, by name."""
+        return prunable_parameters(model, include_norm=self.spec.include_norm)
+
+    def layer_flops(self, model: nn.Module) -> dict[str, int]:
+        """FLOPs of each layer for one image."""
+        channels, height, width = self.data.train.images.shape[1:]
+        return flops_per_image(model, (channels, height, width))
+
+    def autocast(self) -> Any:
+        """The context of the job's precision."""
+        return autocast(self.precision, self.device)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, split: Split, precision: str | None = None) -> tuple[float, float]:
+        """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's)."""
+        model.eval()
+        loss = torch.zeros((), device=self.device)
+        correct = torch.zeros((), device=self.device, dtype=torch.int64)
+        for images, labels in self.batches(split):
+            with autocast(precision or self.precision, self.device):
+                logits = model(images).float()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            correct += (logits.argmax(1) == labels).sum()
+        return float(loss) / len(split), int(correct) / len(split)
+
+    def finish(self, out: Path) -> None:
+        """Ends a job whose tables are written: spec and provenance beside them, and nothing left to resume."""
+        write_json(out / "spec.json", self.spec.content())
+        write_json(out / "provenance.json", provenance(self.device, self.precision, self.data.checksum))
+        self.resume.delete()
+
+
+@dataclass(order=True)
+class Position:
+    """Where a job is: arm, phase (-1 before the first), epochs of the phase and updates of the epoch behind it."""
+
+    arm: int = 0
+    phase: int = -1
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Clock:
+    """Weight decay x the sum of LRs, as an exactly compensated sum (Neumaier 1974)."""
+
+    total: float = 0.0
+    lost: float = 0.0
+
+    def add(self, term: float) -> None:
+        """Adds one update's term."""
+        new = self.total + term
+        large, small = (self.total, term) if abs(self.total) >= abs(term) else (term, self.total)
+        self.lost += (large - new) + small
+        self.total = new
+
+    def __float__(self) -> float:
+        return self.total + self.lost
+
+
+@dataclass
+class State:
+    """Everything that a killed job needs to go on: the arm in training, and what earlier arms have left.
+
+    masks: of the prunable weights, True = alive. previous: the weights of one epoch before a phase's end. kept:
+    "<epoch>/<name>" -> networks kept by the arm. handed: networks and masks for other jobs, and survivors that controls
+    follow. rows: the job's tables so far. status: each arm's end.
+    """
+
+    model: nn.Module
+    masks: Masks
+    loss_sum: Tensor
+    update: UpdateState = field(default_factory=UpdateState)
+    previous: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    handed: dict[str, Tensor] = field(default_factory=dict)
+    position: Position = field(default_factory=Position)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    status: dict[str, str] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    flops_sparse: int = 0
+    density_start: float = 1.0
+    finite: bool = True
+    seconds_before: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def new(cls, job: Job[Any], earlier: "State | None" = None) -> "State":
+        """The state at the beginning of an arm; what `earlier` arms have left goes on."""
+        model = job.network()
+        masks = full_masks(job.prunable(model))
+        state = cls(model, masks, torch.zeros((), device=job.device))
+        if earlier is not None:
+            state.handed, state.rows, state.status = earlier.handed, earlier.rows, earlier.status
+            state.position = Position(earlier.position.arm + 1)
+        return state
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the arm so far: with earlier tries up to their last save, without what is off the clock."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All tensors under unique names, and all that is not a tensor."""
+        update, numbers = self.update.save()
+        groups = {
+            "model": self.model.state_dict(),
+            "mask": self.masks,
+            "update": update,
+            "previous": self.previous,
+            "kept": self.kept,
+            "handed": self.handed,
+        }
+        flat = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+        values = {
+            "position": vars(self.position),
+            "rows": self.rows,
+            "status": self.status,
+            "numbers": numbers,
+            "clock": vars(self.clock),
+            "flops_sparse": self.flops_sparse,
+            "density_start": self.density_start,
+            "finite": self.finite,
+            "seconds": self.seconds,
+        }
+        return flat | {"loss_sum": self.loss_sum}, values
+
+    def take_up_earlier_(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up what earlier arms of a killed job have left, which the start of an arm may need."""
+        self.handed = _group(tensors, "handed")
+
+    @torch.no_grad()
+    def load_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Takes up what `save` gave; `update` must be of the right kind already."""
+
+        def group(name: str) -> dict[str, Tensor]:
+            return _group(tensors, name)
+
+        device = self.loss_sum.device
+        self.model.load_state_dict(group("model"))
+        self.masks = {name: mask.to(device) for name, mask in group("mask").items()}
+        self.update.load_(group("update"), values["numbers"])
+        self.previous = {k: v.to(device) for k, v in group("previous").items()}
+        self.kept = {k: v.to(device) for k, v in group("kept").items()}
+        self.handed = group("handed")
+        self.loss_sum.copy_(tensors["loss_sum"])
+        self.position, self.clock = Position(**values["position"]), Clock(**values["clock"])
+        self.rows, self.status = values["rows"], values["status"]
+        self.flops_sparse, self.density_start = values["flops_sparse"], values["density_start"]
+        self.finite, self.seconds_before = values["finite"], values["seconds"]
+
+
+def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}

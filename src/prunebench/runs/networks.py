@@ -1,0 +1,116 @@
+"""Networks on disk: those that a job hands on, and the files that arms start from.
+
+A file holds records, `<arm>/<epoch>/model/...` with `mask/...` where weights are pruned and `previous/...` where the
+weights of one epoch before were kept. Its metadata names the spec and each arm's status.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from prunebench.errors import InputError
+from prunebench.pruning.masks import Masks
+from prunebench.runs.checkpoint import load_tensors, save_tensors
+from prunebench.runs.job import Network
+from prunebench.runs.spec import NETWORKS_FILE, Best, File, Trained
+
+
+@dataclass(frozen=True)
+class Record:
+    """A network at one moment: state_dict, masks (empty: nothing is pruned), weights of one epoch before (or none)."""
+
+    model: Network
+    masks: Masks
+    previous: Network
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, in memory of their own."""
+        groups = {"model": self.model, "mask": self.masks, "previous": self.previous}
+        return {f"{group}/{name}": t.clone() for group, named in groups.items() for name, t in named.items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Record":
+        """The record of these tensors."""
+
+        def group(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}/"): v.to(device) for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+        return cls(group("model"), group("mask"), group("previous"))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks that a job handed on."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    spec: str
+    status: Mapping[str, str]
+
+    def at(self, arm: str, epoch: int, device: torch.device) -> Record | None:
+        """An arm's network after so many epochs; None where the arm has diverged.
+
+        Raises InputError where the file should hold it and does not.
+        """
+        return self._record(arm, f"{arm}/{epoch}/", device)
+
+    def best(self, device: torch.device) -> Record | None:
+        """The best arm's last network; None where every arm has diverged."""
+        return self._record("best", "best/", device)
+
+    def _record(self, arm: str, prefix: str, device: torch.device) -> Record | None:
+        inner = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        status = self.status.get(arm)
+        if status is None or (not inner and status == "trained"):
+            raise InputError(f"{self.path} holds no network {prefix.rstrip('/')}")
+        whole = inner and all(bool(tensor.isfinite().all()) for tensor in inner.values())
+        return Record.of(inner, device) if whole else None
+
+
+def load_networks(path: Path, specs: tuple[str, ...]) -> Networks:
+    """The networks in a file that the job of one of these specs, by digest, wrote; else InputError."""
+    try:
+        tensors, metadata = load_tensors(path)
+        found = Networks(path, tensors, metadata["spec"], json.loads(metadata["status"]))
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read as networks of a job: {str(error)[:120]}") from None
+    if found.spec not in specs:
+        raise InputError(f"{path} holds networks of another spec than {path.parent.name} has now: run its job again")
+    return found
+
+
+def save_networks(out: Path, tensors: Mapping[str, Tensor], spec: str, status: Mapping[str, str], **more: str) -> None:
+    """Writes the networks that a job hands on."""
+    save_tensors(out / NETWORKS_FILE, tensors, {"spec": spec, "status": json.dumps(status), **more})
+
+
+def start_record(start: Trained | Best, runs: Path, device: torch.device, epoch: int | None = None) -> Record | None:
+    """The network that an arm starts from, or the one of another `epoch` of the same arm; None where it diverged."""
+    path = runs / start.run / NETWORKS_FILE
+    if isinstance(start, Best):
+        return load_networks(path, tuple(start.specs)).best(device)
+    return load_networks(path, (start.spec,)).at(start.arm, start.epoch if epoch is None else epoch, device)
+
+
+def load_weights_(model: nn.Module, start: File) -> None:
+    """Loads a file of weights into `model`; InputError where it cannot be read, is another or does not fit."""
+    path = Path(start.path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if start.sha256 not in (None, digest):
+        raise InputError(f"{path} has SHA-256 {digest}, expected {start.sha256}")
+    try:
+        state: Any = load_tensors(path)[0] if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        model.load_state_dict(state.get("state_dict", state))
+    except Exception as error:  # torch raises many kinds for a file that is not one of weights
+        raise InputError(f"{path} holds no weights of this network: {' '.join(str(error).split())[:200]}") from None

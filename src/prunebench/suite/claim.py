@@ -1,0 +1,255 @@
+"""What a claim is: its quantities, its rule, and what the rule sees."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from prunebench.errors import InputError
+from prunebench.files import write_text
+from prunebench.stats import Interval, t_interval
+from prunebench.suite.cells import Cell, dumps, loads
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run at this scale"]
+
+OBSERVATION = ("claim", "quantity", "cell", "seed", "value")
+"""Columns of the observations: one number per claim, quantity, cell and seed."""
+
+ALLOWED = 0.05
+"""The share of false "reproduced" that a rule may have."""
+
+POWER = 0.8
+"""The power that a rule should have at the claimed effect."""
+
+ROUNDING = 1e-9
+"""Differences that are nothing but rounding: a mean of equal numbers may lie above them by its last bit."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What one claim measures in each of its cells, once per seed."""
+
+    name: str
+    meaning: str
+    """One phrase, such as `test accuracy of S-Cyc minus that of the best benchmark`."""
+    unit: Literal["points", "share", "ratio", "nats", "count", "slope", "correlation", "number"]
+    """`points` are differences of shares, shown times 100; values of a `ratio` are logarithms, shown as e to them."""
+    decides: bool = True
+    """Whether the rule looks at it; what it does not stands beside as a control or an explanation."""
+    marks: tuple[str, ...] = ()
+    """Margins that its plots show: their names, with `-` where they count downwards, with `±` where both ways."""
+
+    def margins(self, margins: Any) -> list[float]:
+        """The raw values, such as those that the quantity has, that its marks stand for."""
+        found = []
+        for mark in self.marks:
+            value = getattr(margins, mark.lstrip("±-"))
+            value = math.log(value) if self.unit == "ratio" else value
+            found += [sign * value for sign in {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))]
+        return found
+
+
+def corrected(looks: int) -> float:
+    """The confidence of an interval that is one of several looked at: 1 - 0.05 / looks (Bonferroni)."""
+    return 1 - 0.05 / max(looks, 1)
+
+
+class Observed(NamedTuple):
+    """One number of a claim: of a quantity, in a cell, at a seed."""
+
+    quantity: str
+    cell: Cell
+    seed: int
+    value: float
+
+
+def observed(quantity: str, rows: pd.DataFrame, values: Any, *axes: str) -> list[Observed]:
+    """These values, one per row; the columns `axes` of a row name its cell, its column `seed` the seed."""
+    columns = [rows[axis].tolist() for axis in axes]
+    cells = [tuple(zip(axes, at, strict=True)) for at in zip(*columns, strict=True)]
+    numbers = np.asarray(values, dtype=np.float64).tolist()
+    return [Observed(quantity, *each) for each in zip(cells, rows["seed"].tolist(), numbers, strict=True)]
+
+
+def above(values: Floats, bound: "float | Floats") -> Bools:
+    """Where values lie above a bound: false for NaN, and for what rounding alone puts above it."""
+    return np.asarray(values > bound + ROUNDING)
+
+
+def below(values: Floats, bound: "float | Floats") -> Bools:
+    """Where values lie below a bound: false for NaN, and for what rounding alone puts below it."""
+    return np.asarray(values < bound - ROUNDING)
+
+
+def any_cell(holds: Bools) -> Bools:
+    """Where a condition of shape (tables, cells) holds in at least one cell."""
+    return np.asarray(np.asarray(holds).any(axis=-1))
+
+
+def in_first(cells: Sequence[Cell], false: float, elsewhere: float) -> dict[Cell, float]:
+    """True means with the claim false in the first cell alone: the hardest case for a rule about every cell."""
+    return {cell: false if index == 0 else elsewhere for index, cell in enumerate(cells)}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Tables of observations of one claim: real ones, of which there is one, or many simulated ones.
+
+    `values[quantity]` has shape (tables, cells, seeds); NaN where a seed has no value (missing, diverged, unmatched).
+    `cells[quantity]` names the cells. All quantities have the same seeds in the same order: a seed pairs them.
+    """
+
+    values: Mapping[str, Floats]
+    cells: Mapping[str, Sequence[Cell]]
+
+    def each(self, quantity: str, confidence: float = 0.95) -> Interval:
+        """Every cell's interval over its seeds; fields have shape (tables, cells)."""
+        return t_interval(self.values[quantity], confidence)
+
+    def pooled(self, quantity: str, confidence: float = 0.95) -> Interval:
+        """The interval of the mean over these cells; fields have shape (tables,).
+
+        Cells share their seeds, so they are averaged within a seed first: how cells and seeds correlate cannot make
+        the interval too narrow. Only seeds with a value in every cell count.
+        """
+        return t_interval(self.within(quantity), confidence)
+
+    def within(self, quantity: str) -> Floats:
+        """The mean over a quantity's cells within each seed, of shape (tables, seeds); NaN without cells."""
+        values = self.values[quantity]
+        return values.mean(axis=-2) if self.cells[quantity] else np.full((len(values), values.shape[-1]), np.nan)
+
+    def every(self, quantity: str, holds: Bools) -> Bools:
+        """Where something of shape (tables, cells) holds in each of a quantity's cells; false where it has none."""
+        cells = len(self.cells[quantity])
+        # A comparison with a quantity that has no cells is one of no cells, too.
+        return np.asarray(np.asarray(holds).all(axis=-1) & (holds.shape[-1] == cells > 0))
+
+    def any_of(self, quantity: str, ways: int = 1) -> Interval:
+        """`each` for a rule that looks for some cell, in `ways` ways: corrected for all that it looks at."""
+        return self.each(quantity, corrected(ways * len(self.cells[quantity])))
+
+    def only(self, quantity: str, keep: Callable[[Cell], bool]) -> "Sample":
+        """This sample with only those cells of a quantity that `keep` accepts."""
+        wanted = [index for index, cell in enumerate(self.cells[quantity]) if keep(cell)]
+        values = {**self.values, quantity: self.values[quantity][:, wanted]}
+        return Sample(values, {**self.cells, quantity: [self.cells[quantity][index] for index in wanted]})
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a rule finds in each table: conditions by what they say, each of shape (tables,).
+
+    A claim is reproduced where all of `reproduced` hold, else not reproduced where any of `refuted` does, else it is
+    inconclusive. A comparison with a number that could not be computed is false, so it decides nothing.
+    """
+
+    reproduced: Mapping[str, Bools]
+    refuted: Mapping[str, Bools]
+
+    @property
+    def yes(self) -> Bools:
+        """Where the claim is reproduced."""
+        return np.logical_and.reduce([*self.reproduced.values()])
+
+    @property
+    def no(self) -> Bools:
+        """Where it is not."""
+        return np.logical_or.reduce([*self.refuted.values()]) & ~self.yes
+
+
+Cells = Mapping[str, Sequence[Cell]]
+"""A quantity's cells."""
+
+Scenario = Mapping[str, "float | Mapping[Cell, float]"]
+"""True means by quantity: one for all cells, or one per cell."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of an abstract, and how it is decided. `margins` is the paper's part of the preset's `claims`."""
+
+    id: str
+    sentence: str
+    """What the abstract says, in words of our own where it is not in quotation marks."""
+    mark: str
+    """Where the sentence comes from, such as [abstract]."""
+    quantities: tuple[Quantity, ...]
+    rule: str
+    """The rule in words; `{name}` is a margin, `{name:.0%}` formats it."""
+    judge: Callable[[Sample, Any], Ruling]
+    """(sample, margins) -> ruling."""
+    no_effect: Callable[[Any, Cells], Scenario]
+    """(margins, cells) -> true means where the claim is false, as near to the claim as false can be."""
+    claimed: Callable[[Any, Cells], Scenario]
+    """(margins, cells) -> true means where the claim holds with the published effect, or one of ours (`claimed_as`)."""
+    claimed_as: str
+    """Where the size of the claimed effect comes from."""
+    published: str
+    """The paper's numbers with their mark, or n/a."""
+    observe: Callable[[Any, str | None], Iterable[Observed]]
+    """(what the paper's `read` gave, method) -> observations. The method is None for the paper's own, or the name of
+    one that the preset asks the claim of; a claim that `asks` of nothing gets None only."""
+    tables: tuple[str, ...]
+    figures: tuple[str, ...]
+    replicates: str = "seeds"
+    """What the values of a cell are repeated over."""
+    headline: str | None = ""
+    """The quantity that stands for the claim in the ledger: its first by default; None where no single one does."""
+    asks: Literal["", "schedule", "criterion", "update"] = ""
+    """What kind of method it is about, so that a preset can ask it of another one; empty: of none."""
+    asked_sentence: str = ""
+    """The sentence for another method, with `{method}`."""
+    notes: Callable[[Any], Sequence[str]] = lambda data: ()
+    """What a reader of the verdict has to know beside it, from what the paper's `read` gave."""
+    paper: str = ""
+    """The key of its paper, which the registry fills in."""
+    method: str | None = None
+    """The method that it is asked of; None: the paper's own."""
+
+    def rule_in_words(self, margins: Any) -> str:
+        """The rule with its margins."""
+        return re.sub(r"(?<=\d)%", " %", self.rule.format(**margins.model_dump()))
+
+
+def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
+    """A claim's observations as a sample of one table; a quantity without any has no cells."""
+    own = observations[observations["claim"] == claim.id]
+    seeds = {seed: place for place, seed in enumerate(sorted(own["seed"].unique()))}
+    values: dict[str, Floats] = {}
+    cells: dict[str, list[Cell]] = {}
+    for quantity in claim.quantities:
+        rows = own[own["quantity"] == quantity.name]
+        places = {each: place for place, each in enumerate(dict.fromkeys(rows["cell"]))}
+        table = np.full((1, len(places), len(seeds)), np.nan)
+        for each, seed, number in zip(rows["cell"], rows["seed"], rows["value"], strict=True):
+            table[0, places[each], seeds[seed]] = number
+        values[quantity.name], cells[quantity.name] = table, list(places)
+    return Sample(values, cells)
+
+
+def read_observations(path: Path) -> pd.DataFrame:
+    """observations.csv with its cells as data; InputError where it is missing or no table of observations."""
+    try:
+        # Without converters a claim named "NA" would read as a missing value.
+        frame = pd.read_csv(path, converters={"claim": str, "quantity": str, "cell": loads})
+        return frame.astype({"seed": int, "value": float})[[*OBSERVATION]]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} is no table of observations: {' '.join(str(error).split())}") from None
+
+
+def write_observations(path: Path, observations: pd.DataFrame) -> None:
+    """Writes observations.csv: cells as JSON objects, so that no reader has to parse a label."""
+    frame = observations.assign(cell=[dumps(each) for each in observations["cell"]])
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,171 @@
+"""What a paper hands to the suite: declarations. One folder per paper holds all of them (docs/architecture.md).
+
+Importing a paper's package imports no torch and no pandas: what computes is named by a reference, `module:function`,
+that is resolved when it is called. A leading dot means a module of the paper's own package.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunebench.errors import InputError
+from prunebench.parsing import Strict
+from prunebench.runs.spec import Spec
+
+if TYPE_CHECKING:
+    from prunebench.suite.claim import Claim
+    from prunebench.suite.plan import DenseNetworks, DenseWish
+    from prunebench.suite.preset import Preset
+
+Ref = str | Callable[..., Any]
+"""A function, or a reference to one: `module:function`, `.module:function` in the paper's own package."""
+
+
+def resolve(ref: Ref, package: str) -> Any:
+    """What a reference names."""
+    if not isinstance(ref, str):
+        return ref
+    module, _, name = ref.partition(":")
+    return getattr(import_module(module, package), name)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    unit: points, share, ratio, nats, ...; `name` for text, empty for plain numbers.
+    """
+
+    name: str
+    meaning: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, declared once: what it holds, how it is made, how it looks in LaTeX. Its caption is a file beside.
+
+    make: (what the paper's `read` gave) -> rows or a DataFrame; none where the preset leaves its part out. latex:
+    (DataFrame) -> what readers see, cells in LaTeX; None: tidy data behind figures, as CSV alone. notes: what marks
+    mean, in LaTeX. scale: replaces the preset's label where no preset scales the table down.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    make: Ref
+    latex: Ref | None = None
+    notes: tuple[str, ...] = ()
+    scale: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """File names: CSV, and LaTeX for readers."""
+        return (f"{self.name}.csv", *([f"{self.name}.tex"] if self.latex else []))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure.
+
+    title: stands in it where it is not run. needs: the tables whose rows it needs; reads: further ones that it looks at.
+    make: (`Drawn`) -> matplotlib Figure.
+    """
+
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    make: Ref
+    reads: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """File names."""
+        return f"{self.name}.svg", f"{self.name}.png"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Jobs of one kind: a rule of the workflow, named verb_noun.
+
+    folder: what the jobs' folders begin with. run: (Job, out) for jobs on a task's data, (spec, runs, out) for others.
+    title: what the job's message begins with. part: the key of the study's configuration that it belongs to, for a
+    stage of no seed, which a ledger can do without. alone: its timings need the machine for themselves.
+    """
+
+    name: str
+    folder: str
+    jobs: tuple[Spec, ...]
+    title: str
+    run: Ref = "prunebench.runs.engine:train"
+    priority: int = 0
+    local: bool = False
+    part: str = ""
+
+    def __post_init__(self) -> None:
+        for job in self.jobs:
+            if not job.folder.startswith(f"{self.folder}/"):
+                raise ValueError(f"stage {self.name}: job {job.folder} is not below {self.folder}")
+            if job.files != self.jobs[0].files:
+                raise ValueError(f"stage {self.name}: {job.folder} leaves other files than {self.jobs[0].folder}")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that each job leaves."""
+        return self.jobs[0].files
+
+    @cached_property
+    def by_run(self) -> Mapping[str, Spec]:
+        """The jobs by what their folders add to the stage's."""
+        return {job.folder.removeprefix(f"{self.folder}/"): job for job in self.jobs}
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper whose claims are tested.
+
+    key: its name in presets, paths and file names. config: the model of its part of a preset; `config.check(preset)`
+    raises InputError where names or numbers do not hold together. margins: the model of its part of `claims`. dense:
+    (config, preset) -> the dense networks that its jobs start from. plan: (config, preset, dense networks) -> stages.
+    read: (`Study`) -> what tables, claims and notes are made of. claims: a reference to a tuple of `Claim`.
+    """
+
+    key: str
+    title: str
+    short: str
+    reference: str
+    arxiv: tuple[tuple[str, str], ...]
+    package: str
+    config: type[Strict]
+    margins: type[Strict]
+    plan: "Callable[[Any, Preset, DenseNetworks], Sequence[Stage]]"
+    read: Ref
+    claims_ref: Ref
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+    dense: "Callable[[Any, Preset], Iterable[DenseWish]]" = field(default=lambda config, preset: ())
+    origin: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its package."""
+        return Path(inspect.getfile(import_module(self.package))).parent
+
+    def resolve(self, ref: Ref) -> Any:
+        """What a reference of its declarations names."""
+        return resolve(ref, self.package)
+
+    @cached_property
+    def claims(self) -> "tuple[Claim, ...]":
+        """Its claims, in the order of the ledger."""
+        return tuple(replace(claim, paper=self.key) for claim in self.resolve(self.claims_ref))
+
+    def table(self, name: str) -> Table:
+        """The table of that name; InputError where there is none."""
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise InputError(f"{self.key} has no table '{name}'")

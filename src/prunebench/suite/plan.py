@@ -1,0 +1,121 @@
+"""From a preset to its jobs: the stages of every study, and the dense networks that they share."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from prunebench.errors import InputError, nearest
+from prunebench.runs.spec import Arm, Phase, RunSpec, Spec, Trained
+from prunebench.suite.paper import Stage
+from prunebench.suite.preset import Preset
+
+DENSE = "dense"
+"""The folder of dense networks, and the name of their arms."""
+
+
+@dataclass(frozen=True)
+class DenseWish:
+    """A dense network that a study's jobs start from, for every seed.
+
+    keep: epochs whose networks are needed beside the last. previous: whether the weights of one epoch before the end
+    are needed.
+    """
+
+    task: str
+    schedule: str
+    keep: tuple[int, ...] = ()
+    previous: bool = False
+
+
+class DenseNetworks:
+    """The dense networks of a preset, each trained once for all jobs that start from it."""
+
+    def __init__(self, preset: Preset, wishes: Iterable[DenseWish]) -> None:
+        self.preset = preset
+        self._keep: dict[tuple[str, str], set[int]] = {}
+        self._previous: set[tuple[str, str]] = set()
+        for wish in wishes:
+            key = (wish.task, self.recipe(wish.schedule))
+            self._keep.setdefault(key, set()).update(wish.keep)
+            if wish.previous:
+                self._previous.add(key)
+        self._specs = {(*key, seed): self._spec(*key, seed) for key in self._keep for seed in preset.seeds}
+
+    def recipe(self, schedule: str) -> str:
+        """The first schedule by name whose dense cycle is the same: it names the network."""
+
+        def dense_cycle(name: str) -> tuple[Any, float]:
+            return self.preset.schedules[name].profile, self.preset.schedules[name].policy.at(0)
+
+        return next(name for name in sorted(self.preset.schedules) if dense_cycle(name) == dense_cycle(schedule))
+
+    def _spec(self, task: str, recipe: str, seed: int) -> RunSpec:
+        training, schedule = self.preset.tasks[task].training, self.preset.schedules[recipe]
+        phase = Phase(
+            axes={"cycle": 0},
+            epochs=training.epochs,
+            profile=schedule.profile,
+            max_lr=schedule.policy.at(0),
+            update=training.mover,
+            keep=sorted({*self._keep[task, recipe], training.epochs}),
+            keep_previous=(task, recipe) in self._previous,
+        )
+        return RunSpec(
+            folder=f"{DENSE}/{task}/{recipe}/seed-{seed}",
+            **self.preset.task_fields(task, seed),
+            axes={"schedule": recipe},
+            arms=[Arm(name=DENSE, phases=[phase])],
+            hands_on="kept",
+        )
+
+    def spec(self, task: str, schedule: str, seed: int) -> RunSpec:
+        """The spec of the dense network of a task under a schedule; it must have been wished for."""
+        return self._specs[task, self.recipe(schedule), seed]
+
+    def start(self, task: str, schedule: str, seed: int) -> Trained:
+        """The start of an arm: that network after its last epoch."""
+        spec = self.spec(task, schedule, seed)
+        return Trained(kind="trained", run=spec.folder, spec=spec.digest(), arm=DENSE, epoch=spec.arms[0].epochs)
+
+    def stage(self) -> Stage:
+        """The stage that trains them; everything else waits for it."""
+        return Stage("train_dense", DENSE, tuple(self._specs.values()), "Dense network", priority=20)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a preset, by stage. `studies`: paper -> its own stages."""
+
+    preset: Preset
+    dense: Stage
+    studies: Mapping[str, tuple[Stage, ...]]
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Every stage with a job, by name."""
+        every = [self.dense, *(stage for stages in self.studies.values() for stage in stages)]
+        return {stage.name: stage for stage in every if stage.jobs}
+
+    def jobs(self, key: str | None = None) -> list[Spec]:
+        """Every job, or every one of a study alone."""
+        stages = self.stages.values() if key is None else self.studies.get(key, ())
+        return [job for stage in stages for job in stage.jobs]
+
+    def find(self, folder: str) -> tuple[Stage, Spec]:
+        """The job of a folder; InputError with the nearest one where there is none."""
+        for stage in self.stages.values():
+            for job in stage.jobs:
+                if job.folder == folder:
+                    return stage, job
+        folders = [job.folder for job in self.jobs()]
+        raise InputError(f"no job '{folder}' in preset '{self.preset.preset}': {nearest(folder, folders)[:200]}")
+
+
+def make_plan(preset: Preset) -> Plan:
+    """Every job of a preset."""
+    studies = preset.studies()
+    wishes = [wish for paper, config in studies.values() for wish in paper.dense(config, preset)]
+    dense = DenseNetworks(preset, wishes)
+    planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}
+    return Plan(preset, dense.stage(), planned)

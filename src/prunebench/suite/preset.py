@@ -1,0 +1,197 @@
+"""A preset: one scale of the whole suite, from its YAML file to a checked model. Imports no torch.
+
+The model is made from the registry when a preset is read: each paper adds its part and its margins. Who names a folder
+in `papers` adds a paper, who names a file in `plugins` adds schedules, criteria, updates, networks.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import AfterValidator, Field, create_model, model_validator
+
+from prunebench.data.names import SOURCES
+from prunebench.errors import InputError, nearest
+from prunebench.parsing import Name, Strict, distinct, known, parse
+from prunebench.runs.plugins import load_plugins
+from prunebench.suite.paper import Paper
+from prunebench.suite.registry import papers
+from prunebench.suite.tasks import Dataset, Resources, ScheduleConfig, Seed, Task
+
+ClaimId = Annotated[str, Field(pattern=r"^(all|[A-Z][0-9]+[a-z]?(:[A-Za-z0-9._-]+)?)$")]
+"""A claim's identifier, `A3:my_schedule` for one that is asked of another method, or `all`."""
+
+
+class Calibration(Strict):
+    """The simulation that shows how often each rule errs."""
+
+    tables: int = Field(default=10_000, ge=100)
+    """Simulated tables per claim, number of seeds, noise and truth."""
+    seeds: Annotated[list[Annotated[int, Field(ge=2)]], AfterValidator(distinct)] = Field(
+        default=[3, 5, 10], min_length=1
+    )
+    """Numbers of training seeds that are simulated."""
+
+
+class Asked(Strict):
+    """A claim of a paper that is asked of another method, too: same rule, calibration and ledger."""
+
+    like: Annotated[str, Field(pattern=r"^[A-Z][0-9]+[a-z]?$")]
+    """The paper's claim."""
+    method: str
+    """The method: a schedule, a criterion or an update of the preset, as the claim is about one or the other."""
+
+
+class Claims(Strict):
+    """The ledger of claims: margins by paper, and which claims this scale cannot decide."""
+
+    not_at_this_scale: dict[ClaimId, str] = {}
+    """Claims that this preset measures but cannot decide, or `all`, each with the reason; their effects are shown,
+    their verdict is *not run at this scale*."""
+    calibration: Calibration = Calibration()
+    """How the rules are tried on simulated tables."""
+    ask: list[Asked] = []
+    """Claims that are asked of other methods than their paper's."""
+
+
+class Preset(Strict):
+    """One scale of the whole suite."""
+
+    preset: Name
+    """The preset's name: its results lie in results/<preset>."""
+    scale: str
+    """A label that every table and figure carries, such as `scaled-down: ...`."""
+    raw_data: str | None = None
+    """Folder that holds the raw data files; null takes an earlier download, the system's package, the mirror or a
+    rootless package download. Where the files come from changes no result, so it reruns nothing."""
+    papers: list[str] = []
+    """Folders of papers from outside the package, relative to the working directory or to the workflow's folder."""
+    plugins: list[str] = []
+    """Python files of your own that register schedules, criteria, updates, networks or probes."""
+    seeds: list[Seed] = Field(min_length=1)
+    """Training seeds. The same seed pairs runs across schedules and criteria: same initialisation, same data order."""
+    datasets: dict[Name, Dataset]
+    """Prepared data sets by name."""
+    tasks: dict[Name, Task]
+    """Tasks by name."""
+    schedules: dict[Name, ScheduleConfig] = {}
+    """LR schedules by name."""
+    claims: Claims = Claims()
+    """How claims are decided."""
+    resources: Resources = Resources()
+    """What one training job asks for."""
+
+    @model_validator(mode="after")
+    def _names_and_numbers_hold_together(self) -> Self:
+        for name, task in self.tasks.items():
+            known(f"tasks.{name}.dataset", task.dataset, self.datasets)
+            data = self.datasets[task.dataset]
+            try:
+                SOURCES[data.source].check(task.network)
+            except InputError as error:
+                raise InputError(f"tasks.{name}: {error}") from None
+            if task.training.batch_size > data.train:
+                raise InputError(
+                    f"tasks.{name}.training.batch_size is {task.training.batch_size}, "
+                    f"more than the {data.train} training images of '{task.dataset}'"
+                )
+        for name, config in self.schedules.items():
+            if name == "oracle":
+                raise InputError("schedules.oracle: 'oracle' is the grid search's own name; choose another")
+            config.schedule().policy.at(0)
+        if len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"seeds holds a value twice: {self.seeds}")
+        if not self.studies():
+            raise InputError(f"no study: a preset needs one of {', '.join(self.all_papers())}")
+        for paper, config in self.studies().values():
+            config.check(self)  # type: ignore[attr-defined]
+        return self
+
+    def all_papers(self) -> dict[str, Paper]:
+        """Every paper by key, those that the preset leaves out among them."""
+        return papers(tuple(self.papers))
+
+    def study(self, key: str) -> Any:
+        """A paper's part of the preset; None where it is left out."""
+        return getattr(self, key)
+
+    def studies(self) -> dict[str, tuple[Paper, Strict]]:
+        """The papers that the preset runs, each with its part, by key."""
+        parts = {key: (paper, self.study(key)) for key, paper in self.all_papers().items()}
+        return {key: (paper, part) for key, (paper, part) in parts.items() if part is not None}
+
+    def margins(self, key: str) -> Any:
+        """The margins of a paper's claims."""
+        return getattr(self.claims, key)
+
+    def task_fields(self, task: str, seed: int) -> dict[str, Any]:
+        """What the specs of all jobs on a task hold."""
+        recipe = self.tasks[task]
+        return {
+            "task": task,
+            "dataset": recipe.dataset,
+            "network": recipe.network,
+            "batch_size": recipe.training.batch_size,
+            "precision": recipe.training.precision,
+            "augmentation": recipe.augmentation,
+            "seed": seed,
+        }
+
+
+@cache
+def preset_model(extra: tuple[str, ...] = ()) -> type[Preset]:
+    """The model of presets with the package's papers and these from outside."""
+    known_papers = papers(extra)
+    margins: dict[str, Any] = {
+        key: (paper.margins, Field(default=paper.margins(), description=f"Margins of the claims of: {paper.title}."))
+        for key, paper in known_papers.items()
+    }
+    claims = create_model("Claims", __base__=Claims, __doc__=Claims.__doc__, **margins)
+    parts: dict[str, Any] = {
+        key: (paper.config | None, Field(default=None, description=f"The study of: {paper.title}; null leaves it out."))
+        for key, paper in known_papers.items()
+    }
+    parts["claims"] = (claims, Field(default=claims(), description="How claims are decided."))
+    return create_model("Preset", __base__=Preset, __doc__=Preset.__doc__, **parts)
+
+
+def load_preset(path: Path, overrides: Mapping[str, Any] | None = None) -> Preset:
+    """Reads and validates a preset file; raises InputError with one line that names file, key and allowed values.
+
+    `overrides` are laid over the file's values, key by key; Snakemake hands on `--config` that way.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        presets = sorted(p.stem for p in Path(path).parent.glob("*.yaml"))
+        raise InputError(f"{path}: {error.strerror}; {nearest(Path(path).stem, presets)}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse_preset(_overlaid(content, overrides or {}), str(path))
+
+
+def _overlaid(content: object, overrides: object) -> object:
+    """Changes no mapping in place: a YAML alias is one object under several keys, an override means one of them."""
+    if isinstance(content, dict) and isinstance(overrides, Mapping):
+        return content | {key: _overlaid(content.get(key), value) for key, value in overrides.items()}
+    if isinstance(overrides, Mapping):
+        return content if not overrides else dict(overrides)
+    return None if overrides == "null" else overrides  # below the first level, Snakemake leaves values as text
+
+
+def parse_preset(content: object, where: str) -> Preset:
+    """Validates a preset that has been read already; `where` begins the error message."""
+    try:
+        load_plugins(_paths(content, "plugins"))
+        model = preset_model(_paths(content, "papers"))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return parse(model, content, where)
+
+
+def _paths(content: object, key: str) -> tuple[str, ...]:
+    """The paths under a key of unchecked content: empty where they are not a list of text, which `parse` then says."""
+    paths = content.get(key) if isinstance(content, dict) else None
+    return tuple(paths) if isinstance(paths, list) and all(isinstance(p, str) for p in paths) else ()

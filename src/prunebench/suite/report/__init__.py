@@ -1,0 +1,1 @@
+"""Tables, figures and the report page: how results look. Knows no paper."""

@@ -1,0 +1,69 @@
+"""Draws a paper's figures from its tables alone: nothing is trained, no run is read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prunebench.errors import InputError
+from prunebench.suite.paper import Figure, Ref, Table, resolve
+from prunebench.suite.report.style import not_run, save, shared_style
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a figure is made of.
+
+    tables: by name; text stays text whatever it says. scale: the label that every figure carries. margins: those of
+    the paper's claims, so that what a figure marks is what the ledger judges by.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    scale: str
+    margins: Any
+
+
+def draw_figures(
+    figures: Sequence[Figure], tables: Sequence[Table], package: str, margins: Any, folder: Path, out: Path
+) -> None:
+    """Draws `figures` as SVG and PNG in `out`, from the CSV files of `tables` in `folder`.
+
+    A figure whose tables lack rows says so. The same tables give the same bytes. Raises InputError for a table that is
+    missing, unreadable or lacks a column.
+    """
+    frames = {table.name: _read(folder / f"{table.name}.csv", table) for table in tables}
+    drawn = Drawn(frames, _scale(frames), margins)
+    with shared_style():
+        for figure in figures:
+            run = all(len(frames[name]) for name in figure.needs)
+            made = _make(figure.make, package)(drawn) if run else not_run(figure.title, drawn.scale)
+            save(made, out, figure.name)
+
+
+def _make(ref: Ref, package: str) -> Any:
+    return resolve(ref, package)
+
+
+def _read(path: Path, table: Table) -> pd.DataFrame:
+    texts = [column.name for column in table.columns if column.unit == "name"]
+    try:
+        # Without converters a schedule named "NA" would read as a missing value.
+        frame = pd.read_csv(path, converters=dict.fromkeys((*texts, "scale"), str))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a table: {error}") from error
+    absent = [column.name for column in table.columns if column.name not in frame]
+    if len(frame) and absent:
+        raise InputError(f"{path}: column {absent[0]} is missing; found {', '.join(frame.columns)}")
+    return frame
+
+
+def _scale(frames: Mapping[str, pd.DataFrame]) -> str:
+    """The label of the runs' scale, which any table with rows has."""
+    for frame in frames.values():
+        if len(frame) and "scale" in frame:
+            return str(frame["scale"].iloc[0])
+    return "scale not stated: no table with rows has it"

@@ -1,0 +1,149 @@
+"""What a paper's tables and claims are made from: its part of the preset, and its runs' tables as stacked frames."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prunebench.errors import InputError
+from prunebench.runs.spec import RunSpec, Spec
+from prunebench.suite.paper import Paper, Stage
+from prunebench.suite.plan import Plan, make_plan
+from prunebench.suite.preset import Preset
+
+RUN = ["task", "seed", "arm"]
+"""What names an arm's run among those of a stage."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A run's CSV; raises InputError, naming the file, where it is missing or no CSV."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One frame of all: those without rows know no types and are left out, where another has rows."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+@dataclass
+class Study:
+    """A paper's study of one preset, with the folder of its runs."""
+
+    paper: Paper
+    plan: Plan
+    runs: Path
+    _frames: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, paper: Paper, preset: Preset, runs: Path) -> "Study":
+        """The study of a preset; InputError where the preset leaves it out."""
+        if preset.study(paper.key) is None:
+            raise InputError(f"preset '{preset.preset}' does not run the study '{paper.key}'")
+        return cls(paper, make_plan(preset), runs)
+
+    @property
+    def preset(self) -> Preset:
+        """The preset."""
+        return self.plan.preset
+
+    @property
+    def config(self) -> Any:
+        """The paper's part of the preset."""
+        return self.preset.study(self.paper.key)
+
+    @property
+    def margins(self) -> Any:
+        """The margins of the paper's claims."""
+        return self.preset.margins(self.paper.key)
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """The study's stages, and the dense networks', by name."""
+        return {stage.name: stage for stage in (self.plan.dense, *self.plan.studies[self.paper.key])}
+
+    def jobs(self, *stages: str) -> list[Any]:
+        """The jobs of these stages; a stage that the preset leaves out has none."""
+        return [job for name in stages if name in self.stages for job in self.stages[name].jobs]
+
+    def rows(self, stages: str | Sequence[str], table: str) -> pd.DataFrame:
+        """One table of all jobs of these stages, stacked.
+
+        First task and seed; of jobs that train arms also the axes of the job, of the arm and of the phase, where a row
+        has these. Columns that clash with an axis get `_now` behind them. Empty without jobs.
+        """
+        names = (stages,) if isinstance(stages, str) else tuple(stages)
+        key = ("|".join(names), table)
+        if key not in self._frames:
+            frames = [frame for job in self.jobs(*names) if (frame := self._job_rows(job, table)) is not None]
+            self._frames[key] = stacked(frames) if frames else pd.DataFrame()
+        return self._frames[key].copy()
+
+    def _job_rows(self, job: Spec, table: str) -> pd.DataFrame | None:
+        if table not in job.tables:
+            return None
+        rows = read_table(self.runs / job.folder / f"{table}.csv")
+        axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)}
+        if isinstance(job, RunSpec):
+            return _with_axes(job, rows, axes)
+        for place, (name, value) in enumerate(axes.items()):
+            if name not in rows:
+                rows.insert(place, name, value)
+        return rows
+
+
+def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.DataFrame:
+    arms = [
+        {**axes, **job.axes, "arm": arm.name, **arm.axes, "last_phase": len(arm.phases) - 1, "last_epoch": arm.epochs}
+        for arm in job.arms
+    ]
+    phases = [
+        {"arm": arm.name, "phase": number, **phase.axes}
+        for arm in job.arms
+        for number, phase in enumerate(arm.phases)
+        if any(each.axes for each in arm.phases)
+    ]
+    named = {name for row in (*arms, *phases) for name in row} - {"arm", "phase"}
+    rows = rows.rename(columns={name: f"{name}_now" for name in rows.columns if name in named})
+    frame = pd.DataFrame(arms).merge(rows, on="arm")
+    if phases and "phase" in frame:
+        frame = frame.merge(pd.DataFrame(phases), on=["arm", "phase"], how="left")
+    return frame
+
+
+# --- What is there
+
+
+def complete(study: Study) -> tuple[Study | None, list[str]]:
+    """The study with the seeds and parts whose runs are all there, and a line for all that is not.
+
+    A seed counts where all its runs are there: pairing needs them all. A part of no seed, such as timings, is left out
+    where its runs are missing. None where no seed is complete.
+    """
+
+    def there(job: Spec) -> bool:
+        return (study.runs / job.folder / "provenance.json").exists()
+
+    own = study.plan.studies[study.paper.key]
+    seeds, absent = [], []
+    for seed in study.preset.seeds:
+        needed = [job for stage in own if not stage.part for job in stage.jobs if getattr(job, "seed", seed) == seed]
+        gone = [job.folder for job in needed if not there(job)]
+        if gone:
+            absent.append(f"seed {seed}: {len(gone)} of {len(needed)} runs are missing, such as {gone[0]}")
+        else:
+            seeds.append(seed)
+    parts = [stage.part for stage in own if stage.part and not all(map(there, stage.jobs))]
+    absent += [f"{part} is missing" for part in dict.fromkeys(parts)]
+    if not seeds:
+        return None, absent
+    if seeds == study.preset.seeds and not parts:
+        return study, absent
+    config = study.config.model_copy(update=dict.fromkeys(parts))
+    preset = study.preset.model_copy(update={"seeds": seeds, study.paper.key: config})
+    return replace(study, plan=make_plan(preset), _frames={}), absent

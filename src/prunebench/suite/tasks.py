@@ -1,0 +1,103 @@
+"""What every study shares in a preset: data sets, tasks, LR schedules, resources."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from prunebench.data.names import SOURCES
+from prunebench.parsing import Name, Strict, registered_name
+from prunebench.runs.spec import Augmentation, NetworkConfig, PolicyConfig, ProfileConfig, UpdateConfig
+from prunebench.runs.updates import Sgd, Update
+from prunebench.schedules import Schedule
+
+SourceName = registered_name(SOURCES, "source")
+
+
+class Dataset(Strict):
+    """One prepared data set: source, size and splits."""
+
+    source: SourceName  # type: ignore[valid-type]
+    """Where the raw images come from: scikit-learn's bundled digits or Fashion-MNIST."""
+    size: int | None = Field(default=None, ge=4, le=512)
+    """Side in pixels that images are resized to (antialiased); null keeps the source's own."""
+    train: int = Field(ge=1)
+    """Training images, drawn from the source's training part after the validation images are set aside."""
+    validation: int = Field(ge=1)
+    """Validation images, drawn from the source's training part; all selection happens on them."""
+    test: int | None = Field(default=None, ge=1)
+    """Test images; null means all that the source has. The test set selects nothing."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split: the same for every training seed."""
+
+    @property
+    def side(self) -> int:
+        """Side of its images in pixels."""
+        return self.size or SOURCES[self.source].side
+
+
+class Training(Strict):
+    """The recipe of one pruning cycle."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    """Epochs per cycle, the dense cycle included."""
+    batch_size: int = Field(ge=2)
+    """Images per update; the incomplete last batch of an epoch is dropped."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """SGD momentum [authors' code: 0.9]."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 weight decay on every parameter [authors' code: 5e-4]."""
+    update: UpdateConfig | None = None  # type: ignore[valid-type]
+    """What moves the weights; null is SGD with the momentum and weight decay above."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` is bf16 autocast where the hardware has it natively, else fp32; analyses are always fp32."""
+
+    @property
+    def mover(self) -> Update:
+        """The update that moves the weights."""
+        return self.update or Sgd(self.momentum, self.weight_decay)
+
+
+class Task(Strict):
+    """Data set + network + recipe under a short name."""
+
+    dataset: Name
+    """Name of an entry of `datasets`."""
+    network: NetworkConfig  # type: ignore[valid-type]
+    """The network: its kind and that kind's options."""
+    training: Training
+    """The recipe."""
+    augmentation: Augmentation = Augmentation()
+    """Augmentation of training images."""
+
+
+class ScheduleConfig(Strict):
+    """LR schedule = profile within a cycle x policy of max_lr across cycles, and what it is in the comparison."""
+
+    profile: ProfileConfig  # type: ignore[valid-type]
+    """LR over one pruning cycle, as a function of the step and of max_lr."""
+    policy: PolicyConfig  # type: ignore[valid-type]
+    """max_lr over pruning cycles."""
+    role: Literal["benchmark", "method", "control"]
+    """One of the paper's benchmarks, a proposed method, or a control of ours."""
+    source: str = "[ours]"
+    """Where the numbers come from: a mark of docs/methods.md."""
+
+    def schedule(self) -> Schedule:
+        """The schedule itself."""
+        return Schedule(self.profile, self.policy)
+
+
+class Resources(Strict):
+    """What one training job asks for."""
+
+    threads: int = Field(default=1, ge=1)
+    """CPU threads; results depend on it in the last bits, so it is part of the preset."""
+    mem_mb: int = Field(default=1500, ge=100)
+    """Resident memory in MB."""
+    runtime: int = Field(default=60, ge=1)
+    """Minutes."""
+    gpu: int = Field(default=0, ge=0)
+    """GPUs."""
+
+
+Seed = Annotated[int, Field(ge=0)]
