@@ -128,7 +128,7 @@ class _Registered:
         return cls(**{name: field for name, field in settings if name != "kind"})
 
     def dump(self, entry: Any) -> dict[str, Any]:
-        shown = {"kind": kind_of(self.registry, entry)}
+        shown: dict[str, Any] = {"kind": kind_of(self.registry, entry)}
         for field in dataclasses.fields(entry):
             value = getattr(entry, field.name)
             default = field.default_factory() if callable(field.default_factory) else field.default
@@ -149,7 +149,7 @@ def twin(cls: type, kind: str) -> type[Strict]:
     """The pydantic model of a dataclass's fields: they appear in the schema without being written twice."""
     hints = typing.get_type_hints(cls, include_extras=True)
     fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for field in dataclasses.fields(cls):
         default = ... if field.default is dataclasses.MISSING else field.default
         if field.default_factory is not dataclasses.MISSING:
             default = Field(default_factory=field.default_factory)

@@ -1,10 +1,19 @@
+"""Verdicts, how often their rules err, and the report."""
+
+
+localrules:
+    judge_claims,
+    draw_calibration,
+    write_report,
+
+
 rule judge_claims:
     input:
         plan=f"{RESULTS}/plan.json",
-        tables=[path for path in STUDY_TABLES if path.endswith(".csv")],
+        tables=[file for paper, tables, _ in EXHIBITS[:-1] for file in csv_files(tables)],
     output:
         claims=f"{RESULTS}/claims.json",
-        table=shown("table", f"{RESULTS}/claims.csv"),
+        table=shown(f"{RESULTS}/claims.csv", None, "table", "claims"),
         observations=f"{RESULTS}/observations.csv",
     log:
         f"{RESULTS}/logs/judge_claims.log",
@@ -13,7 +22,7 @@ rule judge_claims:
     message:
         "Judging every claim"
     shell:
-        "prunebench judge-claims --plan {input.plan} --runs {params.results}/runs --out {params.results} > {log} 2>&1"
+        "prunebench judge-claims --plan {input.plan:q} --out {params.results:q} > {log:q} 2>&1"
 
 
 rule calibrate:
@@ -21,31 +30,34 @@ rule calibrate:
         plan=f"{RESULTS}/plan.json",
         observations=f"{RESULTS}/observations.csv",
     output:
-        CALIBRATION_TABLES,
+        table_files(None, (CALIBRATION,)),
     log:
         f"{RESULTS}/logs/calibrate.log",
     params:
         results=subpath(input.plan, parent=True),
+        out=subpath(output[0], parent=True),
     message:
         "Trying the claims' rules on simulated tables"
     shell:
-        "prunebench calibrate {params.results} > {log} 2>&1"
+        "prunebench calibrate {params.results:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule draw_calibration:
     input:
-        [path for path in CALIBRATION_TABLES if path.endswith(".csv")],
+        plan=ancient(f"{RESULTS}/plan.json"),
+        tables=csv_files((CALIBRATION,)),
     output:
-        CALIBRATION_FIGURES,
+        figure_files(None, (POWER,)),
     log:
         f"{RESULTS}/logs/draw_calibration.log",
     params:
-        tables=subpath(input[0], parent=True),
+        tables=subpath(input.tables[0], parent=True),
         out=subpath(output[0], parent=True),
     message:
         "Drawing the calibration of the claims' rules"
     shell:
-        "prunebench draw-calibration --tables {params.tables} --out {params.out} > {log} 2>&1"
+        "prunebench draw calibration --plan {input.plan:q} --tables {params.tables:q} --out {params.out:q}"
+        " > {log:q} 2>&1"
 
 
 rule write_report:
@@ -54,23 +66,16 @@ rule write_report:
         claims=f"{RESULTS}/claims.json",
         observations=f"{RESULTS}/observations.csv",
         runs=f"{RESULTS}/runs.csv",
-        tables=[path for path in [*STUDY_TABLES, *CALIBRATION_TABLES] if path.endswith(".csv")],
-        figures=[path for path in STUDY_FIGURES if path.endswith(".svg")],
-        power=CALIBRATION_FIGURES[0],
+        tables=[file for _, tables, _ in EXHIBITS for file in csv_files(tables)],
+        figures=[f"{FIGURES_FOLDER}/{figure.name}.svg" for _, _, figures in EXHIBITS for figure in figures],
     output:
-        shown("table", f"{RESULTS}/report.html"),
+        shown(f"{RESULTS}/report.html", None, "table", "report"),
     log:
         f"{RESULTS}/logs/write_report.log",
     params:
         results=subpath(input.plan, parent=True),
-        figures=subpath(input.power, parent=True),
+        figures=FIGURES_FOLDER,
     message:
         "Writing the report"
     shell:
-        "prunebench write-report {params.results} --figures {params.figures} --out {output} > {log} 2>&1"
-
-
-localrules:
-    judge_claims,
-    draw_calibration,
-    write_report,
+        "prunebench write-report {params.results:q} --figures {params.figures:q} --out {output:q} > {log:q} 2>&1"

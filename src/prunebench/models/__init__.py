@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 _HOMES = {"fresh_state": "initial", "initialise_": "initial", "MobileNet": "mobilenet"}
 
-__all__ = ["MLP", "NETWORKS", "VGG", "CifarResNet", "MobileNet", "build", "fresh_state", "initialise_", "register_network"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "VGG",
+    "CifarResNet",
+    "MobileNet",
+    "build",
+    "fresh_state",
+    "initialise_",
+    "register_network",
+]
 
 
 def __getattr__(name: str) -> object:

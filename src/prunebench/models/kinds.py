@@ -208,5 +208,7 @@ def network_kind(kind: str, **options: object) -> NetworkKind:
     fields = [*getattr(cls, "__dataclass_fields__", {})]
     for option in options:
         if option not in fields:
-            raise InputError(f"network '{kind}' has no option '{option}': {nearest(option, fields) if fields else 'it has none'}")
+            raise InputError(
+                f"network '{kind}' has no option '{option}': {nearest(option, fields) if fields else 'it has none'}"
+            )
     return cls(**options)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-
 # In the manner of MobileNetV3-Small's first blocks: expanded width, width, squeeze-excite, activation, stride.
 # 3x3 throughout: on the 2x2 maps that 16x16 images end in (stem_stride 2), 16 of a 5x5 kernel's 25 weights would meet
 # padding alone, and shrink by weight decay whatever was pruned.

@@ -68,7 +68,7 @@ class Job(Generic[S]):
             image_size=size,
             seed=self.spec.seed,
         )
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The weights that the job may prune, by name."""

@@ -82,9 +82,7 @@ def _target(view: View, action: ToSparsity | Matched) -> float:
     return view.matched
 
 
-def harvest(
-    magnitudes: dict[str, Tensor], reference: dict[str, Tensor], masks: Masks, action: Shed
-) -> Masks:
+def harvest(magnitudes: dict[str, Tensor], reference: dict[str, Tensor], masks: Masks, action: Shed) -> Masks:
     """Prunes what has been shed, and of it the weights that have shrunk most where all of it would be too much."""
     gone = shed(magnitudes, reference, masks, action.below)
     kept = {name: mask & ~gone[name] for name, mask in masks.items()}

@@ -10,24 +10,32 @@ candidate from the last cycle's best, a gRDA run an update. A spec's content hol
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from prunebench.errors import InputError
-from prunebench.models.kinds import NETWORKS
+from prunebench.models.kinds import NETWORKS, NetworkKind
 from prunebench.parsing import Name, Strict, registered, registered_name
 from prunebench.pruning.criteria import CRITERIA, get_criterion
-from prunebench.runs.probes import PROBES
-from prunebench.runs.updates import UPDATES
-from prunebench.schedules import POLICIES, PROFILES, Constant, Profile
+from prunebench.runs.probes import PROBES, Probe
+from prunebench.runs.updates import UPDATES, Update
+from prunebench.schedules import POLICIES, PROFILES, Constant, Policy, Profile
 
-ProfileConfig = registered(PROFILES, "profile")
-PolicyConfig = registered(POLICIES, "policy")
-UpdateConfig = registered(UPDATES, "update")
-NetworkConfig = registered(NETWORKS, "network")
-ProbeConfig = registered(PROBES, "probe")
-CriterionName = registered_name(CRITERIA, "criterion")
+if TYPE_CHECKING:
+    ProfileConfig = Profile
+    PolicyConfig = Policy
+    UpdateConfig = Update
+    NetworkConfig = NetworkKind
+    ProbeConfig = Probe
+    CriterionName = str
+else:
+    ProfileConfig = registered(PROFILES, "profile")
+    PolicyConfig = registered(POLICIES, "policy")
+    UpdateConfig = registered(UPDATES, "update")
+    NetworkConfig = registered(NETWORKS, "network")
+    ProbeConfig = registered(PROBES, "probe")
+    CriterionName = registered_name(CRITERIA, "criterion")
 
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
 Folder = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$", max_length=500)]
@@ -113,7 +121,7 @@ class Ramp(Strict):
 class _Scored(Strict):
     """Prunes by a criterion."""
 
-    criterion: CriterionName  # type: ignore[valid-type]
+    criterion: CriterionName
     """Pruning criterion."""
     ramp: Ramp | None = None
     """Gradual pruning over the phase; null prunes at once, before the phase's training."""
@@ -215,7 +223,7 @@ class Phase(Strict):
     """The weights left after the prunes are drawn anew; the number tells draws of one seed apart."""
     epochs: int = Field(ge=0, le=100_000)
     """Epochs of training."""
-    profile: ProfileConfig = Constant()  # type: ignore[valid-type]
+    profile: ProfileConfig = Constant()
     """LR over `profile_epochs` epochs."""
     max_lr: float = Field(ge=0)
     """Peak LR."""
@@ -223,7 +231,7 @@ class Phase(Strict):
     """Epoch of the LR profile that the phase begins at."""
     profile_epochs: int | None = Field(default=None, ge=1)
     """Epochs that the LR profile spans; null: those of the phase."""
-    update: UpdateConfig  # type: ignore[valid-type]
+    update: UpdateConfig
     """What moves the weights."""
     carry: bool = False
     """The update's state (momentum, ...) goes on from the phase before; else it begins anew."""
@@ -236,7 +244,7 @@ class Phase(Strict):
     recalibrate: int = Field(default=0, ge=0)
     """Training images on which batch normalisation's statistics are taken anew after the prunes and after each epoch;
     0 leaves them as training left them."""
-    probes: list[ProbeConfig] = []  # type: ignore[valid-type]
+    probes: list[ProbeConfig] = []
     """What is measured while the phase runs."""
 
     @model_validator(mode="after")
@@ -250,8 +258,7 @@ class Phase(Strict):
     def lr(self, step: int, steps_per_epoch: int) -> float:
         """LR of an update, counted from the phase's beginning."""
         total = (self.profile_epochs or self.epochs) * steps_per_epoch
-        profile: Profile = self.profile
-        return profile.lr(self.first_epoch * steps_per_epoch + step, total, self.max_lr)
+        return self.profile.lr(self.first_epoch * steps_per_epoch + step, total, self.max_lr)
 
     @property
     def target(self) -> float | None:
@@ -310,7 +317,7 @@ class TaskSpec(Spec):
 
     task: Name
     dataset: Name
-    network: NetworkConfig  # type: ignore[valid-type]
+    network: NetworkConfig
     batch_size: int = Field(ge=2)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     augmentation: Augmentation = Augmentation()
@@ -407,7 +414,9 @@ def _check_phases(arm: Arm) -> None:
             raise InputError(f"arm {arm.name} rewinds to epoch {phase.rewind}, which it does not keep")
         if phase.carry and (number == 0 or type(phase.update) is not type(arm.phases[number - 1].update)):
             raise InputError(f"arm {arm.name}: phase {number} carries on the state of another update")
-        compares = any(isinstance(p, _Scored) and get_criterion(p.criterion).needs_previous_weights for p in phase.prune)
+        compares = any(
+            isinstance(p, _Scored) and get_criterion(p.criterion).needs_previous_weights for p in phase.prune
+        )
         if compares and not (arm.phases[number - 1].keep_previous if number else given):
             raise InputError(
                 f"arm {arm.name}: phase {number} prunes by a criterion that compares with weights of an epoch before, "
@@ -441,4 +450,3 @@ class Choice(Spec):
     def needs(self) -> tuple[str, ...]:
         """The candidates' ends and best networks."""
         return tuple(f"{run}/{file}" for run in self.among for file in ("phases.csv", "spec.json", NETWORKS_FILE))
-

@@ -224,7 +224,9 @@ class Grda(Update):
         for chosen, threshold in ((False, numbers["threshold"]), (True, 0.0)):
             part = [i for i, spare in enumerate(spared) if spare is chosen]
             if part:
-                lists = ([tensors[i] for i in part] for tensors in (parameters, gradients, state.tensors["accumulator"]))
+                lists = (
+                    [tensors[i] for i in part] for tensors in (parameters, gradients, state.tensors["accumulator"])
+                )
                 grda_step_(*lists, lr=lr, threshold=threshold, foreach=parameters[0].is_cuda)
 
 
@@ -237,7 +239,8 @@ class _TorchState(UpdateState):
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors of the optimizer's state by parameter and key; what else its state holds, which must be JSON."""
-        tensors, numbers = {}, {}
+        tensors: dict[str, Tensor] = {}
+        numbers: dict[str, Any] = {}
         for index, entries in self.optimizer.state_dict()["state"].items():
             for key, value in entries.items():
                 (tensors if hasattr(value, "dtype") else numbers)[f"{index}/{key}"] = value

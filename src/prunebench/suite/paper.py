@@ -71,8 +71,8 @@ class Table:
 class Figure:
     """A figure.
 
-    title: stands in it where it is not run. needs: the tables whose rows it needs; reads: further ones that it looks at.
-    make: (`Drawn`) -> matplotlib Figure.
+    title: stands in it where it is not run. needs: the tables whose rows it needs; reads: further ones that it looks
+    at. make: (`Drawn`) -> matplotlib Figure.
     """
 
     name: str

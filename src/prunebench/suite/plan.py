@@ -102,6 +102,10 @@ class Plan:
         stages = self.stages.values() if key is None else self.studies.get(key, ())
         return [job for stage in stages for job in stage.jobs]
 
+    def trained(self) -> list[RunSpec]:
+        """Every job that trains arms."""
+        return [job for job in self.jobs() if isinstance(job, RunSpec)]
+
     def find(self, folder: str) -> tuple[Stage, Spec]:
         """The job of a folder; InputError with the nearest one where there is none."""
         for stage in self.stages.values():

@@ -4,6 +4,7 @@ The model is made from the registry when a preset is read: each paper adds its p
 in `papers` adds a paper, who names a file in `plugins` adds schedules, criteria, updates, networks.
 """
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -105,7 +106,7 @@ class Preset(Strict):
             raise InputError(f"seeds holds a value twice: {self.seeds}")
         if not self.studies():
             raise InputError(f"no study: a preset needs one of {', '.join(self.all_papers())}")
-        for paper, config in self.studies().values():
+        for _, config in self.studies().values():
             config.check(self)  # type: ignore[attr-defined]
         return self
 
@@ -195,3 +196,30 @@ def _paths(content: object, key: str) -> tuple[str, ...]:
     """The paths under a key of unchecked content: empty where they are not a list of text, which `parse` then says."""
     paths = content.get(key) if isinstance(content, dict) else None
     return tuple(paths) if isinstance(paths, list) and all(isinstance(p, str) for p in paths) else ()
+
+
+MOST_CHANGES = 10
+"""Changed keys that are told one by one."""
+
+
+def changes(plan: Path, preset: Preset) -> list[str]:
+    """Lines that say which keys differ from an earlier plan.json of the same results; none where there is none."""
+    try:
+        before = json.loads(Path(plan).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    old, new = _flat(before), _flat(preset.model_dump(mode="json", exclude={"raw_data"}))
+    lines = [f"  {key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}" for key in {**old, **new}]
+    changed = [line for line, key in zip(lines, {**old, **new}, strict=True) if old.get(key) != new.get(key)]
+    if len(changed) > MOST_CHANGES:
+        changed = [*changed[:MOST_CHANGES], f"  and {len(changed) - MOST_CHANGES} more"]
+    return [f"Changed since {plan} was written:", *changed] if changed else []
+
+
+def _flat(content: Any, key: str = "") -> dict[str, str]:
+    """Leaves of JSON content by dotted key."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else None
+    if items is None:
+        return {key: json.dumps(content)}
+    inner = [_flat(value, f"{key}.{name}" if key else str(name)) for name, value in items]
+    return {name: text for part in inner for name, text in part.items()}

@@ -1,6 +1,6 @@
 """What every study shares in a preset: data sets, tasks, LR schedules, resources."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -10,13 +10,16 @@ from prunebench.runs.spec import Augmentation, NetworkConfig, PolicyConfig, Prof
 from prunebench.runs.updates import Sgd, Update
 from prunebench.schedules import Schedule
 
-SourceName = registered_name(SOURCES, "source")
+if TYPE_CHECKING:
+    SourceName = str
+else:
+    SourceName = registered_name(SOURCES, "source")
 
 
 class Dataset(Strict):
     """One prepared data set: source, size and splits."""
 
-    source: SourceName  # type: ignore[valid-type]
+    source: SourceName
     """Where the raw images come from: scikit-learn's bundled digits or Fashion-MNIST."""
     size: int | None = Field(default=None, ge=4, le=512)
     """Side in pixels that images are resized to (antialiased); null keeps the source's own."""
@@ -46,7 +49,7 @@ class Training(Strict):
     """SGD momentum [authors' code: 0.9]."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 weight decay on every parameter [authors' code: 5e-4]."""
-    update: UpdateConfig | None = None  # type: ignore[valid-type]
+    update: UpdateConfig | None = None
     """What moves the weights; null is SGD with the momentum and weight decay above."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` is bf16 autocast where the hardware has it natively, else fp32; analyses are always fp32."""
@@ -62,7 +65,7 @@ class Task(Strict):
 
     dataset: Name
     """Name of an entry of `datasets`."""
-    network: NetworkConfig  # type: ignore[valid-type]
+    network: NetworkConfig
     """The network: its kind and that kind's options."""
     training: Training
     """The recipe."""
@@ -73,9 +76,9 @@ class Task(Strict):
 class ScheduleConfig(Strict):
     """LR schedule = profile within a cycle x policy of max_lr across cycles, and what it is in the comparison."""
 
-    profile: ProfileConfig  # type: ignore[valid-type]
+    profile: ProfileConfig
     """LR over one pruning cycle, as a function of the step and of max_lr."""
-    policy: PolicyConfig  # type: ignore[valid-type]
+    policy: PolicyConfig
     """max_lr over pruning cycles."""
     role: Literal["benchmark", "method", "control"]
     """One of the paper's benchmarks, a proposed method, or a control of ours."""

@@ -1,0 +1,74 @@
+"""Runs one job: reads what it needs, hands it to the function that does it, in the way that a killed job resumes."""
+
+import hashlib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunebench.data.batches import load_prepared
+from prunebench.errors import InputError
+from prunebench.runs.checkpoint import ResumeFile, resume_digest
+from prunebench.runs.device import pick_device, resolve_precision
+from prunebench.runs.job import Job
+from prunebench.runs.progress import reporting
+from prunebench.runs.provenance import source_digest
+from prunebench.runs.spec import RunSpec, Spec, TaskSpec
+
+
+def resume_path(out: Path) -> Path:
+    """Where a job with results in `out` keeps what it needs to go on: not a declared output."""
+    return out / ".resume.safetensors"
+
+
+def spec_class(run: Callable[..., Any]) -> type[Spec]:
+    """The class of the specs that a job's function takes, by the annotation of its first parameter."""
+    hints = list(typing.get_type_hints(run).values())
+    (first,) = typing.get_args(hints[0]) or (hints[0],)
+    assert issubclass(first, Spec)
+    return first
+
+
+def run_job(
+    spec: Spec,
+    run: Callable[..., None],
+    out: Path,
+    runs: Path,
+    data: Path | None = None,
+    *,
+    threads: int = 1,
+    save_every: float = 20,
+) -> None:
+    """Does the job of `spec`: `run(Job, out)` for one on a task's data, `run(spec, runs, out)` for another.
+
+    runs: the folder of all runs, in which other jobs' results lie. data: the prepared data set. Raises InputError where
+    a file that the job needs is missing, damaged or not that of the spec.
+    """
+    torch.set_num_threads(threads)
+    # Weights of a pruned, decayed network become denormal numbers, which x86 multiplies many times slower.
+    torch.set_flush_denormal(True)
+    if not isinstance(spec, TaskSpec):
+        run(spec, runs, out)
+        return
+    if data is None:
+        raise InputError(f"job {spec.folder} needs the prepared data set '{spec.dataset}'")
+    device = pick_device()
+    prepared = load_prepared(data, device)
+    precision = resolve_precision(spec.precision, device)
+    machine = (device.type, precision, str(threads), torch.__version__)
+    inputs = [_digest(runs / need) for need in spec.needs]
+    digest = resume_digest(spec.digest(), source_digest(), prepared.checksum, *inputs, *machine)
+    resume = ResumeFile(resume_path(out), digest, save_every)
+    resume.stop_on_signals()
+    epochs = sum(arm.epochs for arm in spec.arms) if isinstance(spec, RunSpec) else 1
+    with reporting(epochs) as report:
+        run(Job(spec, prepared, device, runs, resume, report), out)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; the job that writes it comes first") from None

@@ -1,0 +1,62 @@
+"""Tables and figures of every paper of the preset, and a target by its key."""
+
+
+def run_files(key):
+    """What says that a study's runs, and the dense networks that they start from, are there."""
+    jobs = PLAN.jobs(key)
+    needed = [need.rsplit("/", 1)[0] for job in jobs for need in job.needs]
+    return [f"{RUNS}/{folder}/provenance.json" for folder in dict.fromkeys([*needed, *(job.folder for job in jobs)])]
+
+
+for KEY, (PAPER, _) in PRESET.studies().items():
+
+    rule:
+        name:
+            f"tabulate_{KEY}"
+        input:
+            plan=f"{RESULTS}/plan.json",
+            runs=run_files(KEY),
+        output:
+            table_files(PAPER, PAPER.tables),
+        log:
+            f"{RESULTS}/logs/tabulate_{KEY}.log",
+        localrule: True
+        params:
+            key=KEY,
+            out=subpath(output[0], parent=True),
+        message:
+            f"Tabulating {PAPER.short}"
+        shell:
+            "prunebench tabulate {params.key} --plan {input.plan:q} --out {params.out:q} > {log:q} 2>&1"
+
+    rule:
+        name:
+            f"draw_{KEY}"
+        input:
+            plan=ancient(f"{RESULTS}/plan.json"),
+            tables=csv_files(PAPER.tables),
+        output:
+            figure_files(PAPER, PAPER.figures),
+        log:
+            f"{RESULTS}/logs/draw_{KEY}.log",
+        localrule: True
+        params:
+            key=KEY,
+            margins=PRESET.margins(KEY).digest()[:12],
+            tables=subpath(input.tables[0], parent=True),
+            out=subpath(output[0], parent=True),
+        message:
+            f"Drawing the figures of {PAPER.short}"
+        shell:
+            "prunebench draw {params.key} --plan {input.plan:q} --tables {params.tables:q} --out {params.out:q}"
+            " > {log:q} 2>&1"
+
+    rule:
+        name:
+            KEY
+        input:
+            table_files(PAPER, PAPER.tables),
+            figure_files(PAPER, PAPER.figures),
+        localrule: True
+        message:
+            f"{PAPER.short} is there"
