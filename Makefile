@@ -13,6 +13,7 @@ help:
 	@echo "make figures     redraw the figures from the tables, without training"
 	@echo "make test        the whole test suite"
 	@echo "make bench       speed and memory against references"
+	@echo "make docs        the documents that are generated from the code"
 
 reproduce: .venv/installed
 	@echo "prunebench: running preset $(PRESET); the report goes to results/$(PRESET)/report.html"
@@ -33,12 +34,14 @@ bench: .venv/installed
 	.venv/bin/python benchmarks/optimizer_step.py
 
 docs: .venv/installed
-	.venv/bin/prunebench document-config
+	.venv/bin/prunebench document
+	$(SNAKEMAKE) --rulegraph mermaid-js --config preset=smoke > .snakemake/rulegraph.mmd
+	.venv/bin/prunebench document-rules .snakemake/rulegraph.mmd
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "prunebench needs Python 3.11 to 3.13, $(PYTHON) is another; set PYTHON=python3.12, say"; exit 2; }
-	@echo "prunebench: creating .venv with the versions of constraints.txt (once; a few minutes)"
+	@echo "prunebench: creating .venv with the versions of constraints.txt (once; a few minutes, 6 GB)"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -31,7 +31,6 @@ from torch import nn
 
 from prunebench.config import Augmentation, Network, RunSpec, Training
 from prunebench.data.batches import Prepared, Split
-from prunebench.data.torchvision_import import import_torchvision
 from prunebench.models import build
 from prunebench.pruning.masks import apply_masks_, prunable_parameters
 from prunebench.training.checkpoint import ResumeFile
@@ -58,7 +57,6 @@ def random_mask(weight: torch.Tensor) -> torch.Tensor:
 
 def plain_steps(options: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor, device: torch.device) -> Block:
     """A block of the plain loop: one epoch."""
-    import_torchvision()
     from PIL import Image
     from torch.nn.utils import prune
     from torchvision import transforms

@@ -1,5 +1,20 @@
-"""`python -m prunebench`."""
+"""`prunebench`, and `python -m prunebench`."""
 
-from prunebench.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """The console command: `prunebench.cli`, or one line and exit code 2 where a package of the workflow is missing."""
+    try:
+        from prunebench import cli
+
+        cli.main()
+    except ModuleNotFoundError as error:
+        if "--debug" in sys.argv or (error.name or "prunebench").split(".")[0] == "prunebench":
+            raise
+        print("prunebench needs its workflow extra: pip install 'prunebench[workflow]'", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

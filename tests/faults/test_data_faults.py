@@ -188,8 +188,7 @@ def mirror(folder, monkeypatch):
             mirrors=[f"http://127.0.0.1:{server.server_port}/"],
             resources=[(f"{name}.gz", "md5 of the compressed file") for name in sources.FASHION_FILES],
         )
-        torchvision = types.SimpleNamespace(datasets=types.SimpleNamespace(FashionMNIST=published))
-        monkeypatch.setattr(sources, "import_torchvision", lambda: torchvision)
+        monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(FashionMNIST=published))
         monkeypatch.setattr(sources, "_from_mirror", REAL_MIRROR)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield answers
@@ -228,7 +227,7 @@ def test_a_mirror_that_stalls_is_given_up(mirror, tmp_path, monkeypatch):
     assert "too slow" in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         monkeypatch.setattr(sources, "_CONNECT_SECONDS", 0.2)
-        sources.import_torchvision().datasets.FashionMNIST.mirrors[:] = [f"http://127.0.0.1:{deaf.getsockname()[1]}/"]
+        sys.modules["torchvision.datasets"].FashionMNIST.mirrors[:] = [f"http://127.0.0.1:{deaf.getsockname()[1]}/"]
         assert "timed out" in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prunebench.data.torchvision_import import import_torchvision
 from prunebench.errors import InputError, nearest
 from prunebench.files import write_text
 
@@ -66,8 +65,11 @@ def load_raw(source: str, raw_folder: Path | None, cache: Path) -> RawDataset:
 
 
 def _digits() -> RawDataset:
-    import sklearn
-    from sklearn.datasets import load_digits
+    try:
+        import sklearn
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise InputError(f"digits: {error}; pip install 'prunebench[workflow]' brings it") from None
 
     bundle = load_digits()
     images, labels = bundle.images, bundle.target.astype(np.int64)
@@ -217,12 +219,13 @@ def _download(folder: Path, fetch: Callable[[Path], tuple[Path, str]]) -> tuple[
 
 
 def _from_mirror(temporary: Path) -> tuple[Path, str]:
-    published = import_torchvision().datasets.FashionMNIST
+    from torchvision.datasets import FashionMNIST
+
     failure: Exception = InputError("torchvision names no mirror")
-    for mirror in published.mirrors:
+    for mirror in FashionMNIST.mirrors:
         try:
             deadline = time.monotonic() + _DOWNLOAD_SECONDS
-            for file, _ in published.resources:
+            for file, _ in FashionMNIST.resources:
                 expected = FASHION_FILES[file.removesuffix(".gz")]
                 _fetch_url(f"{mirror}{file}", temporary / file, expected.size + (1 << 16), deadline)
             return temporary, mirror

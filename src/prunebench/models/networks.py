@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunebench.data.torchvision_import import import_torchvision
 from prunebench.errors import InputError
 from prunebench.models.initial import initialise_
 from prunebench.models.kinds import NetworkKind, network_kind
@@ -163,8 +162,13 @@ def torchvision_network(kind: str, *, classes: int, in_channels: int, image_size
     ):
         if wrong:
             raise InputError(what)
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
+        needed = f"'{kind}' needs the torchvision that belongs to torch {torch.__version__}"
+        raise InputError(f"{needed}, as pip install 'prunebench[workflow]' brings it: {error}") from error
     dropout = {"dropout": 0.0} if "mobilenet" in kind else {}
-    constructor = getattr(import_torchvision().models, kind.removeprefix("torchvision_"))
+    constructor = getattr(models, kind.removeprefix("torchvision_"))
     model: nn.Module = constructor(weights=None, num_classes=classes, **dropout)
     return model
 

@@ -235,33 +235,3 @@ def test_the_real_fashion_mnist(pytestconfig, tmp_path):
     assert raw.train_images.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
     assert raw.train_images.std() / 255 == pytest.approx(0.3530, abs=5e-5)
     assert raw.train_labels[0] == 9
-
-
-def test_torchvision_imports_here_with_its_models_and_transforms():
-    code = (
-        "import sys; from prunebench.data.torchvision_import import import_torchvision as i; t = i();"
-        "assert i() is t is sys.modules['torchvision'];"
-        "import torchvision.transforms.v2; t.models.mobilenet_v3_small(); t.datasets.FashionMNIST"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_torchvision_that_imports_plainly_is_left_alone(monkeypatch):
-    from prunebench.data import torchvision_import
-
-    whole = type(sys)("torchvision")
-    monkeypatch.setitem(sys.modules, "torchvision", whole)
-    kept = list(torchvision_import._keep_alive)
-    assert torchvision_import.import_torchvision() is whole
-    assert torchvision_import._keep_alive == kept
-
-
-def test_torchvision_that_fails_for_another_reason_says_so(monkeypatch):
-    from prunebench.data import torchvision_import
-
-    def fail(name):
-        raise RuntimeError("compiled with different CUDA major versions")
-
-    monkeypatch.setattr(torchvision_import.importlib, "import_module", fail)
-    with pytest.raises(RuntimeError, match="CUDA major versions"):
-        torchvision_import.import_torchvision()
