@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -219,3 +219,15 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def flatten(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Keys of nested mappings, joined by dots, with their values; items of a list of mappings by their place."""
+    if isinstance(value, dict) and (value or not key):
+        for name, inner in value.items():
+            yield from flatten(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for place, inner in enumerate(value):
+            yield from flatten(inner, f"{key}[{place}]")
+    else:
+        yield key, value

@@ -43,7 +43,7 @@ for KEY, (PAPER, _) in PRESET.studies().items():
         params:
             key=KEY,
             margins=PRESET.margins(KEY).digest()[:12],
-            tables=subpath(input.tables[0], parent=True),
+            tables=f"{RESULTS}/tables",
             out=subpath(output[0], parent=True),
         message:
             f"Drawing the figures of {PAPER.short}"

@@ -51,7 +51,7 @@ rule draw_calibration:
     log:
         f"{RESULTS}/logs/draw_calibration.log",
     params:
-        tables=subpath(input.tables[0], parent=True),
+        tables=f"{RESULTS}/tables",
         out=subpath(output[0], parent=True),
     message:
         "Drawing the calibration of the claims' rules"

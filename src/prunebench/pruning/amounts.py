@@ -39,3 +39,12 @@ def round_density(start: float, end: float, round: int, rounds: int) -> float:
 def _check(start: float, end: float) -> None:
     if not 0 < end <= start <= 1:
         raise InputError(f"density goes from {start} to {end}; allowed: 0 < end <= start <= 1")
+
+
+def density_after(rate: float, cycles: int) -> float:
+    """Density after `cycles` prunes that each take the share `rate`, in [0, 1), of the rest."""
+    if not 0 <= rate < 1:
+        raise InputError(f"prune rate is {rate}; allowed: >= 0 and < 1")
+    if cycles < 0:
+        raise InputError(f"number of cycles is {cycles}; allowed: >= 0")
+    return float((1 - rate) ** cycles)

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from prunebench.errors import InputError, nearest
+from prunebench.pruning.amounts import density_after as density_after
 
 Masks = dict[str, Tensor]
 
@@ -78,15 +79,6 @@ def sparsity(masks: Mapping[str, Tensor]) -> float:
 def layer_densities(masks: Mapping[str, Tensor]) -> dict[str, float]:
     """Per layer, the share of its weights that are alive, in [0, 1]."""
     return {name: density({name: mask}) for name, mask in masks.items()}
-
-
-def density_after(rate: float, cycles: int) -> float:
-    """Density after `cycles` prunes that each take the share `rate`, in [0, 1), of the rest."""
-    if not 0 <= rate < 1:
-        raise InputError(f"prune rate is {rate}; allowed: >= 0 and < 1")
-    if cycles < 0:
-        raise InputError(f"number of cycles is {cycles}; allowed: >= 0")
-    return float((1 - rate) ** cycles)
 
 
 def survivors(total: int, share: float) -> int:

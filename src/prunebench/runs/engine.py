@@ -221,7 +221,7 @@ def _load_start_(job: Job[RunSpec], arm: Arm, state: State) -> bool:
         return False
     state.model.load_state_dict(record.model)
     state.masks = record.masks or state.masks
-    state.previous = record.previous
+    state.previous, state.kept = record.previous, record.kept
     return True
 
 
@@ -326,7 +326,7 @@ def _hand_on(view: View) -> None:
     if hands_on == "best":
         ends = [rows[-1] for rows in _by_arm(state.rows["phases"]).values()]
         if all(rank(ends[-1]) > rank(other) for other in ends[:-1]):
-            record = Record(state.model.state_dict(), _pruned_masks(state), state.previous)
+            record = Record(state.model.state_dict(), _pruned_masks(state), state.previous, state.kept)
             state.handed = {k: v for k, v in state.handed.items() if not k.startswith("best/")}
             state.handed |= {f"best/{key}": tensor for key, tensor in record.tensors().items()}
             state.status["best"] = "trained"

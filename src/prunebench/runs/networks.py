@@ -1,13 +1,13 @@
 """Networks on disk: those that a job hands on, and the files that arms start from.
 
-A file holds records, `<arm>/<epoch>/model/...` with `mask/...` where weights are pruned and `previous/...` where the
+A file holds records, `<arm>/<epoch>/model/...` (the winner's `best/model/...`) with `mask/...` where weights are pruned and `previous/...` where the
 weights of one epoch before were kept. Its metadata names the spec and each arm's status.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ from prunebench.runs.spec import NETWORKS_FILE, Best, File, Trained
 
 @dataclass(frozen=True)
 class Record:
-    """A network at one moment: state_dict, masks (empty: nothing is pruned), weights of one epoch before (or none)."""
+    """A network at one moment: state_dict, masks (empty: nothing is pruned), weights of one epoch before (or none), and
+    what a winner of a selection kept of earlier epochs."""
 
     model: Network
     masks: Masks
     previous: Network
+    kept: Network = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, in memory of their own."""
-        groups = {"model": self.model, "mask": self.masks, "previous": self.previous}
+        groups = {"model": self.model, "mask": self.masks, "previous": self.previous, "kept": self.kept}
         return {f"{group}/{name}": t.clone() for group, named in groups.items() for name, t in named.items()}
 
     @classmethod
@@ -42,7 +44,7 @@ class Record:
         def group(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(f"{name}/"): v.to(device) for k, v in tensors.items() if k.startswith(f"{name}/")}
 
-        return cls(group("model"), group("mask"), group("previous"))
+        return cls(group("model"), group("mask"), group("previous"), group("kept"))
 
 
 @dataclass(frozen=True)

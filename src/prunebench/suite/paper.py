@@ -154,6 +154,12 @@ class Paper:
         """The folder of its package."""
         return Path(inspect.getfile(import_module(self.package))).parent
 
+    @property
+    def deviations(self) -> list[str]:
+        """How the study departs from the paper, a sentence or two each: the lines of its deviations.txt, if it has one."""
+        file = self.folder / "deviations.txt"
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
     def resolve(self, ref: Ref) -> Any:
         """What a reference of its declarations names."""
         return resolve(ref, self.package)

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from prunebench.data.names import SOURCES
 from prunebench.errors import InputError, nearest
-from prunebench.parsing import Name, Strict, distinct, known, parse
+from prunebench.parsing import Name, Strict, distinct, flatten, known, parse
+from prunebench.pruning.criteria import CRITERIA
 from prunebench.runs.plugins import load_plugins
 from prunebench.suite.paper import Paper
 from prunebench.suite.registry import papers
@@ -127,6 +128,15 @@ class Preset(Strict):
         """The margins of a paper's claims."""
         return getattr(self.claims, key)
 
+    def methods(self, kind: str) -> list[str]:
+        """The names that a claim about a schedule, criterion or update can be asked of."""
+        if kind == "schedule":
+            return [*self.schedules]
+        if kind == "criterion":
+            return [*CRITERIA]
+        updates = (getattr(part, "updates", {}) for _, part in self.studies().values())
+        return list(dict.fromkeys(name for named in updates for name in named))
+
     def task_fields(self, task: str, seed: int) -> dict[str, Any]:
         """What the specs of all jobs on a task hold."""
         recipe = self.tasks[task]
@@ -208,18 +218,10 @@ def changes(plan: Path, preset: Preset) -> list[str]:
         before = json.loads(Path(plan).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    old, new = _flat(before), _flat(preset.model_dump(mode="json", exclude={"raw_data"}))
-    lines = [f"  {key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}" for key in {**old, **new}]
+    old = dict(flatten(before))
+    new = dict(flatten(preset.model_dump(mode="json", exclude={"raw_data"})))
+    lines = [f"  {key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in {**old, **new}]
     changed = [line for line, key in zip(lines, {**old, **new}, strict=True) if old.get(key) != new.get(key)]
     if len(changed) > MOST_CHANGES:
         changed = [*changed[:MOST_CHANGES], f"  and {len(changed) - MOST_CHANGES} more"]
     return [f"Changed since {plan} was written:", *changed] if changed else []
-
-
-def _flat(content: Any, key: str = "") -> dict[str, str]:
-    """Leaves of JSON content by dotted key."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else None
-    if items is None:
-        return {key: json.dumps(content)}
-    inner = [_flat(value, f"{key}.{name}" if key else str(name)) for name, value in items]
-    return {name: text for part in inner for name, text in part.items()}

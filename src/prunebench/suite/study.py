@@ -88,7 +88,7 @@ class Study:
         if table not in job.tables:
             return None
         rows = read_table(self.runs / job.folder / f"{table}.csv")
-        axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)}
+        axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)} | getattr(job, "axes", {})
         if isinstance(job, RunSpec):
             return _with_axes(job, rows, axes)
         for place, (name, value) in enumerate(axes.items()):
@@ -99,7 +99,7 @@ class Study:
 
 def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.DataFrame:
     arms = [
-        {**axes, **job.axes, "arm": arm.name, **arm.axes, "last_phase": len(arm.phases) - 1, "last_epoch": arm.epochs}
+        {**axes, "arm": arm.name, **arm.axes, "last_phase": len(arm.phases) - 1, "last_epoch": arm.epochs}
         for arm in job.arms
     ]
     phases = [
