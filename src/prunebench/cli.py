@@ -193,14 +193,14 @@ def tabulate_runs(plan: Plan, out: Annotated[Path, typer.Option(help="Table to w
 def draw(paper: Key, plan: Plan, tables: Tables, out: Out) -> None:
     """Draw the figures of a paper's study from its tables; `calibration` draws the rules' error rates."""
     from prunebench.suite.exhibits import CALIBRATION, POWER
-    from prunebench.suite.report.draw import draw_figures
+    from prunebench.suite.report.draw import draw_figures, draw_paper
 
     preset = _preset_of(plan)
     if paper == "calibration":
-        draw_figures((POWER,), (CALIBRATION,), "prunebench.suite", None, tables, out)
+        titles = {key: each.short for key, each in preset.all_papers().items()}
+        draw_figures((POWER,), (CALIBRATION,), tables, out, titles=titles)
         return
-    drawn = _paper(preset, paper)
-    draw_figures(drawn.figures, drawn.tables, drawn.package, preset.margins(paper), tables, out)
+    draw_paper(_paper(preset, paper), preset.margins(paper), tables, out)
 
 
 @app.command(rich_help_panel=WORKFLOW)

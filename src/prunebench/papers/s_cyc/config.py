@@ -1,22 +1,18 @@
-"""The S-Cyc study's configuration and the specs of its jobs."""
+"""The S-Cyc study's part of a preset, and the margins of its claims."""
 
-import math
+import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from prunebench.config.parsing import Name, Strict
-from prunebench.config.tasks import CriterionName, DenseSpec, LRSchedule, ProfileConfig, RunSpec, known, profile_of
 from prunebench.errors import InputError
+from prunebench.parsing import Name, Positive, Share, Strict, known
 from prunebench.pruning.after import AfterPrune
 from prunebench.pruning.criteria import get_criterion
-from prunebench.schedules import Profile
-
-if TYPE_CHECKING:
-    from prunebench.config.preset import Preset
-
-DEFAULT_SCORE_IMAGES = 1000
+from prunebench.runs.probes import Gradients
+from prunebench.runs.spec import CriterionName
+from prunebench.suite.preset import Preset
 
 
 class Pruning(Strict):
@@ -32,24 +28,29 @@ class Pruning(Strict):
     """The epoch k that `rewind_weights` and `rewind_lr` go back to."""
     include_norm: bool = False
     """Prune normalisation weights too [authors' code: yes]; by default only convolution and linear weights."""
-    score_images: int = Field(default=DEFAULT_SCORE_IMAGES, ge=1)
+    score_images: int = Field(default=1000, ge=1)
     """Training images on which gradient criteria take dL/dw."""
 
 
-class Gradients(Strict):
+class GradientMeasure(Strict):
     """Measurement of weight gradients (claim A1 of docs/methods.md)."""
 
     images: int = Field(ge=1)
     """Training images of the fixed batch, the same for every cycle and schedule."""
-    at: list[Annotated[float, Field(ge=0, le=1)]] = Field(default=[0.0, 0.03, 0.1, 0.3, 0.6, 1.0], min_length=1)
+    at: list[Share] = Field(default=[0.0, 0.03, 0.1, 0.3, 0.6, 1.0], min_length=1)
     """Shares of a cycle's updates after which gradients are measured; ends with 1. The early ones let cycles be
     compared at the same training loss."""
+    trained: Share = 0.9
+    """A cycle counts as trained where its loss on the batch falls to this share of the first one measured [ours]."""
 
     @model_validator(mode="after")
-    def _ends_with_one(self) -> Self:
-        if sorted(set(self.at)) != self.at or self.at[-1] != 1:
-            raise InputError(f"gradient_measure.at must ascend and end with 1, found {self.at}")
+    def _is_a_probe(self) -> Self:
+        self.probe()
         return self
+
+    def probe(self) -> Gradients:
+        """The probe that measures so; InputError where it cannot."""
+        return Gradients(self.images, tuple(self.at))
 
 
 class Grid(Strict):
@@ -61,6 +62,10 @@ class Grid(Strict):
     """Pruning criteria."""
     schedules: list[Name] = Field(min_length=1)
     """Names of entries of `schedules`."""
+
+    def cells(self) -> Iterator[tuple[str, str, str]]:
+        """Every combination."""
+        return itertools.product(self.tasks, self.criteria, self.schedules)
 
 
 class Oracle(Strict):
@@ -94,18 +99,17 @@ class SCyc(Strict):
     """Runs of the accuracy comparison."""
     gradients: list[Grid] = []
     """Runs whose weight gradients are measured; a run that is in both lists is trained once."""
-    gradient_measure: Gradients = Gradients(images=1000)
+    gradient_measure: GradientMeasure = GradientMeasure(images=1000)
     """How gradients are measured."""
     oracle: Oracle | None = None
     """The oracle grid search; null leaves it out."""
 
-    def check(self, preset: "Preset") -> None:
+    def check(self, preset: Preset) -> None:
         """Raises InputError where a name is unknown or numbers do not hold together."""
         for name, config in preset.schedules.items():
             try:
-                policy = config.schedule().policy
                 for cycle in range(self.pruning.cycles + 1):
-                    policy.at(cycle)
+                    config.policy.at(cycle)
             except InputError as error:
                 raise InputError(f"schedules.{name}: {error}") from None
         for part in ("accuracy", "gradients"):
@@ -113,144 +117,68 @@ class SCyc(Strict):
                 for key, names in (("tasks", preset.tasks), ("schedules", preset.schedules)):
                     for value in getattr(grid, key):
                         known(f"s_cyc.{part}[{i}].{key}", value, names)
-        for task in dict.fromkeys(task for task, _, _ in self._cells()):
+        for task, criterion, schedule in self.cells():
             if self.pruning.rewind_epoch >= preset.tasks[task].training.epochs:
                 raise InputError(f"s_cyc.pruning.rewind_epoch must be below the epochs of '{task}'")
-        for spec in self.chains(preset):
-            if spec.images_measured() > preset.datasets[spec.dataset].train:
+            measured = self.gradient_measure.images if (task, criterion, schedule) in self.measured() else 0
+            images = max(measured, self.score_images(criterion) or 0)
+            if images > preset.datasets[preset.tasks[task].dataset].train:
                 raise InputError(
-                    f"s_cyc takes gradients on {spec.images_measured()} images (gradient_measure.images, "
-                    f"pruning.score_images), more than the training images of '{spec.dataset}'"
+                    f"s_cyc takes gradients on {images} images (gradient_measure.images, "
+                    f"pruning.score_images), more than the training images of '{preset.tasks[task].dataset}'"
                 )
         if oracle := self.oracle:
             known("s_cyc.oracle.task", oracle.task, preset.tasks)
             known("s_cyc.oracle.schedule", oracle.schedule, preset.schedules)
-            if sorted(set(oracle.max_lr)) != oracle.max_lr or not all(map(math.isfinite, oracle.max_lr)):
+            if sorted(set(oracle.max_lr)) != oracle.max_lr:
                 raise InputError(f"s_cyc.oracle.max_lr must ascend without repeats, found {oracle.max_lr}")
 
-    def chains(self, preset: "Preset") -> list["ChainSpec"]:
-        """Every pruning chain, each once, in a stable order."""
-        measured = self._measured()
-        return [
-            ChainSpec(
-                **self._common(preset, task, criterion, seed),
-                schedule_name=schedule,
-                schedule=LRSchedule(
-                    profile=preset.schedules[schedule].profile, policy=preset.schedules[schedule].policy
-                ),
-                gradients=self.gradient_measure if (task, criterion, schedule) in measured else None,
-                # Gradients are measured during the dense training too, so such a chain trains its own network.
-                dense=None if (task, criterion, schedule) in measured else preset.dense(task, schedule, seed),
-            )
-            for task, criterion, schedule in self._cells()
-            for seed in preset.seeds
-        ]
+    def cells(self) -> list[tuple[str, str, str]]:
+        """(task, criterion, schedule) of every chain, each once."""
+        return list(dict.fromkeys(cell for grid in (*self.accuracy, *self.gradients) for cell in grid.cells()))
 
-    def oracle_jobs(self, preset: "Preset") -> list["OracleSpec"]:
-        """The oracle's training jobs: one per seed, cycle and portion of the grid."""
-        oracle = self.oracle
-        if oracle is None:
-            return []
-        return [
-            OracleSpec(
-                **self._common(preset, oracle.task, oracle.criterion, seed),
-                profile=preset.schedules[oracle.schedule].profile,
-                cycle=cycle,
-                batch=batch,
-                max_lr=max_lr,
-            )
-            for seed in preset.seeds
-            for cycle in range(self.pruning.cycles + 1)
-            for batch, max_lr in enumerate(oracle.batches())
-        ]
+    def measured(self) -> set[tuple[str, str, str]]:
+        """Those whose gradients are measured."""
+        return {cell for grid in self.gradients for cell in grid.cells()}
 
-    def kept_epochs(self, preset: "Preset") -> Iterator[tuple[str, str, int]]:
-        """(task, schedule, epoch) of every dense network of which a chain needs another epoch than the last."""
-        measured = self._measured()
-        for task, criterion, schedule in self._cells():
-            if (task, criterion, schedule) in measured:
-                continue
-            if self.pruning.after is AfterPrune.REWIND_WEIGHTS:
-                yield task, schedule, self.pruning.rewind_epoch
-            if get_criterion(criterion).needs_previous_weights:
-                yield task, schedule, preset.tasks[task].training.epochs - 1
+    def compared(self) -> set[tuple[str, str, str]]:
+        """Those of the accuracy comparison."""
+        return {cell for grid in self.accuracy for cell in grid.cells()}
 
-    def _cells(self) -> list[tuple[str, str, str]]:
-        return list(dict.fromkeys(cell for grid in (*self.accuracy, *self.gradients) for cell in _cells(grid)))
-
-    def _measured(self) -> set[tuple[str, str, str]]:
-        return {cell for grid in self.gradients for cell in _cells(grid)}
-
-    def _common(self, preset: "Preset", task: str, criterion: str, seed: int) -> dict[str, Any]:
-        # What a run never reads is put at its default, so that changing it does not rerun the run.
-        unread = {} if get_criterion(criterion).needs_gradients else {"score_images": DEFAULT_SCORE_IMAGES}
-        if not self.pruning.after.rewinds:
-            unread["rewind_epoch"] = 0
-        return preset.common("s_cyc", task, seed) | {
-            "pruning": self.pruning.model_copy(update=unread),
-            "criterion": criterion,
-        }
+    def score_images(self, criterion: str) -> int | None:
+        """Training images on which a criterion takes dL/dw; None where it takes none."""
+        return self.pruning.score_images if get_criterion(criterion).needs_gradients else None
 
 
-class PruningSpec(RunSpec):
-    """A job of iterative pruning."""
+class SCycMargins(Strict):
+    """Margins of claims A1 to A7. Accuracies and their differences are shares: 0.01 is one point."""
 
-    pruning: Pruning
-    criterion: CriterionName
-
-    @property
-    def prunes_norm(self) -> bool:
-        """Whether normalisation weights are pruned too."""
-        return self.pruning.include_norm
-
-
-class ChainSpec(PruningSpec):
-    """One pruning chain: dense training, then prune and train again, cycle by cycle."""
-
-    schedule_name: Name
-    schedule: LRSchedule
-    gradients: Gradients | None
-    dense: DenseSpec | None = None
-    """The dense network that the chain starts from; None: it trains its own."""
-
-    @property
-    def folder(self) -> str:
-        """The run's folder below results/<preset>/runs."""
-        return f"{self.study}/{self.task}/{self.criterion}/{self.schedule_name}/seed-{self.seed}"
-
-    def images_measured(self) -> int:
-        """Training images that gradients are taken on at most, by the criterion or by the measurement."""
-        scored = self.pruning.score_images if get_criterion(self.criterion).needs_gradients else 0
-        return max(scored, self.gradients.images if self.gradients else 0)
-
-
-class OracleSpec(PruningSpec):
-    """One portion of the oracle's grid in one cycle."""
-
-    profile: ProfileConfig
-    cycle: int
-    batch: int
-    max_lr: list[float]
-
-    @property
-    def folder(self) -> str:
-        """The job's folder below results/<preset>/runs."""
-        return (
-            f"{oracle_folder(self.study, self.task, self.criterion, self.seed)}/cycle-{self.cycle}/batch-{self.batch}"
-        )
-
-    def profile_of(self) -> Profile:
-        """The LR profile that every candidate follows."""
-        return profile_of(self.profile)
-
-
-def oracle_folder(study: str, task: str, criterion: str, seed: int) -> str:
-    """The folder of one seed's oracle below results/<preset>/runs."""
-    return f"{study}/{task}/{criterion}/oracle/seed-{seed}"
-
-
-def _cells(grid: Grid) -> Iterator[tuple[str, str, str]]:
-    for task in grid.tasks:
-        for criterion in grid.criteria:
-            for schedule in grid.schedules:
-                yield task, criterion, schedule
+    a1_ratio: Positive = 0.8
+    """A1 needs the gradients' spread to end at or below this share of the dense network's [ours]: a fifth narrower can
+    be seen in a histogram."""
+    a1_flat: float = Field(default=-0.01, le=0)
+    """A1 fails where the slope of log spread per cycle is above this for certain [ours]: 7 % over seven cycles."""
+    a1b_equivalent: Positive = 0.25
+    """A1b fails where another activation's slope is within this share of ReLU's [ours]."""
+    a2_ratio: Positive = 1.25
+    """A2 needs the best max_lr of the sparsest network to be this many times the dense one's [ours]: about a
+    quarter of the authors' x2.3 on the logarithm."""
+    a2_flat: Positive = 1.1
+    """A2 fails where that ratio is below this for certain [ours]."""
+    a3_density: Share = 0.34
+    """A3 and A4 look at cycles of at most this density: the densest of the published levels is 33 %."""
+    a3_gain: Share = 0.01
+    """A3 needs more than this: half of the low end of the published gain of 2.1 to 3.4 [abstract]."""
+    a4_gain: Share = 0.005
+    """A4 fails where the mean over criteria is below this for certain: half of A3's margin [ours]."""
+    a5_time: Positive = 1.05
+    """A5 allows this ratio of wall time to the cyclical schedule's [ours]."""
+    a6_margin: Share = 0.005
+    """A6: the oracle is comparable where it is within this of S-Cyc [ours]: a quarter of the published gain."""
+    a6_inside: Share = 0.8
+    """A6 needs S-Cyc's max_lr to be near the oracle's best in this share of cycles [ours]."""
+    a6_outside: Share = 0.5
+    """A6 fails where that share is below this for certain [ours]."""
+    a7_gain: Share = 0.003
+    """A7: the S-shape matters where it gains more than this over each other shape, and does not where it is within it
+    of each [ours]: a seventh of the published gain."""

@@ -2,11 +2,9 @@
 
 import pandas as pd
 
-from prunebench.report.latex import (
+from prunebench.suite.report.latex import (
     accuracies,
-    best_of,
     escape,
-    excludes,
     intervals,
     number,
     pivot,
@@ -16,7 +14,7 @@ from prunebench.report.latex import (
 )
 
 
-def _accuracy(frame: pd.DataFrame) -> pd.DataFrame:
+def accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy in % by schedule and sparsity, mean ± std, the best of each column in bold.
 
     Marked where the paired difference to the best benchmark excludes 0; not for benchmarks, one of which was selected.
@@ -27,7 +25,7 @@ def _accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     return pivot(cells, ["task", "criterion", "schedule", "n"], "cycle")
 
 
-def _oracle(frame: pd.DataFrame) -> pd.DataFrame:
+def oracle(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "sparsity": [escape(f"{100 * s:.1f} %") for s in frame["sparsity"]],
@@ -40,7 +38,7 @@ def _oracle(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _cost(frame: pd.DataFrame) -> pd.DataFrame:
+def cost(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "task": frame["task"].map(escape),
@@ -56,27 +54,8 @@ def _cost(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _gradients(frame: pd.DataFrame) -> pd.DataFrame:
+def gradients(frame: pd.DataFrame) -> pd.DataFrame:
     """Std of dL/dw over surviving weights relative to the dense network's, by network and sparsity."""
     shown = frame[frame["weights"] == "surviving"]
     cells = shown.assign(cell=intervals(shown, "std_ratio", 1, 2, null=1))
     return pivot(cells, ["task", "criterion", "schedule", "at"], "cycle")
-
-
-VIEWS = {
-    "s_cyc_accuracy": _accuracy,
-    "s_cyc_oracle": _oracle,
-    "s_cyc_cost": _cost,
-    "s_cyc_gradients": _gradients,
-}
-
-NOTES = {
-    "s_cyc_accuracy": (
-        best_of("its task, criterion and sparsity") + " Benchmarks have no mark.",
-        excludes("Paired difference to the best benchmark, which is chosen on validation accuracy"),
-    ),
-    "s_cyc_oracle": (excludes("Paired difference"),),
-    "s_cyc_cost": (excludes("Paired ratio", "1"),),
-    "s_cyc_gradients": (excludes("Ratio to the dense network's spread", "1"),),
-}
-"""What stands below a table, in LaTeX."""

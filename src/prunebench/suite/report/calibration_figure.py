@@ -1,7 +1,6 @@
 """The figure of the claims' rules: how often each is wrong where its claim is false, and right where it holds."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from prunebench.claims.claim import ALLOWED, POWER
-from prunebench.report.panels import graded_looks, handles_of, named_ticks
-from prunebench.report.style import SMALL, Drawing, Look, Tables, draw_figures, footer, legend_above, new_figure
-
-PAPERS = {"s_cyc": "S-Cyc", "cascade": "Cascade weight shedding", "directional": "Directional pruning"}
-
-_NAMES = ("claim", "paper", "noise", "noise_from", "null_effect", "claimed_effect", "claimed_as", "scale")
-_NEEDED = "claim paper n noise tables null_reproduced null_reproduced_low claimed_reproduced seeds_for_80 noise_from"
+from prunebench.suite.claim import ALLOWED, POWER
+from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import graded_looks, handles_of, named_ticks
+from prunebench.suite.report.style import SMALL, Look, footer, legend_above, new_figure
 
 _LINE: dict[str, Any] = {"color": "0.3", "linewidth": 0.9, "dashes": (1, 1.5), "zorder": 1}
 _RING: dict[str, Any] = {
@@ -32,23 +27,13 @@ _RING: dict[str, Any] = {
 }
 
 
-def draw(tables: Path, out: Path) -> None:
-    """Draws `calibration_power` from calibration.csv in `tables`, as SVG and PNG in `out`.
-
-    A table without rows gives a figure that says so. The same table gives the same bytes. Raises InputError for a
-    table that is missing, unreadable or lacks a column.
-    """
-    drawing = Drawing("Error rates of the claims' rules", ("calibration",), power)
-    draw_figures(tables, out, {"calibration": _NEEDED.split()}, _NAMES, {"calibration_power": drawing})
-
-
-def power(tables: Tables, scale: str) -> Figure:
+def power(drawn: Drawn) -> Figure:
     """A line per claim: false "reproduced" where the claim is false (left), power at the claimed effect (right).
 
     A marker per number of seeds under independent noise, with a bar over all kinds of noise; at the right end the
     seeds that give a power of 80 %.
     """
-    frame = tables["calibration"]
+    frame, scale = drawn.tables["calibration"], drawn.scale
     papers = [(str(paper), rows) for paper, rows in frame.groupby("paper", sort=False)]
     claims = [rows["claim"].nunique() for _, rows in papers]
     seeds = sorted(frame["n"].dropna().unique())
@@ -57,7 +42,7 @@ def power(tables: Tables, scale: str) -> Figure:
     ratios = {"height_ratios": claims, "width_ratios": (1, 1.6)}
     axes = fig.subplots(len(papers), 2, squeeze=False, sharex="col", sharey="row", gridspec_kw=ratios)
     for (left, right), (paper, rows) in zip(axes, papers, strict=True):
-        left.set_title(PAPERS.get(paper, paper), loc="left", weight="bold")
+        left.set_title(drawn.titles.get(paper, paper), loc="left", weight="bold")
         _claims(left, right, rows, looks)
     highest = np.nanmax([ALLOWED * 1.2, frame["null_reproduced"].max() * 1.05])
     # Beyond the ends: a marker at 0 or 100 % is seen whole.

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from prunebench.claims.claim import ALLOWED
-from prunebench.report.latex import bold, escape, number
+from prunebench.suite.claim import ALLOWED
+from prunebench.suite.report.latex import bold, escape, number
 
 
-def _calibration(frame: pd.DataFrame) -> pd.DataFrame:
+def calibration(frame: pd.DataFrame) -> pd.DataFrame:
     """Highest error rates and lowest power, in %, by number of seeds; then the seeds that give a power of 80 %."""
     seeds = sorted(frame["n"].dropna().astype(int).unique())
     lines = []
@@ -29,16 +29,3 @@ def _seeds(rows: pd.DataFrame) -> str:
     if rows["n"].isna().all():
         return "n/a"
     return "$>$ 100" if rows["seeds_for_80"].isna().any() else str(int(rows["seeds_for_80"].max()))
-
-
-VIEWS = {"calibration": _calibration}
-
-NOTES = {
-    "calibration": (
-        "Shares of simulated tables of n seeds in \\%, the worst of all kinds of noise. "
-        "False: reproduced at no effect, in bold where its 95 \\% interval lies above 5 \\%. "
-        "Power: reproduced at the claimed effect. Missed: not reproduced at the claimed effect. "
-        "Seeds for 80 \\%: the least number with that power.",
-    )
-}
-"""What stands below the table, in LaTeX."""

@@ -1,14 +1,14 @@
 """Draws a paper's figures from its tables alone: nothing is trained, no run is read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from prunebench.errors import InputError
-from prunebench.suite.paper import Figure, Ref, Table, resolve
+from prunebench.suite.paper import Figure, Paper, Table, resolve
 from prunebench.suite.report.style import not_run, save, shared_style
 
 
@@ -17,16 +17,30 @@ class Drawn:
     """What a figure is made of.
 
     tables: by name; text stays text whatever it says. scale: the label that every figure carries. margins: those of
-    the paper's claims, so that what a figure marks is what the ledger judges by.
+    the paper's claims, so that what a figure marks is what the ledger judges by. titles: papers' short titles by key,
+    for a figure of all papers.
     """
 
     tables: Mapping[str, pd.DataFrame]
     scale: str
-    margins: Any
+    margins: Any = None
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+
+def draw_paper(paper: Paper, margins: Any, folder: Path, out: Path) -> None:
+    """Draws every figure of a paper."""
+    draw_figures(paper.figures, paper.tables, folder, out, package=paper.package, margins=margins)
 
 
 def draw_figures(
-    figures: Sequence[Figure], tables: Sequence[Table], package: str, margins: Any, folder: Path, out: Path
+    figures: Sequence[Figure],
+    tables: Sequence[Table],
+    folder: Path,
+    out: Path,
+    *,
+    package: str = "prunebench",
+    margins: Any = None,
+    titles: Mapping[str, str] | None = None,
 ) -> None:
     """Draws `figures` as SVG and PNG in `out`, from the CSV files of `tables` in `folder`.
 
@@ -34,16 +48,12 @@ def draw_figures(
     missing, unreadable or lacks a column.
     """
     frames = {table.name: _read(folder / f"{table.name}.csv", table) for table in tables}
-    drawn = Drawn(frames, _scale(frames), margins)
+    drawn = Drawn(frames, _scale(frames), margins, titles or {})
     with shared_style():
         for figure in figures:
             run = all(len(frames[name]) for name in figure.needs)
-            made = _make(figure.make, package)(drawn) if run else not_run(figure.title, drawn.scale)
-            save(made, out, figure.name)
-
-
-def _make(ref: Ref, package: str) -> Any:
-    return resolve(ref, package)
+            drawing = resolve(figure.make, package)(drawn) if run else not_run(figure.title, drawn.scale)
+            save(drawing, out, figure.name)
 
 
 def _read(path: Path, table: Table) -> pd.DataFrame:

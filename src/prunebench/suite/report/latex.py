@@ -2,44 +2,32 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from prunebench.report import captions
-
-MARK = "$^{*}$"
-"""At a difference or a ratio: its interval excludes the value of no effect."""
+from prunebench.suite.notes import MARK
+from prunebench.suite.paper import Table
 
 END = "\\end{tabular}\n"
 
 
-def table(name: str, view: pd.DataFrame, frame: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+def table(declared: Table, view: pd.DataFrame, frame: pd.DataFrame, title: str, caption: str) -> str:
     """`view`, whose cells are LaTeX and whose columns are plain text, in booktabs, for an author's `table` environment.
 
-    `notes`, which are LaTeX, stand below the last rule, in lines of the text's width; a table without rows has none.
-    Comments name the scale of `frame`, suggest a caption and a label, and describe the table's CSV file.
+    The declared notes stand below the last rule, in lines of the text's width; a table without rows has none. Comments
+    name the scale of `frame`, suggest a caption and a label, and describe the table's CSV file.
     """
+    name, notes = declared.name, declared.notes
     scale = " ".join(str(frame["scale"].iloc[0]).split()) if len(frame) else "no rows"
-    title = escape(f"{captions.title('table', name)} ({scale}).")
-    comments = [f"{name} ({scale}). Needs booktabs.", f"\\caption{{{title}}}", f"\\label{{tab:{name}}}"]
-    comments += captions.caption("table", name).split("\n\n")
+    comments = [f"{name} ({scale}). Needs booktabs.", f"\\caption{{{escape(f'{title} ({scale}).')}}}"]
+    comments += [f"\\label{{tab:{name}}}", *caption.split("\n\n")]
     columns = len(view.columns)
     body = view.rename(columns=escape).to_latex(index=False, escape=False, column_format="l" * columns)
     below = [f"\\multicolumn{{{columns}}}{{p{{.95\\linewidth}}}}{{\\footnotesize {note}}} \\\\" for note in notes]
     lines = [*(f"% {line}" for line in comments), body.removesuffix(END), *(below if len(frame) else [])]
     return "\n".join(line.rstrip("\n") for line in lines) + f"\n{END}"
-
-
-def excludes(what: str, null: str = "0", over: str = "seeds") -> str:
-    """The note that says what a mark means, at `what`."""
-    return f"{MARK} {what}: the 95 \\% t interval over {over} excludes {null}; not corrected for multiplicity."
-
-
-def best_of(group: str) -> str:
-    """The note on accuracies, of which the highest of a `group` is in bold."""
-    return f"Accuracy: mean $\\pm$ standard deviation over seeds. Bold: the highest mean of {group}."
 
 
 def pivot(cells: pd.DataFrame, index: list[str], by: str) -> pd.DataFrame:

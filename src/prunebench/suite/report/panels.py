@@ -14,7 +14,7 @@ from matplotlib.gridspec import GridSpecBase, SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from prunebench.report.style import (
+from prunebench.suite.report.style import (
     SMALL,
     WIDTH,
     Floats,

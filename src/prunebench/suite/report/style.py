@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,7 +20,6 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from prunebench.errors import InputError
 from prunebench.files import write_bytes
 
 WIDTH = 7.2
@@ -70,58 +69,6 @@ def shared_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of a study: its title where it is not run, the tables whose rows it needs, and what makes it."""
-
-    title: str
-    needs: tuple[str, ...]
-    make: Callable[[Tables, str], Figure]
-
-
-def draw_figures(
-    folder: Path,
-    out: Path,
-    needed: Mapping[str, Sequence[str]],
-    names: Sequence[str],
-    figures: Mapping[str, Drawing],
-) -> None:
-    """Draws `figures` as SVG and PNG in `out`, from the CSV files in `folder`.
-
-    `needed` maps each table to the columns that it must have, `names` are the columns that hold text. A figure whose
-    tables lack rows says so. The same tables give the same bytes. Raises InputError for a table that is missing,
-    unreadable or lacks a column.
-    """
-    tables = {table: _read(folder / f"{table}.csv", columns, names) for table, columns in needed.items()}
-    scale = _scale(tables)
-    with shared_style():
-        for name, drawing in figures.items():
-            run = all(len(tables[table]) for table in drawing.needs)
-            save(drawing.make(tables, scale) if run else not_run(drawing.title, scale), out, name)
-
-
-def _read(path: Path, needed: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
-    try:
-        # Without converters a schedule named "NA" would read as a missing value.
-        frame = pd.read_csv(path, converters=dict.fromkeys(names, str))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table: {error}") from error
-    absent = [column for column in needed if column not in frame]
-    if len(frame) and absent:
-        raise InputError(f"{path}: column {absent[0]} is missing; found {', '.join(frame.columns)}")
-    return frame
-
-
-def _scale(tables: Tables) -> str:
-    """The label of the runs' scale: tables of the configuration alone do not carry it, so any table's serves."""
-    for frame in tables.values():
-        if len(frame) and "scale" in frame:
-            return str(frame["scale"].iloc[0])
-    return "scale not stated: no table with rows has it"
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prunebench.claims.claim import ALLOWED, POWER
-from prunebench.report.page import forest
-from prunebench.report.page.inputs import Record, number
+from prunebench.suite.cells import label, loads
+from prunebench.suite.claim import ALLOWED, POWER
+from prunebench.suite.report.page import forest
+from prunebench.suite.report.page.inputs import Record, number
 
 SIGNS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "open", "not run at this scale": "none"}
 """Verdicts in the order in which they sort, with the names of their signs."""
@@ -19,7 +20,9 @@ def findings(
     for row in observations:
         value = number(row["value"])
         if value is not None:
-            seeds.setdefault((row["claim"], row["quantity"]), {}).setdefault(row["cell"], []).append(value)
+            seeds.setdefault((row["claim"], row["quantity"]), {}).setdefault(label(loads(row["cell"])), []).append(
+                value
+            )
     return [
         {
             **finding,

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunebench import numbers
-from prunebench.report import captions
-from prunebench.report.page.inputs import Download, Record, data_uri, download, number, read_csv
+from prunebench.suite import numbers
+from prunebench.suite.paper import Paper, Table
+from prunebench.suite.report import captions
+from prunebench.suite.report.page.inputs import Download, Record, data_uri, download, number, read_csv
 
 ROWS = 100
 """Rows of a table that the page shows; its file, which the page holds too, has all."""
@@ -39,6 +40,8 @@ class TableView:
     title: str
     caption: tuple[str, ...]
     columns: tuple[str, ...]
+    meanings: tuple[str, ...]
+    """What each column holds, with its unit."""
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...] | None
     total: int
@@ -49,10 +52,10 @@ class TableView:
     claims: tuple[str, ...]
 
 
-def figure(name: str, folder: Path, claims: Sequence[str]) -> FigureView:
+def figure(paper: Paper | None, name: str, folder: Path, claims: Sequence[str]) -> FigureView:
     """A figure as an image: a script in it would not run, and names within it cannot clash with those of others."""
-    title, alt = captions.title("figure", name), captions.alt(name)
-    caption = tuple(captions.caption("figure", name).split("\n\n"))
+    title, alt = captions.title(paper, "figure", name), captions.alt(paper, name)
+    caption = tuple(captions.caption(paper, "figure", name).split("\n\n"))
     for ending, kind in (("svg", "image/svg+xml"), ("png", "image/png")):
         path = folder / f"{name}.{ending}"
         if path.is_file():
@@ -78,20 +81,25 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return (_FALLBACK[0], round(_FALLBACK[0] * height / width)) if width and height else _FALLBACK
 
 
-def table(name: str, folder: Path, claims: Sequence[str]) -> TableView:
+def table(paper: Paper | None, declared: Table, folder: Path, claims: Sequence[str]) -> TableView:
     """A table: numbers rounded, intervals beside their means, columns that hold nothing left out."""
-    title, caption = captions.title("table", name), tuple(captions.caption("table", name).split("\n\n"))
+    name = declared.name
+    title = captions.title(paper, "table", name)
+    caption = tuple(captions.caption(paper, "table", name).split("\n\n"))
     rows = read_csv(folder / f"{name}.csv")
     if rows is None:
-        return TableView(name, title, caption, (), (), None, 0, (), (), tuple(claims))
+        return TableView(name, title, caption, (), (), (), None, 0, (), (), tuple(claims))
     empty = [column for column in (rows[0] if rows else ()) if not any(row[column] for row in rows)]
     shown = _columns([column for column in (rows[0] if rows else ()) if column not in [*empty, "scale"]], rows)
     cells = [texts[:ROWS] for _, texts in shown.values()]
+    units = {column.name: "" if column.unit in ("", "name") else f" ({column.unit})" for column in declared.columns}
+    meanings = {column.name: f"{column.meaning}{units[column.name]}" for column in declared.columns}
     return TableView(
         name=name,
         title=title,
         caption=caption,
         columns=tuple(shown),
+        meanings=tuple(meanings.get(column, "") for column in shown),
         numeric=tuple(numeric for numeric, _ in shown.values()),
         rows=tuple(zip(*cells, strict=True)),
         total=len(rows),

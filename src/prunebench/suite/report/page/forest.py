@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prunebench import numbers
-from prunebench.claims.claim import SEPARATOR
-from prunebench.report.page.inputs import LARGEST
+from prunebench.suite import numbers
+from prunebench.suite.cells import SEPARATOR
+from prunebench.suite.report.page.inputs import LARGEST
 
 REACH = 1.5
 """How far beyond the means the axis goes at most, in spans of the means or in half the length of the median interval,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunebench import numbers
 from prunebench.errors import InputError
+from prunebench.suite import numbers
 
 EMBEDDED = 600_000
 """Bytes up to which a table's file is part of the page; of a larger one the page gives the path."""

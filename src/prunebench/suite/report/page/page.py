@@ -3,69 +3,23 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from prunebench.claims.record import read_ledger
-from prunebench.config import Preset, parse_preset
 from prunebench.errors import InputError
 from prunebench.files import write_text
-from prunebench.report.page import evidence, exhibits, provenance
-from prunebench.report.page.inputs import Download, Record, read_csv, read_json
-from prunebench.studies import cascade_names, directional_names, s_cyc_names
+from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.paper import Paper, Table
+from prunebench.suite.preset import Preset, parse_preset
+from prunebench.suite.record import read_ledger
+from prunebench.suite.report.page import evidence, exhibits, provenance
+from prunebench.suite.report.page.inputs import Download, Record, read_csv, read_json
 
 HERE = Path(__file__).parent
-
-POWER = ("calibration_power", "calibration")
-"""The figure and the table of the rules' calibration."""
-
-
-@dataclass(frozen=True)
-class Paper:
-    """A paper whose claims are tested: a study of the preset."""
-
-    key: str
-    short: str
-    title: str
-    reference: str
-    arxiv: tuple[tuple[str, str], ...]
-    """What a link says, and the identifier."""
-    names: ModuleType
-    """Names of the study's tables and figures."""
-
-
-PAPERS = (
-    Paper(
-        "s_cyc",
-        "S-Cyc",
-        "S-Cyc: a learning-rate schedule for iterative pruning",
-        "Known here by its abstract and by the released code of its successor SILO",
-        (("arXiv 2110.08764", "2110.08764"), ("SILO: arXiv 2212.06144", "2212.06144")),
-        s_cyc_names,
-    ),
-    Paper(
-        "cascade",
-        "Cascade shedding",
-        "Cascade weight shedding",
-        "Azarian and Porikli, 2021. Known here by its abstract alone, which gives no number",
-        (("arXiv 2103.10629", "2103.10629"),),
-        cascade_names,
-    ),
-    Paper(
-        "directional",
-        "Directional pruning",
-        "Directional pruning by gRDA",
-        "Chao, Wang, Xing and Cheng, NeurIPS 2020. Known here by its abstract and by the authors' code, data and logs",
-        (("arXiv 2006.09358", "2006.09358"),),
-        directional_names,
-    ),
-)
 
 
 def write_page(results: Path, figures: Path, out: Path) -> None:
@@ -86,7 +40,7 @@ def write_page(results: Path, figures: Path, out: Path) -> None:
 
 
 def _render(preset: Preset, results: Path, figures: Path) -> str:
-    claims = read_ledger(results) if (results / "claims.json").exists() else None
+    claims = read_ledger(results).model_dump() if (results / "claims.json").exists() else None
     runs = read_csv(results / "runs.csv", ("study", "task", "seed", "status", "folder"))
     observations = read_csv(results / "observations.csv", ("claim", "quantity", "cell", "value"))
     columns = (
@@ -99,26 +53,29 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     def cited(kind: str, name: str) -> list[str]:
         return [finding["id"] for finding in ledger or [] if name in finding[kind]]
 
-    def exhibit(name: str) -> exhibits.FigureView:
-        return exhibits.figure(name, figures, cited("figures", name))
+    def exhibit(paper: Paper | None, name: str) -> exhibits.FigureView:
+        return exhibits.figure(paper, name, figures, cited("figures", name))
 
-    def table(name: str) -> exhibits.TableView:
-        return exhibits.table(name, results / "tables", cited("tables", name))
+    def table(paper: Paper | None, declared: Table) -> exhibits.TableView:
+        return exhibits.table(paper, declared, results / "tables", cited("tables", declared.name))
 
     rules = evidence.calibration_summary(calibration or [], ledger or [])
     papers = []
-    for paper in PAPERS:
-        run = getattr(preset, paper.key) is not None
+    for key, paper in preset.all_papers().items():
+        run = key in preset.studies()
+        shown, data = ([t for t in paper.tables if bool(t.latex) is readers] for readers in (True, False))
         papers.append(
             {
-                **vars(paper),
+                **{
+                    name: getattr(paper, name) for name in ("key", "short", "title", "reference", "arxiv", "deviations")
+                },
                 "run": run,
-                "figures": [exhibit(name) for name in paper.names.FIGURES] if run else [],
-                "tables": [table(name) for name in paper.names.TABLES] if run else [],
-                "data": _data(results / "tables", paper.names.DATA) if run else [],
+                "figures": [exhibit(paper, figure.name) for figure in paper.figures] if run else [],
+                "tables": [table(paper, each) for each in shown] if run else [],
+                "data": _data(results / "tables", [each.name for each in data]) if run else [],
             }
         )
-    power = {"figure": exhibit(POWER[0]), "table": table(POWER[1])}
+    power = {"figure": exhibit(None, POWER.name), "table": table(None, CALIBRATION)}
     shown_figures = [*(figure for paper in papers for figure in paper["figures"]), power["figure"]]
     shown_tables = [*(shown for paper in papers for shown in paper["tables"]), power["table"]]
     absent = [name for name in ("claims.json", "observations.csv", "runs.csv") if not (results / name).is_file()]
@@ -134,7 +91,7 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         scales=list(dict.fromkeys(finding["scale"] for finding in ledger or [])),
         ledger_files=_data(results, ("claims", "observations")),
         papers=papers,
-        names={paper.key: paper.short for paper in PAPERS},
+        names={paper["key"]: paper["short"] for paper in papers},
         titles={
             "figure": {figure.name: figure.title for figure in shown_figures},
             "table": {shown.name: shown.title for shown in shown_tables},
@@ -181,7 +138,7 @@ def _caveats(
         absent=tuple(absent),
         empty=tuple(table.name for table in tables if table.rows is not None and not table.total),
         errs=tuple(row["claim"] for row in rules["above"]) if rules else (),
-        left_out=tuple(paper.short for paper in PAPERS if getattr(preset, paper.key) is None),
+        left_out=tuple(paper.short for key, paper in preset.all_papers().items() if key not in preset.studies()),
         versions=len(made) if len(made) > 1 else 0,
         dirty=sum(version["runs"] for version in made if version["dirty"]),
         unknown=sum(version["runs"] for version in made if not version["digest"]),

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prunebench import numbers
-from prunebench.config import Preset
-from prunebench.report.page.inputs import Record, number
+from prunebench.models.kinds import NETWORKS
+from prunebench.parsing import kind_of
+from prunebench.runs.updates import UPDATES, Update
+from prunebench.suite import numbers
+from prunebench.suite.preset import Preset
+from prunebench.suite.report.page.inputs import Record, number
 
 COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
 
@@ -149,21 +152,25 @@ def tasks(preset: Preset) -> list[dict[str, str]]:
     """The preset's tasks: network and recipe."""
     shown = []
     for name, task in preset.tasks.items():
-        network, training, augmentation = task.network, task.training, task.augmentation
+        training, augmentation = task.training, task.augmentation
+        options = dict(vars(task.network))
+        activation = str(options.pop("activation", "as it has")).replace("_", " ")
         crop = [f"crop {augmentation.pad}"] if augmentation.pad else []
         shown.append(
             {
                 "name": name,
                 "data": task.dataset,
-                "network": network.kind
-                + (f"-{network.depth}" if network.depth else "")
-                + (f", width × {network.width:g}" if network.width != 1 else ""),
-                "activation": network.activation.replace("_", " "),
+                "network": ", ".join([kind_of(NETWORKS, task.network), *(f"{k} {v:g}" for k, v in options.items())]),
+                "activation": activation,
                 "epochs": str(training.epochs),
                 "batch": str(training.batch_size),
-                "momentum": f"{training.momentum:g}",
-                "decay": f"{training.weight_decay:g}",
+                "update": _update(training.mover),
                 "augmentation": ", ".join([*crop, *(["flip"] if augmentation.flip else [])]) or "none",
             }
         )
     return shown
+
+
+def _update(update: Update) -> str:
+    settings = (f"{name.replace('_', ' ')} {value}" for name, value in vars(update).items())
+    return ", ".join([kind_of(UPDATES, update), *settings])

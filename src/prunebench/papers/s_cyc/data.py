@@ -1,0 +1,87 @@
+"""What the S-Cyc study's tables and claims are made from: ends of cycles, the oracle's candidates, gradients."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from prunebench.papers.s_cyc.config import SCyc
+from prunebench.runs.spec import RunSpec, Trained
+from prunebench.suite.preset import Preset
+from prunebench.suite.study import Study, stacked
+
+CHAIN = ["task", "criterion", "schedule", "seed"]
+"""What names a pruning chain."""
+
+CHAINS = ("prune_chains", "measure_gradients")
+
+
+@dataclass
+class Data:
+    """The study's runs, stacked, with the axes of each row."""
+
+    study: Study
+
+    @property
+    def preset(self) -> Preset:
+        """The preset."""
+        return self.study.preset
+
+    @property
+    def config(self) -> SCyc:
+        """The study's part of the preset."""
+        config: SCyc = self.study.config
+        return config
+
+    @cached_property
+    def cycles(self) -> pd.DataFrame:
+        """The end and cost of every cycle of the accuracy comparison, the oracle's choices among them."""
+        chosen = self.candidates[self.candidates["selected"] == 1]
+        return stacked([*self._chains(), chosen])
+
+    @cached_property
+    def cost(self) -> pd.DataFrame:
+        """The same, the oracle with all its candidates."""
+        return stacked([*self._chains(), self.candidates])
+
+    @cached_property
+    def candidates(self) -> pd.DataFrame:
+        """Every candidate of the oracle, and whether it was selected; no rows without an oracle."""
+        rows = self.study.rows("select_max_lr", "selection")
+        return rows if len(rows) else pd.DataFrame(columns=[*CHAIN, "cycle", "selected"])
+
+    @cached_property
+    def gradients(self) -> pd.DataFrame:
+        """Every measurement of the gradients; no rows where none is measured."""
+        return self.study.rows("measure_gradients", "gradients")
+
+    @cached_property
+    def histograms(self) -> pd.DataFrame:
+        """Histograms of the gradients."""
+        return self.study.rows("measure_gradients", "gradient_histograms")
+
+    def _chains(self) -> list[pd.DataFrame]:
+        """The cycles of each chain that is compared: that of the dense network, which chains share, comes first."""
+        ends, dense = self.study.rows(CHAINS, "phases"), self.study.rows("train_dense", "phases")
+        ends = ends.groupby(CHAIN, sort=False)
+        first = {job.folder: self._dense_end(job, dense) for job in self.study.jobs("train_dense")}
+        chains = {(job.task, *job.axes.values(), job.seed): job for job in self.study.jobs(*CHAINS)}
+        parts: list[pd.DataFrame] = []
+        for cell in [cell for cell in self.config.cells() if cell in self.config.compared()]:
+            for seed in self.preset.seeds:
+                start = chains[(*cell, seed)].arms[0].start
+                if isinstance(start, Trained):
+                    named = dict(zip(("criterion", "schedule"), cell[1:], strict=True))
+                    parts.append(first[start.run].assign(**named))
+                parts.append(ends.get_group((*cell, seed)))
+        return parts
+
+    @staticmethod
+    def _dense_end(job: RunSpec, rows: pd.DataFrame) -> pd.DataFrame:
+        own = (rows["task"] == job.task) & (rows["seed"] == job.seed) & (rows["schedule"] == job.axes["schedule"])
+        return rows[own]
+
+
+def read(study: Study) -> Data:
+    """The study's data."""
+    return Data(study)

@@ -1,0 +1,1 @@
+"""The S-Cyc study's figures, from its tables alone."""

@@ -1,0 +1,222 @@
+"""What claims A1 to A7 observe in the study's runs, seed by seed."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from prunebench.papers.s_cyc.data import CHAIN, Data
+from prunebench.papers.s_cyc.measures import (
+    REFERENCE,
+    activation,
+    at_matched_loss,
+    gains,
+    nearest,
+    oracle_differences,
+    s_cyc_schedule,
+    trained_cycles,
+)
+from prunebench.schedules import Fixed
+from prunebench.stats import slope
+from prunebench.suite.cells import Cell, cell
+from prunebench.suite.claim import ROUNDING, Observed, observed
+from prunebench.suite.preset import Preset
+
+# --- A1, A1b: gradients
+
+
+def _variants(data: Data) -> dict[str, pd.DataFrame]:
+    """The measurements that slopes are fitted to, by quantity.
+
+    A network that has stopped to learn has gradients of another kind, so cycles that did not train are left out.
+    """
+    trained = trained_cycles(data, data.gradients)
+    ends = trained[trained["share"] == 1.0]
+    matched = at_matched_loss(data)
+    return {
+        "slope": ends[ends["weights"] == "surviving"],
+        "zeros_slope": ends[ends["weights"] == "all_zeroed"],
+        "matched_slope": matched[matched["weights"] == "surviving"] if len(matched) else matched,
+    }
+
+
+def _logs(chain: pd.DataFrame) -> np.ndarray:
+    return np.log(chain["std"].where(chain["std"] > 0).to_numpy(dtype=np.float64))
+
+
+def _slope(chain: pd.DataFrame) -> float:
+    return float(slope(chain["cycle"].to_numpy(dtype=np.float64), _logs(chain)).slope)
+
+
+def _network(data: Data, task: str, criterion: str, schedule: str) -> Cell:
+    several = data.gradients["schedule"].nunique() > 1
+    return cell(task=task, criterion=criterion, **({"schedule": schedule} if several else {}))
+
+
+def narrowing(data: Data, method: str | None) -> Iterator[Observed]:
+    """A1: slopes of log spread over the cycles that train, and the last one's spread over the first one's."""
+    if not len(data.gradients):
+        return
+    for name, frame in _variants(data).items():
+        for (task, criterion, schedule, seed), chain in frame.groupby(CHAIN, sort=False):
+            control = criterion == "random"
+            if activation(data.preset, task) != "relu" or (control and name != "slope"):
+                continue
+            where, prefix = _network(data, task, criterion, schedule), "random_" if control else ""
+            yield Observed(prefix + name, where, seed, _slope(chain))
+            if name == "slope":
+                logs = _logs(chain)
+                change = float(logs[-1] - logs[0]) if chain["cycle"].iloc[0] == 0 else math.nan
+                yield Observed(f"{prefix}ratio", where, seed, change)
+
+
+def other_activations(data: Data, method: str | None) -> Iterator[Observed]:
+    """A1b: ReLU's slope minus that of the same network with another activation."""
+    if not len(data.gradients):
+        return
+    chains = _variants(data)["slope"].groupby(CHAIN, sort=False)
+    slopes = {key: _slope(chain) for key, chain in chains}
+    for (task, criterion, schedule, seed), other in slopes.items():
+        relu = slopes.get((_relu_twin(data.preset, task) or "", criterion, schedule, seed))
+        if relu is not None and criterion != "random":
+            where = _network(data, task, criterion, schedule)
+            yield Observed("difference", where, seed, relu - other)
+            yield Observed("relu_slope", where, seed, relu)
+
+
+def _relu_twin(preset: Preset, task: str) -> str | None:
+    """The ReLU network that differs from a task in the activation alone."""
+
+    def without_activation(name: str) -> object:
+        content = preset.tasks[name].content()
+        return content | {"network": {k: v for k, v in content["network"].items() if k != "activation"}}
+
+    if activation(preset, task) == "relu":
+        return None
+    same = (name for name in preset.tasks if without_activation(name) == without_activation(task))
+    return next((name for name in same if activation(preset, name) == "relu"), None)
+
+
+# --- A2, A6: the oracle
+
+
+def best_max_lr(data: Data, method: str | None) -> Iterator[Observed]:
+    """A2: how the selected max_lr moves with sparsity, and what the grid can tell apart (natural logarithms)."""
+    candidates = data.candidates
+    grid = np.log(np.sort(candidates["max_lr"].unique())) if len(candidates) else np.empty(0)
+    step = float(np.diff(grid).max()) if len(grid) > 1 else math.nan
+    selected = candidates[candidates["selected"] == 1]
+    for (task, criterion, seed), chain in selected.groupby(["task", "criterion", "seed"], sort=False):
+        ordered = chain.sort_values("cycle")
+        chosen, sparser = np.log(ordered["max_lr"].to_numpy()), -np.log(ordered["density"].to_numpy())
+        # Rounding to the grid is taken as uniform and independent between cycles: two standard deviations of a slope.
+        rounding = 2 * step / math.sqrt(12 * float(((sparser - sparser.mean()) ** 2).sum()))
+        values = {"slope": float(slope(sparser, chosen).slope), "ratio": float(chosen[-1] - chosen[0])}
+        for name, number in (values | {"step": step, "slope_step": rounding}).items():
+            yield Observed(name, cell(task=task, criterion=criterion), seed, number)
+
+
+def against_oracle(data: Data, method: str | None) -> Iterator[Observed]:
+    """A6: the oracle minus the schedule, and how often the schedule's max_lr is near the grid's best."""
+    oracle = data.config.oracle
+    if oracle is None:
+        return
+    gaps = oracle_differences(data)
+    yield from observed("difference", gaps, gaps["difference"], "sparsity")
+    policy = data.preset.schedules[oracle.schedule].policy
+    for seed, chain in data.candidates.groupby("seed"):
+        inside = [
+            at.loc[nearest(at["max_lr"], policy.at(int(str(cycle)))), "validation_accuracy"]
+            >= at["validation_accuracy"].max() - oracle.tolerance - ROUNDING
+            for cycle, at in chain.groupby("cycle")
+        ]
+        where = cell(task=oracle.task, criterion=oracle.criterion)
+        yield Observed("inside", where, int(str(seed)), float(np.mean(inside)))
+
+
+# --- A3, A4, A7: accuracy
+
+
+def _sparse(data: Data, cycles: pd.DataFrame) -> pd.DataFrame:
+    """The cycles that the paper's claims of accuracy are about: S-Cyc differs from its benchmarks in no denser one."""
+    return cycles[1 - cycles["sparsity"] <= data.study.margins.a3_density + ROUNDING]
+
+
+def benchmarks(data: Data, task: str, criterion: str) -> list[str]:
+    """The benchmark schedules that ran."""
+    cycles = data.cycles
+    ran = set(cycles.loc[(cycles["task"] == task) & (cycles["criterion"] == criterion), "schedule"])
+    return [name for name, entry in data.preset.schedules.items() if entry.role == "benchmark" and name in ran]
+
+
+def _gains(data: Data, method: str | None) -> pd.DataFrame:
+    schedule = method or s_cyc_schedule(data.preset)
+    return _sparse(data, gains(data, schedule or ""))
+
+
+def gains_by_cell(data: Data, method: str | None) -> Iterator[Observed]:
+    """A3: the schedule minus the best benchmark (by validation), where all four or more ran."""
+    for (task, criterion), rows in _gains(data, method).groupby(["task", "criterion"], sort=False):
+        if len(benchmarks(data, str(task), str(criterion))) >= 4:
+            yield from observed("gain", rows, rows["gain"], "task", "criterion", "sparsity")
+
+
+def gains_by_criterion(data: Data, method: str | None) -> Iterator[Observed]:
+    """A4: the same by criterion, mean over cycles and tasks."""
+    for (criterion, seed), rows in _gains(data, method).groupby(["criterion", "seed"], sort=False):
+        mean = float(rows.groupby("task")["gain"].mean().mean())
+        yield Observed("gain", cell(criterion=str(criterion)), int(str(seed)), mean)
+
+
+def shapes(data: Data, method: str | None) -> Iterator[Observed]:
+    """A7: the schedule minus every other course of max_lr over the cycles, mean over the sparse cycles."""
+    schedule = method or s_cyc_schedule(data.preset)
+    controls = [name for name, entry in data.preset.schedules.items() if entry.role == "control" and name != schedule]
+    for (task, criterion), rows in _sparse(data, data.cycles).groupby(["task", "criterion"], sort=False):
+        wide = rows.pivot(index=["seed", "cycle"], columns="schedule", values="test_accuracy")
+        for control in controls:
+            if schedule in wide and control in wide:
+                where = cell(task=task, criterion=criterion, course=_course(data.preset, control), schedule=control)
+                for seed, gain in (wide[schedule] - wide[control]).groupby("seed").mean().items():
+                    yield Observed("gain", where, int(str(seed)), float(gain))
+
+
+def _course(preset: Preset, schedule: str) -> str:
+    """What max_lr does over the cycles under a control."""
+    policy = preset.schedules[schedule].policy
+    return "constant" if isinstance(policy, Fixed) else type(policy).__name__.lower()
+
+
+# --- A5: cost
+
+
+def costs(data: Data, method: str | None) -> Iterator[Observed]:
+    """A5: wall time and updates of a whole chain over those of the cyclical schedule (natural logarithms)."""
+    schedule = s_cyc_schedule(data.preset)
+    sums = data.cost.groupby(CHAIN, sort=False)[["steps", "seconds"]].sum().reset_index()
+    for (task, criterion), rows in sums.groupby(["task", "criterion"], sort=False):
+        wide = rows.pivot(index="seed", columns="schedule", values=["steps", "seconds"])
+        for name in ("seconds", "steps"):
+            if {schedule, REFERENCE} <= set(wide[name].columns):
+                for seed, number in np.log(wide[name][schedule] / wide[name][REFERENCE]).items():
+                    yield Observed(name, cell(task=task, criterion=criterion), int(str(seed)), float(number))
+
+
+# --- Notes
+
+
+def compared_with(data: Data) -> list[str]:
+    """A4: which benchmarks each criterion's comparison has."""
+    pairs = data.cycles[["task", "criterion"]].drop_duplicates().itertuples(index=False)
+    ran = {pair: benchmarks(data, *pair) for pair in pairs}
+    return [f"{task} · {criterion} is compared with {', '.join(names)}." for (task, criterion), names in ran.items()]
+
+
+def ends_of_the_grid(data: Data) -> list[str]:
+    """A2: how many choices lie at an end of the grid."""
+    if data.config.oracle is None:
+        return []
+    chosen, grid = data.candidates.loc[data.candidates["selected"] == 1, "max_lr"], data.candidates["max_lr"]
+    ends = int(((chosen == grid.min()) | (chosen == grid.max())).sum())
+    return [f"{ends} of {len(chosen)} choices lie at an end of the grid, where the best may lie beyond it."]
