@@ -93,7 +93,7 @@ class Stage:
 
     folder: what the jobs' folders begin with. run: (Job, out) for jobs on a task's data, (spec, runs, out) for others.
     title: what the job's message begins with. part: the key of the study's configuration that it belongs to, for a
-    stage of no seed, which a ledger can do without. alone: its timings need the machine for themselves.
+    stage of no seed, which a ledger can do without. optional: a ledger waits for it no more than for a missing seed.
     """
 
     name: str
@@ -104,6 +104,7 @@ class Stage:
     priority: int = 0
     local: bool = False
     part: str = ""
+    optional: bool = False
 
     def __post_init__(self) -> None:
         for job in self.jobs:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pydantic import ValidationError
+
 from prunebench.errors import InputError, nearest
+from prunebench.parsing import explain
 from prunebench.runs.spec import Arm, Phase, RunSpec, Spec, Trained
 from prunebench.suite.paper import Stage
 from prunebench.suite.preset import Preset
@@ -117,9 +120,12 @@ class Plan:
 
 
 def make_plan(preset: Preset) -> Plan:
-    """Every job of a preset."""
+    """Every job of a preset; InputError where a study asks for a job that cannot be."""
     studies = preset.studies()
     wishes = [wish for paper, config in studies.values() for wish in paper.dense(config, preset)]
-    dense = DenseNetworks(preset, wishes)
-    planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}
+    try:
+        dense = DenseNetworks(preset, wishes)
+        planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}
+    except ValidationError as error:
+        raise InputError(f"preset '{preset.preset}': {explain(error, RunSpec)}") from None
     return Plan(preset, dense.stage(), planned)

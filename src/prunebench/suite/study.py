@@ -129,7 +129,7 @@ def complete(study: Study) -> tuple[Study | None, list[str]]:
     def there(job: Spec) -> bool:
         return (study.runs / job.folder / "provenance.json").exists()
 
-    own = study.plan.studies[study.paper.key]
+    own = [stage for stage in study.plan.studies[study.paper.key] if not stage.optional]
     seeds, absent = [], []
     for seed in study.preset.seeds:
         needed = [job for stage in own if not stage.part for job in stage.jobs if getattr(job, "seed", seed) == seed]

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from prunebench.report.latex import (
+from prunebench.suite.report.latex import (
     accuracies,
-    best_of,
     escape,
-    excludes,
     intervals,
     number,
     pivot,
@@ -34,15 +32,14 @@ def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
     return {"n": [str(n) for n in frame["n"]], "test accuracy, %": accuracies(frame)}
 
 
-def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per setting and dose, the excess by threshold, and what claim B1's rule says of it."""
+def shedding(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line per setting and dose, the excess by threshold."""
     keys = ["task", "criterion", "max_lr", "weight_decay", "pruned_share"]
     rows = []
     for key, cell in frame.groupby(keys, sort=False):
         named = dict(zip(keys, key, strict=True))
         counts = sorted({int(n) for n in cell["n"]})
         excess = zip(cell["threshold"], intervals(cell, "excess", null=0), strict=True)
-        verdicts = zip(cell["threshold"], cell["cascade"], strict=True)
         rows.append(
             {"task": escape(named["task"]), "criterion": escape(named["criterion"])}
             | {"LR": typeset(f"{named['max_lr']:g}"), "weight decay": typeset(f"{named['weight_decay']:g}")}
@@ -50,12 +47,11 @@ def _shedding(frame: pd.DataFrame) -> pd.DataFrame:
             | {"clock": _clocks(cell["clock"])[0]}
             | {"n": str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"}
             | {f"excess, {threshold}, points": text for threshold, text in excess}
-            | {f"cascade, {threshold}": verdict for threshold, verdict in verdicts if verdict}
         )
     return pd.DataFrame(rows).fillna("n/a")
 
 
-def _criteria(frame: pd.DataFrame) -> pd.DataFrame:
+def criteria(frame: pd.DataFrame) -> pd.DataFrame:
     """By criterion, prelude and sparsity: test accuracy in %, the best of each column and task in bold.
 
     Then, where preludes have controls, test accuracy minus that with the control. Accuracies are marked where the
@@ -72,7 +68,7 @@ def _criteria(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.join(minus.add_prefix("minus control, points, "))
 
 
-def _retraining(frame: pd.DataFrame) -> pd.DataFrame:
+def retraining(frame: pd.DataFrame) -> pd.DataFrame:
     frame = with_best(frame, "task", "criterion", "sparsity")
     return pd.DataFrame(
         _names(frame, "task", "criterion")
@@ -88,7 +84,7 @@ def _retraining(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _schedules(frame: pd.DataFrame) -> pd.DataFrame:
+def schedules(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "criterion")
         | {"sparsity, %": _percent(frame["sparsity"])}
@@ -108,7 +104,7 @@ def _control(frame: pd.DataFrame) -> dict[str, list[str]]:
     return {"control": names, "minus control, points": intervals(frame, "control_difference", null=0)}
 
 
-def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
+def gmp(frame: pd.DataFrame) -> pd.DataFrame:
     frame = with_best(frame, "task", "sparsity")
     return pd.DataFrame(
         _names(frame, "task", "prelude")
@@ -126,7 +122,7 @@ def _gmp(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _overlap(frame: pd.DataFrame) -> pd.DataFrame:
+def overlap(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task")
         | {"sparsity, %": _percent(frame["sparsity"])}
@@ -139,7 +135,7 @@ def _overlap(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
+def semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
     frame = with_best(frame, "task", "pattern")
     return pd.DataFrame(
         _names(frame, "task", "pattern", "prelude")
@@ -151,28 +147,3 @@ def _semi_structured(frame: pd.DataFrame) -> pd.DataFrame:
             "groups that fit before, %": intervals(frame, "fitting"),
         }
     )
-
-
-VIEWS = {
-    "cascade_shedding": _shedding,
-    "cascade_criteria": _criteria,
-    "cascade_retraining": _retraining,
-    "cascade_schedules": _schedules,
-    "cascade_gmp": _gmp,
-    "cascade_overlap": _overlap,
-    "cascade_semi_structured": _semi_structured,
-}
-
-NOTES = {
-    "cascade_shedding": (excludes("Excess over the control that is not pruned"),),
-    "cascade_criteria": (
-        best_of("its task and sparsity"),
-        excludes("Of an accuracy the paired difference to global magnitude without a prelude, else the one shown"),
-    ),
-    "cascade_retraining": (best_of("its task, criterion and sparsity"), excludes("Paired difference or excess")),
-    "cascade_schedules": (best_of("its task"), excludes("Excess over the control that is not pruned")),
-    "cascade_gmp": (best_of("its task and sparsity"), excludes("Paired difference (ratio)", "0 (1)")),
-    "cascade_overlap": (excludes("Jaccard index above chance"),),
-    "cascade_semi_structured": (best_of("its task and pattern"), excludes("Paired difference")),
-}
-"""What stands below a table, in LaTeX."""

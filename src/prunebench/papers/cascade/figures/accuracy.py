@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from prunebench.report.cascade.common import (
+from prunebench.papers.cascade.figures.common import (
     DASHES,
     SCHEDULES,
     against_control,
@@ -19,7 +19,8 @@ from prunebench.report.cascade.common import (
     prelude_looks,
     with_control,
 )
-from prunebench.report.panels import (
+from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import (
     BEYOND,
     Series,
     at_sparsity,
@@ -42,11 +43,10 @@ from prunebench.report.panels import (
     values_of,
     with_values,
 )
-from prunebench.report.style import (
+from prunebench.suite.report.style import (
     SMALL,
     Floats,
     Look,
-    Tables,
     interval_text,
     legend_above,
     limits,
@@ -59,8 +59,9 @@ from prunebench.report.style import (
 )
 
 
-def random_vs_magnitude(tables: Tables, scale: str) -> Figure:
+def random_vs_magnitude(drawn: Drawn) -> Figure:
     """Claims B2 and B4: accuracy against sparsity by criterion, what a prelude changes, and the paired differences."""
+    tables, scale = drawn.tables, drawn.scale
     frame = tables["cascade_criteria"]
     criteria, preludes = criterion_looks(tables), prelude_looks(tables)
     varied = [name for name in criteria if ((frame["criterion"] == name) & (frame["prelude"] != "none")).any()]
@@ -117,8 +118,9 @@ def _behind(ax: Axes, reference: pd.DataFrame, criteria: Mapping[str, Look]) -> 
         ax.plot(at_sparsity(rows), mean, color=color, linewidth=2.5, alpha=0.35, zorder=1.2)
 
 
-def retraining(tables: Tables, scale: str) -> Figure:
+def retraining(drawn: Drawn) -> Figure:
     """Claim B7: rewinding against fine-tuning in accuracy and in excess shedding, and how the two go together."""
+    tables, scale = drawn.tables, drawn.scale
     frame = tables["cascade_retraining"]
     frame = frame[(frame["sparsity"] > 0) & (frame["retraining"] != "fine_tune")]
     if not len(frame):
@@ -177,8 +179,9 @@ def _scatter(ax: Axes, series: Series, spans: Mapping[str, tuple[float, float]])
     ax.set_ylabel("test accuracy minus\nfine-tuning (points)")
 
 
-def schedules(tables: Tables, scale: str) -> Figure:
+def schedules(drawn: Drawn) -> Figure:
     """Claim B6: accuracy and excess shedding by pruning schedule and learning-rate schedule."""
+    tables, scale = drawn.tables, drawn.scale
     frame = tables["cascade_schedules"]
     frame = frame[frame["sparsity"] > 0]
     if not len(frame):
@@ -261,8 +264,9 @@ def _ring_best(ax: Axes, series: Series, at: Callable[[pd.DataFrame], Floats]) -
             ax.plot(x[best], values_of(rows, "test_accuracy")[0][best], marker="o", **style)
 
 
-def gmp(tables: Tables, scale: str) -> Figure:
+def gmp(drawn: Drawn) -> Figure:
     """Claim B5: gradual magnitude pruning with and without a prelude: its course, its end and its computation."""
+    tables, scale = drawn.tables, drawn.scale
     frame, progress = tables["cascade_gmp"], tables["cascade_progress"]
     looks = prelude_looks(tables)
     blocks = blocks_of(frame, ("task",))

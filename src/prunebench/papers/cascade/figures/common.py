@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prunebench.report.panels import OTHERS, looks_of
-from prunebench.report.style import (
+from prunebench.suite.report.panels import OTHERS, looks_of
+from prunebench.suite.report.style import (
     SMALL,
     Look,
     Tables,
@@ -16,8 +16,6 @@ from prunebench.report.style import (
     pretty,
 )
 
-SHED = 0.2
-"""Claim B1's line: reproduced needs an excess above this share of the survivors, after pruning at most as much."""
 CRITERIA = {
     "global_magnitude": ("#009E73", "o"),
     "layer_magnitude": ("#7A7A3A", "s"),
@@ -55,13 +53,13 @@ def prelude_looks(tables: Tables) -> dict[str, Look]:
     return looks
 
 
-def claim_line(ax: Axes, named: bool) -> None:
-    """The line of claim B1's mark, named at the right of the panel."""
-    ax.axhline(100 * SHED, color="0.3", linewidth=0.9, dashes=(1, 1.5), zorder=1)
+def claim_line(ax: Axes, excess: float, named: bool) -> None:
+    """The line of claim B1's margin, named at the right of the panel."""
+    ax.axhline(100 * excess, color="0.3", linewidth=0.9, dashes=(1, 1.5), zorder=1)
     if named:
         ax.annotate(
-            f"{100 * SHED:g} %:\nB1",
-            (1, 100 * SHED),
+            f"{100 * excess:g} %:\nB1",
+            (1, 100 * excess),
             (3, 0),
             xycoords=ax.get_yaxis_transform(),
             textcoords="offset points",
@@ -112,7 +110,7 @@ def _two_digits(value: float) -> str:
     return plain(float(f"{value:.1e}")) if math.isfinite(value) else "n/a"
 
 
-def shown_dose(rows: pd.DataFrame) -> float:
-    """The dose that single-dose panels show: claim B1's 20 %, else the largest."""
+def shown_dose(rows: pd.DataFrame, dose: float) -> float:
+    """The dose that single-dose panels show: that of claim B1's margin, else the largest."""
     doses = sorted(rows["pruned_share"].unique())
-    return next((float(dose) for dose in doses if math.isclose(dose, SHED)), float(doses[-1]))
+    return next((float(each) for each in doses if math.isclose(each, dose)), float(doses[-1]))

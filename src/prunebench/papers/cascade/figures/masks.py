@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from prunebench.report.cascade.common import against_control, prelude_looks, with_control
-from prunebench.report.panels import (
+from prunebench.papers.cascade.figures.common import against_control, prelude_looks, with_control
+from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import (
     BEYOND,
     Series,
     blocks_of,
@@ -36,11 +37,10 @@ from prunebench.report.panels import (
     values_of,
     with_values,
 )
-from prunebench.report.style import (
+from prunebench.suite.report.style import (
     SMALL,
     Floats,
     Look,
-    Tables,
     interval_text,
     legend_above,
     limits,
@@ -52,8 +52,9 @@ from prunebench.report.style import (
 )
 
 
-def overlap(tables: Tables, scale: str) -> Figure:
+def overlap(drawn: Drawn) -> Figure:
     """Claim B8: overlap of the kept weights between schemes and between seeds, above that of chance."""
+    tables, scale = drawn.tables, drawn.scale
     frame = tables["cascade_overlap"]
     frame = frame[frame["sparsity"] > 0]
     if not len(frame):
@@ -162,8 +163,9 @@ def _seed_dots(ax: Axes, rows: pd.DataFrame, names: list[str], looks: Mapping[fl
     ax.set_xlabel("overlap above\nchance (points)")
 
 
-def semi_structured(tables: Tables, scale: str) -> Figure:
+def semi_structured(drawn: Drawn) -> Figure:
     """Claim B9: accuracy of N:M and block patterns with and without a prelude, and how full the groups were before."""
+    tables, scale = drawn.tables, drawn.scale
     frame, occupancy = tables["cascade_semi_structured"], tables["cascade_occupancy"]
     looks = {name: replace(look, dash="") for name, look in prelude_looks(tables).items()}
     patterns = list(dict.fromkeys(frame["pattern"]))

@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from prunebench.report.cascade.common import (
+from prunebench.papers.cascade.figures.common import (
     CLOCK,
     CONTROL,
     NETWORKS,
     PRUNED,
-    SHED,
     claim_line,
     clock_text,
     criterion_looks,
@@ -25,7 +24,8 @@ from prunebench.report.cascade.common import (
     settings_of,
     shown_dose,
 )
-from prunebench.report.panels import (
+from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import (
     BEYOND,
     Series,
     blocks_of,
@@ -45,10 +45,9 @@ from prunebench.report.panels import (
     stacked,
     values_of,
 )
-from prunebench.report.style import (
+from prunebench.suite.report.style import (
     SMALL,
     Floats,
-    Tables,
     interval_text,
     legend_above,
     plain,
@@ -67,14 +66,15 @@ _THRESHOLDS = {
 }
 
 
-def shedding(tables: Tables, scale: str) -> Figure:
+def shedding(drawn: Drawn) -> Figure:
     """Claim B1: shed survivors over the epochs after pruning, in the pruned network and its control, and the excess.
 
     Per network and criterion: one panel per setting, ordered by clock, at one dose; below, the excess at the end for
     every dose and definition of shed.
     """
+    tables, scale, margins = drawn.tables, drawn.scale, drawn.margins
     ends, curves = tables["cascade_shedding"], tables["cascade_shedding_curves"]
-    dose = shown_dose(ends)
+    dose = shown_dose(ends, margins.b1_dose)
     relative = curves[(curves["threshold"] == "relative") & np.isclose(curves["pruned_share"], dose)]
     doses = graded_looks(
         sorted(ends["pruned_share"].unique()), "flare", lambda share: f"{100 * share:g} % pruned (lower row)"
@@ -87,8 +87,8 @@ def shedding(tables: Tables, scale: str) -> Figure:
     fig, places = stacked(rows, 1.1)
     spans = (
         bounds_of(relative, "pruned", tuple(values_of(relative, "control")[0]), least=10.0),
-        bounds_of(relative, "excess", (0.0, 100 * SHED), least=10.0),
-        bounds_of(ends, "excess", (0.0, 100 * SHED), least=10.0),
+        bounds_of(relative, "excess", (0.0, 100 * margins.b1_excess), least=10.0),
+        bounds_of(ends, "excess", (0.0, 100 * margins.b1_excess), least=10.0),
     )
     columns = max(len(chunk) for chunks in lines for chunk in chunks)
     place = iter(places)
@@ -101,7 +101,7 @@ def shedding(tables: Tables, scale: str) -> Figure:
             for top, bottom, setting in zip(tops, bottoms, settings, strict=True):
                 top.set_title(setting_text(part, setting), loc="left", fontsize=SMALL + 0.5)
                 _curves(top, bottom, rows_of(here, setting).sort_values("epoch"), spans[:2])
-                claim_line(bottom, named=bottom is bottoms[-1])
+                claim_line(bottom, margins.b1_excess, named=bottom is bottoms[-1])
             tops[0].set_ylabel("S: shed\n(% of survivors)")
             bottoms[0].set_ylabel("excess\n(points)")
         shown = [name for name in ("relative", "absolute", "removable") if (part["threshold"] == name).any()]
@@ -111,7 +111,7 @@ def shedding(tables: Tables, scale: str) -> Figure:
             of_one = part[part["threshold"] == threshold]
             ax.set_ylim(spans[2])
             level_line(ax)
-            claim_line(ax, named=ax is panels[-1])
+            claim_line(ax, margins.b1_excess, named=ax is panels[-1])
             _setting_panel(
                 ax, [(look, of_one[of_one["pruned_share"] == share]) for share, look in doses.items()], order
             )
@@ -127,7 +127,7 @@ def shedding(tables: Tables, scale: str) -> Figure:
         "pruning, and excess, S of the pruned network minus S of the control over the same weights, paired by seed; "
         "epochs since pruning, linear up to the first update that was measured, logarithmic beyond",
         f"Mean of seeds; {interval_text(ends['n'], 'bands and bars')}",
-        f"Dotted: the excess that claim B1 asks for after pruning at most {100 * SHED:g} %. {CLOCK}",
+        f"Dotted: the excess that claim B1 asks for after pruning at most {100 * margins.b1_dose:g} %. {CLOCK}",
         BEYOND,
     ]
     return finish(fig, scale, notes)
@@ -185,10 +185,11 @@ def _epoch_axis(ax: Axes, epochs: Floats) -> None:
     ax.set_xlim(0, last * 1.15)
 
 
-def histograms(tables: Tables, scale: str) -> Figure:
+def histograms(drawn: Drawn) -> Figure:
     """|w| of the survivors: just pruned, and at the end with and without pruning, per network and setting."""
+    tables, scale = drawn.tables, drawn.scale
     frame = tables["cascade_magnitudes"]
-    dose = shown_dose(frame)
+    dose = shown_dose(frame, drawn.margins.b1_dose)
     frame = frame[np.isclose(frame["pruned_share"], dose)]
     keys = ["task", "criterion", "max_lr", "weight_decay", "run", "moment"]
     edges = np.sort(frame["left"].unique())
@@ -257,12 +258,13 @@ def _outlines(ax: Axes, rows: pd.DataFrame, edges: Floats, first: int, last: int
     spaced_labels(ax, np.array([nth for nth, _ in shown], dtype=np.float64), texts, 0.9)
 
 
-def networks(tables: Tables, scale: str) -> Figure:
+def networks(drawn: Drawn) -> Figure:
     """Claim B3: excess shedding by setting, and what random pruning costs, with the networks side by side."""
+    tables, scale, margins = drawn.tables, drawn.scale, drawn.margins
     shed, criteria = tables["cascade_shedding"], tables["cascade_criteria"]
     tasks = dict.fromkeys([*shed["task"], *criteria["task"]])
     looks = {task: replace(look, label=task) for task, look in looks_of(tasks, NETWORKS).items()}
-    dose = shown_dose(shed)
+    dose = shown_dose(shed, margins.b1_dose)
     rows = shed[np.isclose(shed["pruned_share"], dose)]
     order = settings_of(rows)
     shown = [
@@ -278,7 +280,7 @@ def networks(tables: Tables, scale: str) -> Figure:
     heads = [f"Excess at the end, {100 * dose:g} % pruned, {seeds_text(rows['n'])}"]
     heads += [f"Cost of random pruning, {seeds_text(gaps['n'])}"]
     fig, places = stacked([heads[0], 1.15 * len(shown) + 0.4, heads[1], 2.1], 1.1)
-    span = bounds_of(rows, "excess", (0.0, 100 * SHED), least=10.0)
+    span = bounds_of(rows, "excess", (0.0, 100 * margins.b1_excess), least=10.0)
     grid = places[0].subgridspec(max(1, len(shown)), 1)
     for nth, (criterion, threshold) in enumerate(shown):
         ax = fig.add_subplot(grid[nth, 0])
@@ -286,7 +288,7 @@ def networks(tables: Tables, scale: str) -> Figure:
         ax.set_ylim(span)
         level_line(ax)
         if threshold != "in_dead":
-            claim_line(ax, named=True)
+            claim_line(ax, margins.b1_excess, named=True)
         _setting_panel(
             ax, [(replace(look, dash=""), part[part["task"] == task]) for task, look in looks.items()], order
         )

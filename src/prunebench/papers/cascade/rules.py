@@ -1,0 +1,358 @@
+"""The rules of claims B1 to B9, and the truths that they are tried with in the calibration."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from prunebench.papers.cascade.config import CascadeMargins
+from prunebench.stats import correlation, t_interval, two_way
+from prunebench.suite.cells import Cell, value, without
+from prunebench.suite.claim import (
+    ROUNDING,
+    Bools,
+    Cells,
+    Floats,
+    Ruling,
+    Sample,
+    Scenario,
+    above,
+    any_cell,
+    below,
+    corrected,
+)
+
+FACTORS = ("pruning", "lr_schedule")
+"""B6's axes: what was pruned when, under which LR schedule."""
+
+
+def _grouped(cells: Sequence[Cell], axis: str) -> dict[Cell, list[int]]:
+    """The positions of the cells that differ on one axis only."""
+    groups: dict[Cell, list[int]] = {}
+    for position, cell in enumerate(cells):
+        groups.setdefault(without(cell, axis), []).append(position)
+    return groups
+
+
+def best_case(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B1. The best of several recipes is looked for, so each one's interval is corrected for their number."""
+    cells = sample.cells["relative"]
+    needed = np.array([max(margins.b1_excess, value(cell, "pruned_share")) for cell in cells])
+    looks = corrected(len(sample.cells["relative"]))
+    relative = above(sample.each("relative", looks).low, needed)
+    measured = cells == sample.cells["removable"]
+    removable = above(sample.each("removable", looks).low, needed) if measured else np.zeros_like(relative)
+    small = [sample.every(name, below(sample.each(name).high, margins.b1_none)) for name in ("relative", "removable")]
+    return Ruling(
+        reproduced={
+            "with some recipe the excess of weights that shrank lies above what is asked for": any_cell(relative),
+            "with some recipe the excess of removable weights does": any_cell(removable),
+            "with one and the same recipe both do": any_cell(relative & removable),
+        },
+        # Neither definition of shed is the paper's: only what holds for both counts against it.
+        refuted={"with every recipe both excesses lie below the least that counts": small[0] & small[1]},
+    )
+
+
+def _by_dose(cells: Cells) -> dict[Cell, list[int]]:
+    """Positions of the excesses at each recipe's doses, the largest dose last."""
+    groups = _grouped(cells["excess"], "pruned_share")
+    return {
+        name: sorted(groups[name], key=lambda at: value(cells["excess"][at], "pruned_share")) for name in cells["slope"]
+    }
+
+
+def caused(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B1c. A slope alone could lead from less than the control's to as much: the largest dose must have an excess."""
+    looks = corrected(len(sample.cells["slope"]))
+    largest = [doses[-1] for doses in _by_dose(sample.cells).values()]
+    rises = above(sample.each("slope", looks).low, 0)
+    sheds = above(sample.each("excess", looks).low[:, largest], margins.b1_none)
+    # "The interval includes 0" is no evidence that there is nothing: it must lie below the least that counts.
+    small = sample.every("excess", below(sample.each("excess").high, margins.b1_none))
+    return Ruling(
+        reproduced={
+            "with some recipe the excess rises with the share pruned": any_cell(rises),
+            "with one and the same recipe it also lies above the least that counts after the largest prune": any_cell(
+                rises & sheds
+            ),
+        },
+        refuted={"after every prune the excess lies below the least that counts": small},
+    )
+
+
+def _no_loss(sample: Sample, quantity: str) -> Bools:
+    """In no cell for certain: where a control breaks down in one, a gain there can outweigh losses in all others."""
+    return ~any_cell(below(sample.each(quantity).high, 0))
+
+
+def rescued(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B2."""
+    control, one_shot = sample.pooled("over_control"), sample.pooled("over_one_shot")
+    return Ruling(
+        reproduced={
+            "the gain over the prelude's control lies above the margin": above(control.low, margins.b2_gain),
+            "the gain over one-shot random pruning lies above the margin": above(one_shot.low, margins.b2_gain),
+            "in no cell is either gain a loss": _no_loss(sample, "over_control") & _no_loss(sample, "over_one_shot"),
+        },
+        refuted={
+            "the gain over the prelude's control lies below the least that counts": below(
+                control.high, margins.b2_none
+            ),
+            "the gain over one-shot random pruning lies below the least that counts": below(
+                one_shot.high, margins.b2_none
+            ),
+        },
+    )
+
+
+def network_dependence(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B3. A difference for certain, but too small to matter, is none: the means must reach what equivalence allows."""
+    bounds = {"excess": margins.b3_excess, "gap": margins.b3_gap}
+    wide = {name: sample.pooled(name) for name in bounds}
+    narrow = {name: sample.pooled(name, 0.9) for name in bounds}
+    none = {name: above(narrow[name].low, -bound) & below(narrow[name].high, bound) for name, bound in bounds.items()}
+    large = {name: wide[name].mean >= bound for name, bound in bounds.items()}
+    return Ruling(
+        reproduced={
+            "the ResNet's excess lies above the MobileNet's": above(wide["excess"].low, 0) & large["excess"],
+            "random pruning costs the ResNet less, by an interval above 0": above(wide["gap"].low, 0) & large["gap"],
+        },
+        refuted={
+            "both differences are equivalent to none": none["excess"] & none["gap"],
+            "the ResNet's excess lies below the MobileNet's": below(wide["excess"].high, 0),
+            "random pruning costs the ResNet more, by an interval below 0": below(wide["gap"].high, 0),
+        },
+    )
+
+
+def _at_least(share: float, total: int) -> int:
+    """How many of `total` are at least this share."""
+    return max(1, math.ceil(share * total - 1e-9))
+
+
+def competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B4. GMP is compared with every other scheme, not with the best one, which would have to be chosen.
+
+    That k of n scenes hold is tested as a partial conjunction (Benjamini and Heller 2008): each at 0.05 / (n - k + 1),
+    because as many may be mistaken before fewer than k are left.
+    """
+    scenes = _grouped(sample.cells["behind"], "criterion")
+    needed, failing = (_at_least(share, len(scenes)) for share in (margins.b4_cells, margins.b4_far_cells))
+    tables = sample.values["behind"].shape[0]
+    close, far = np.zeros((2, tables))
+    high = sample.each("behind", corrected(len(scenes) - needed + 1)).high
+    low = {
+        others: sample.each("behind", corrected((len(scenes) - failing + 1) * others)).low
+        for others in {len(cells) for cells in scenes.values()}
+    }
+    for cells in scenes.values():
+        close += below(high[:, cells], margins.b4_gap).all(axis=-1)
+        far += above(low[len(cells)][:, cells], margins.b4_far).any(axis=-1)
+    return Ruling(
+        reproduced={"in enough settings GMP is within the margin of every other scheme": np.asarray(close >= needed)},
+        refuted={"in too many settings some scheme is far above it": np.asarray(far >= failing)},
+    )
+
+
+def improves(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B5a. The control shows whether it is the shedding that helps, or any small prune and epoch before."""
+    gain, control = sample.pooled("gain"), sample.pooled("over_control")
+    return Ruling(
+        reproduced={
+            "the gain over plain GMP lies above the margin": above(gain.low, margins.b5a_gain),
+            "the prelude that sheds gains over its control": above(control.low, 0),
+            "in no cell is the gain over plain GMP a loss": _no_loss(sample, "gain"),
+        },
+        refuted={"the gain over plain GMP lies below the margin": below(gain.high, margins.b5a_gain)},
+    )
+
+
+def cheaper(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B5b. Runs that never reach the accuracy have no number of updates: a mean of the others would flatter."""
+    steps, lead = sample.pooled("steps"), sample.pooled("lead")
+    never = np.isnan(sample.values["steps"]) & ~np.isnan(sample.values["lead"])
+    all_reach = np.asarray(~never.any(axis=(-2, -1)))
+    return Ruling(
+        reproduced={
+            "every run with the prelude reaches plain GMP's accuracy": all_reach,
+            "the ratio of updates lies below the margin": below(steps.high, math.log(margins.b5b_ratio)),
+        },
+        refuted={
+            "the ratio of updates lies above 1": above(steps.low, 0),
+            "runs with the prelude never come near enough to plain GMP's accuracy": ~all_reach
+            & below(lead.high, -margins.b5b_reach),
+        },
+    )
+
+
+def _layouts(sample: Sample) -> list[dict[str, Floats]]:
+    """Each task's values by outcome, (tables, prunings, LR schedules, seeds); none where a combination is missing."""
+    places = {cell: position for position, cell in enumerate(sample.cells["accuracy"])}
+    if sample.cells["excess"] != sample.cells["accuracy"]:
+        return []
+    layouts = []
+    for task, axes in _factors(sample.cells["accuracy"]).items():
+        wanted = [
+            [places.get((*task, *zip(FACTORS, (first, second), strict=True))) for second in axes[1]]
+            for first in axes[0]
+        ]
+        if min(map(len, axes)) < 2 or any(place is None for row in wanted for place in row):
+            return []
+        layouts.append({name: sample.values[name][:, np.array(wanted)] for name in ("accuracy", "excess")})
+    return layouts
+
+
+def _factors(cells: Sequence[Cell]) -> dict[Cell, tuple[list[str], list[str]]]:
+    """By task: the pruning schedules and the LR schedules, in order."""
+    levels: dict[Cell, tuple[list[str], list[str]]] = {}
+    for cell in cells:
+        of_task = levels.setdefault(without(cell, *FACTORS), ([], []))
+        for known, axis in zip(of_task, FACTORS, strict=True):
+            if value(cell, axis) not in known:
+                known.append(value(cell, axis))
+    return levels
+
+
+def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B6.
+
+    An eta squared measures an effect by the noise: where nothing is shed in most cells, the least excess has a large
+    one, so means must also be apart. That every effect is estimated below that of a small one rests on no interval,
+    but it hardly happens where one is large on both outcomes, and an upper bound below it would take hundreds of seeds.
+    Iterative and gradual pruning prune what has shed: that the pruning schedule moves the excess is in part how it is
+    measured, so there accuracy decides.
+    """
+    tables = sample.values["accuracy"].shape[0]
+    layouts = _layouts(sample)
+    least = {"accuracy": margins.b6_accuracy, "excess": margins.b6_excess}
+    matters, nothing = np.full(tables, bool(layouts)), np.full(tables, bool(layouts))
+    for layout in layouts:
+        strong = np.ones((2, tables), dtype=np.bool_)
+        for name, values in layout.items():
+            effects = two_way(values)
+            for nth, factor in enumerate(("first", "second")):
+                eta, p = effects[factor]
+                levels = t_interval(values.mean(axis=2 - nth)).mean
+                strong[nth] &= (eta >= margins.b6_effect) & (p < margins.b6_p)
+                strong[nth] &= np.ptp(levels, axis=-1) >= least[name]
+            nothing &= np.logical_and.reduce([eta < margins.b6_none for eta, _ in effects.values()])
+        matters &= strong.any(axis=0)
+    return Ruling(
+        reproduced={
+            "every pruning schedule was run under every LR schedule": np.full(tables, bool(layouts)),
+            "one and the same of the two has a large and certain effect on both outcomes": matters,
+        },
+        refuted={"no effect of either, or of both together, is as much as a small one": nothing},
+    )
+
+
+def rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:
+    """B7. Either way of rewinding will do, so what one of them must show is corrected for their number.
+
+    Where hardly anything is shed, hardly anything more of it is for certain more: means must be worth the name. Of
+    cells that do not differ, those with the most noise alone decide their correlation (up to 46 % false ones in a
+    simulation of noise in one cell of twelve): cells must differ for certain in both, which leaves less than 4 %.
+    """
+    cells = sample.cells["accuracy"]
+    ways = list(dict.fromkeys(value(cell, "retraining") for cell in cells))
+    better, more, no_better, no_more = np.zeros((4, sample.values["accuracy"].shape[0], len(ways)), dtype=np.bool_)
+    for nth, way in enumerate(ways):
+        of_way = [position for position, cell in enumerate(cells) if value(cell, "retraining") == way]
+        for name, least, gains, not_gains in (
+            ("accuracy", margins.b7_gain, better, no_better),
+            ("excess", margins.b7_excess, more, no_more),
+        ):
+            mean = sample.values[name][:, of_way].mean(axis=1)
+            interval = t_interval(mean, corrected(len(ways)))
+            gains[:, nth] = above(interval.low, 0) & (interval.mean >= least)
+            not_gains[:, nth] = t_interval(mean).high <= ROUNDING
+    link = correlation(sample.each("accuracy").mean, sample.each("excess").mean)
+    differ = [two_way(values[:, :, None, :])["first"][1] < 0.05 for values in sample.values.values()]
+    return Ruling(
+        reproduced={
+            "rewinding gains accuracy over fine-tuning": any_cell(better),
+            "the same way of rewinding sheds more than fine-tuning": any_cell(better & more),
+            "there are the four cells that a correlation needs": np.full(better.shape[:1], len(cells) >= 4),
+            "cells differ for certain in both": np.logical_and.reduce(differ),
+            "across cells, more accuracy goes with more shedding": above(link.low, 0),
+        },
+        refuted={
+            "no way of rewinding gains accuracy over fine-tuning": np.asarray(no_better.all(axis=-1) & bool(ways)),
+            "no way of rewinding sheds more than fine-tuning": np.asarray(no_more.all(axis=-1) & bool(ways)),
+        },
+    )
+
+
+def two_sided(quantity: str, margin: str, what: str) -> Callable[[Sample, Any], Ruling]:
+    """B8 and B9, whose direction the abstract does not give.
+
+    Effects of opposite signs may cancel out in a mean, so only cells that are each without an effect count against it.
+    """
+
+    def judge(sample: Sample, margins: CascadeMargins) -> Ruling:
+        least = getattr(margins, margin)
+        mean, each = sample.pooled(quantity), sample.each(quantity, 0.9)
+        return Ruling(
+            reproduced={
+                f"{what}, in either direction, by more than the margin": above(mean.low, least)
+                | below(mean.high, -least)
+            },
+            refuted={
+                "in every cell the difference is equivalent to none": sample.every(
+                    quantity, above(each.low, -least) & below(each.high, least)
+                )
+            },
+        )
+
+    return judge
+
+
+# --- Truths for the calibration
+
+
+def dose_response(size: Callable[[float, float], float]) -> Callable[[Any, Cells], Scenario]:
+    """An excess that is proportional to the share pruned, `size` of (margin, largest share) at the largest."""
+
+    def truth(margins: CascadeMargins, cells: Cells) -> Scenario:
+        excess: dict[Cell, float] = {}
+        slopes: dict[Cell, float] = {}
+        for recipe, doses in _by_dose(cells).items():
+            shares = [value(cells["excess"][at], "pruned_share") for at in doses]
+            slopes[recipe] = size(margins.b1_none, shares[-1]) / shares[-1]
+            excess |= {cells["excess"][at]: slopes[recipe] * share for at, share in zip(doses, shares, strict=True)}
+        return {"slope": slopes, "excess": excess}
+
+    return truth
+
+
+def nearly_competitive(margins: CascadeMargins, cells: Cells) -> Scenario:
+    """One scene too few in which GMP is competitive; in the others one scheme is at the margin."""
+    scenes = _grouped(cells["behind"], "criterion")
+    failing = len(scenes) - _at_least(margins.b4_cells, len(scenes)) + 1
+    truth = dict.fromkeys(cells["behind"], -4 * margins.b4_far)
+    for others in list(scenes.values())[:failing]:
+        truth[cells["behind"][others[0]]] = margins.b4_gap
+    return {"behind": truth}
+
+
+def by_lr_schedule(accuracy: float, excess: float) -> Callable[[Any, Cells], Scenario]:
+    """LR schedules that are these steps apart; pruning schedules that make no difference."""
+
+    def truth(margins: CascadeMargins, cells: Cells) -> Scenario:
+        factors = _factors(cells["accuracy"])
+
+        def level(cell: Cell) -> int:
+            return factors[without(cell, *FACTORS)][1].index(value(cell, "lr_schedule"))
+
+        steps = {"accuracy": accuracy, "excess": excess}
+        return {name: {cell: step * level(cell) for cell in cells[name]} for name, step in steps.items()}
+
+    return truth
+
+
+def in_proportion(cells: Cells) -> Scenario:
+    """Gains in accuracy of 1 to 4 points, and five times as much of the survivors shed."""
+    accuracy = dict(zip(cells["accuracy"], np.linspace(0.01, 0.04, len(cells["accuracy"])).tolist(), strict=True))
+    return {"accuracy": accuracy, "excess": {cell: 5 * gain for cell, gain in accuracy.items()}}
