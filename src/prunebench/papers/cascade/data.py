@@ -89,8 +89,8 @@ class Data:
     def reaching(self) -> pd.DataFrame:
         """How near each run of GMP comes to plain gradual pruning of its seed, and what it takes to reach it.
 
-        No diverged runs. `lead` is the best validation accuracy at the end of an epoch in which the network is as sparse
-        as when its training ends, minus plain gradual pruning's last one; NaN where that diverged. `steps` and
+        No diverged runs. `lead` is the best validation accuracy at the end of an epoch in which the network is as
+        sparse as when its training ends, minus plain gradual pruning's last one; NaN where that diverged. `steps` and
         `flops_sparse` are updates and FLOPs, from the arm's start to the first such epoch with a lead of at least minus
         claim B5b's margin; NaN without.
         """

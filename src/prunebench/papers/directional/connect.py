@@ -18,14 +18,11 @@ from prunebench.analysis.connectivity import (
     segment,
     train_bend_,
 )
-from prunebench.config import ConnectSpec
-from prunebench.config.tasks import profile_of
 from prunebench.data.batches import Augment, train_batches
 from prunebench.files import write_csv
+from prunebench.papers.directional.spec import Curves
+from prunebench.runs.job import Job, Network, Row
 from prunebench.seeding import generator
-from prunebench.training.device import autocast
-from prunebench.training.directional import Network, load_networks
-from prunebench.training.job import Job, Row, finish, new_state
 
 _MEASURED = ("train_loss", "train_error", "test_loss", "test_error")
 COLUMNS = {
@@ -38,21 +35,20 @@ COLUMNS = {
 Rows = dict[str, list[Row]]
 
 
-def connect(job: Job, start: Path, out: Path) -> None:
-    """Connects the pairs of `job.spec` among the networks in `start`; writes tables, spec.json and provenance.json.
+def connect(job: Job[Curves], out: Path) -> None:
+    """Connects the pairs of `job.spec` among the minima; writes tables, spec.json and provenance.json.
 
     A pair of which a network has diverged has no rows.
     """
-    spec = job.spec
-    assert isinstance(spec, ConnectSpec)
-    networks = load_networks(start, spec.minima, job.device)
+    spec, minima = job.spec, job.spec.minima
+    networks = minima.load(job.runs)
     rows: Rows = {}
     number, resumed = 0, job.resume.load()
     if resumed:
         rows, number = resumed[1]["rows"], resumed[1]["pair"]
         print(f"going on with pair {number + 1} of {len(spec.connectivity.pairs)}", flush=True)
     for at, pair in enumerate(spec.connectivity.pairs[number:], number):
-        ends = [networks.end(spec.arm(name)) for name in pair.split(":")]
+        ends = [minima.network(networks, name, minima.epochs, job.device) for name in pair.split(":")]
         if ends[0] is None or ends[1] is None:
             print(f"{pair}: a network has diverged", flush=True)
             continue
@@ -62,17 +58,16 @@ def connect(job: Job, start: Path, out: Path) -> None:
         curve.evaluate()
     for table, columns in COLUMNS.items():
         write_csv(out / f"{table}.csv", rows.get(table, []), columns)
-    finish(job, out)
+    job.finish(out)
 
 
 class _Curve:
     """One pair: its bend in training, then the points of its paths and of its plane."""
 
-    def __init__(self, job: Job, pair: str, a: Network, b: Network, rows: Rows, number: int) -> None:
-        assert isinstance(job.spec, ConnectSpec)
+    def __init__(self, job: Job[Curves], pair: str, a: Network, b: Network, rows: Rows, number: int) -> None:
         self.job, self.pair, self.rows, self.number = job, pair, rows, number
         self.settings = job.spec.connectivity
-        self.model = new_state(job).model
+        self.model = job.network()
         names = [name for name, _ in self.model.named_parameters()]
         # The model's own buffers: what a point has that takes none of its own.
         self.model.load_state_dict(a)
@@ -86,7 +81,7 @@ class _Curve:
         job, settings = self.job, self.settings
         if resumed:
             self._load_(*resumed)
-        profile, spe = profile_of(settings.profile), job.steps_per_epoch
+        profile, spe = settings.profile, job.steps_per_epoch
         total = settings.epochs * spe
         for epoch in range(self.epoch, settings.epochs):
             if job.resume.due():
@@ -102,7 +97,7 @@ class _Curve:
                 torch.rand(spe, generator=draw, dtype=torch.float64).tolist(),
                 [profile.lr(epoch * spe + step, total, settings.max_lr) for step in range(spe)],
                 momentum_factor=settings.momentum,
-                autocast=lambda: autocast(job.precision, job.device),
+                autocast=job.autocast,
             )
             self.epoch = epoch + 1
             job.report(f"{self.pair} epoch {epoch}: loss {self.loss:.4f}")
@@ -111,7 +106,7 @@ class _Curve:
         job, spec = self.job, self.job.spec
         return train_batches(
             job.data.train,
-            batch_size=spec.training.batch_size,
+            batch_size=spec.batch_size,
             seed=spec.seed,
             epoch=epoch,
             augment=Augment(spec.augmentation.pad, spec.augmentation.flip),

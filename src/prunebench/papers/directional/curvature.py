@@ -6,11 +6,11 @@ import torch
 
 from prunebench.analysis.connectivity import flatten
 from prunebench.analysis.curvature import chance, leading_eigenpairs, quadratic, share
-from prunebench.config import CurvatureSpec
-from prunebench.config.directional import ORDER, SGD
 from prunebench.files import write_csv
-from prunebench.training.directional import Network, Networks, load_networks
-from prunebench.training.job import Job, Row, finish, new_state
+from prunebench.papers.directional.config import ORDER, SGD
+from prunebench.papers.directional.spec import Curvatures
+from prunebench.runs.job import Job, Network, Row
+from prunebench.runs.networks import Networks
 
 COLUMNS = {
     "curvature": ["epoch", "pair", "k", "share", "chance", "quadratic", "norm_ratio", "own_share"],
@@ -21,18 +21,16 @@ COLUMNS = {
 HESSIAN_BATCH = 512
 
 
-def measure_curvature(job: Job, start: Path, out: Path) -> None:
-    """Eigenpairs at SGD's networks in `start` after each epoch of `job.spec`; writes tables, spec.json and
+def measure(job: Job[Curvatures], out: Path) -> None:
+    """Eigenpairs at SGD's networks after each epoch of `job.spec`; writes tables, spec.json and
     provenance.json. An epoch at which a network had diverged has no rows."""
-    spec = job.spec
-    assert isinstance(spec, CurvatureSpec)
-    networks = load_networks(start, spec.minima, job.device)
+    networks = job.spec.minima.load(job.runs)
     rows: dict[str, list[Row]] = {"curvature": [], "eigenvalues": []}
     done: list[int] = []
     if resumed := job.resume.load():
         rows, done = resumed[1]["rows"], resumed[1]["done"]
         print(f"going on behind epochs {done}", flush=True)
-    for epoch in spec.epochs():
+    for epoch in job.spec.epochs:
         if epoch in done:
             continue
         _measure_at(job, networks, epoch, rows)
@@ -42,24 +40,23 @@ def measure_curvature(job: Job, start: Path, out: Path) -> None:
         job.report(f"epoch {epoch}: eigenpairs")
     for table, columns in COLUMNS.items():
         write_csv(out / f"{table}.csv", rows[table], columns)
-    finish(job, out)
+    job.finish(out)
 
 
-def _measure_at(job: Job, networks: Networks, epoch: int, rows: dict[str, list[Row]]) -> None:
-    spec = job.spec
-    assert isinstance(spec, CurvatureSpec)
-    settings = spec.curvature
-    sgd = networks.at(SGD, epoch)
+def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict[str, list[Row]]) -> None:
+    spec, settings, minima = job.spec, job.spec.curvature, job.spec.minima
+    sgd = minima.network(networks, SGD, epoch, job.device)
     if sgd is None:
         return
-    model = new_state(job).model
+    model = job.network()
     model.load_state_dict(sgd)
     names = [name for name, _ in model.named_parameters()]
     parameters = {name: p.detach() for name, p in model.named_parameters()}
+    images = job.data.train if settings.images is None else job.data.train.first(settings.images)
     pairs = leading_eigenpairs(
         model,
         parameters,
-        lambda: job.batches(job.data.train, settings.images, HESSIAN_BATCH),
+        lambda: job.batches(images, HESSIAN_BATCH),
         max(settings.k),
         tol=settings.tolerance,
         seed=spec.seed,
@@ -71,8 +68,8 @@ def _measure_at(job: Job, networks: Networks, epoch: int, rows: dict[str, list[R
         return flatten({name: network[name] for name in names})
 
     own = vector(sgd)
-    for pair, arm in ((f"grda:{SGD}", spec.reference), (f"{ORDER}:{SGD}", ORDER)):
-        other = networks.at(arm, epoch)
+    for pair, arm in ((f"grda:{SGD}", "grda"), (f"{ORDER}:{SGD}", ORDER)):
+        other = minima.network(networks, arm, epoch, job.device)
         if other is None:
             continue
         moved = vector(other) - own

@@ -13,13 +13,12 @@ from prunebench.analysis.optimizer_cost import (
     optimizer_seconds,
     training_seconds,
 )
-from prunebench.config import OverheadSpec
-from prunebench.config.directional import CLASSES, Timed
 from prunebench.files import write_csv, write_json
 from prunebench.models import build
+from prunebench.papers.directional.spec import Timed, Timings
+from prunebench.runs.device import pick_device
+from prunebench.runs.provenance import provenance
 from prunebench.seeding import generator
-from prunebench.training.device import pick_device
-from prunebench.training.provenance import provenance
 
 COLUMNS = {
     "seconds": ["network", "parameters", "measure", "optimizer", "block", "seconds"],
@@ -30,19 +29,15 @@ COLUMNS = {
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def run(spec: OverheadSpec, out: Path) -> None:
+def time(spec: Timings, runs: Path, out: Path) -> None:
     """Measures every network of `spec`; writes the tables, spec.json and provenance.json into `out`."""
     device, rows = pick_device(), Rows(seconds=[], memory=[])
     for timed in spec.timed:
         model = build(
-            timed.network.kind,
-            classes=CLASSES,
+            timed.network,
+            classes=timed.classes,
             in_channels=timed.channels,
             image_size=timed.image_size,
-            activation=timed.network.activation,
-            width=timed.network.width,
-            depth=timed.network.depth,
-            stem_stride=timed.network.stem_stride,
             seed=0,
         ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         shapes = [tuple(p.shape) for p in model.parameters()]
@@ -53,12 +48,12 @@ def run(spec: OverheadSpec, out: Path) -> None:
         _measure_updates("resnet50", RESNET50_SHAPES, spec, device, rows)
     for table, columns in COLUMNS.items():
         write_csv(out / f"{table}.csv", rows[table], columns)
-    write_json(out / "spec.json", spec.model_dump(mode="json"))
+    write_json(out / "spec.json", spec.content())
     write_json(out / "provenance.json", provenance(device, "fp32", "none"))
 
 
 def _measure_updates(
-    name: str, shapes: Sequence[Sequence[int]], spec: OverheadSpec, device: torch.device, rows: Rows
+    name: str, shapes: Sequence[Sequence[int]], spec: Timings, device: torch.device, rows: Rows
 ) -> None:
     print(f"{name}: updates", flush=True)
     updates = optimizer_seconds(shapes, blocks=spec.blocks, steps=spec.steps, device=device)
@@ -77,4 +72,4 @@ def _batch(timed: Timed, device: torch.device) -> tuple[torch.Tensor, torch.Tens
     draw = generator("overhead", timed.name)
     shape = (timed.batch_size, timed.channels, timed.image_size, timed.image_size)
     images = torch.randn(shape, generator=draw).to(device, memory_format=torch.channels_last)
-    return images, torch.randint(CLASSES, (timed.batch_size,), generator=draw).to(device)
+    return images, torch.randint(timed.classes, (timed.batch_size,), generator=draw).to(device)

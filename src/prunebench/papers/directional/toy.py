@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 
 from prunebench.analysis.directional import ToyRun, run_toy, toy_problem
-from prunebench.config import ToySpec
 from prunebench.files import write_csv, write_json
-from prunebench.training.provenance import provenance
+from prunebench.papers.directional.spec import ExactProblem
+from prunebench.runs.provenance import provenance
 
 COLUMNS = ["seed", "fixed", *(field.name for field in fields(ToyRun))]
 """The columns of toy.csv."""
 
 
-def run(spec: ToySpec, out: Path) -> None:
+def solve(spec: ExactProblem, runs: Path, out: Path) -> None:
     """Every seed and learning rate of `spec`, with c fixed and with lam fixed: rows of toy.csv; spec.json and
     provenance.json beside it.
 
@@ -31,5 +31,5 @@ def run(spec: ToySpec, out: Path) -> None:
                 print(f"seed {seed} gamma {gamma:g} {fixed} fixed: error {done.error:.4f}", flush=True)
                 rows.append({"seed": seed, "fixed": fixed} | asdict(done))
     write_csv(out / "toy.csv", rows, COLUMNS)
-    write_json(out / "spec.json", spec.model_dump(mode="json"))
+    write_json(out / "spec.json", spec.content())
     write_json(out / "provenance.json", provenance(torch.device("cpu"), "fp64", "none"))

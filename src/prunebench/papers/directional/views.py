@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from prunebench.report.latex import accuracies, best_of, escape, excludes, intervals, number
+from prunebench.suite.report.latex import accuracies, escape, intervals, number
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> dict[str, list[str]]:
@@ -27,7 +27,7 @@ def _accuracies(frame: pd.DataFrame) -> dict[str, list[str]]:
     return _names(frame, "n") | shares
 
 
-def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
+def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "method")
         | _settings(frame)
@@ -41,7 +41,7 @@ def _accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _sensitivity(frame: pd.DataFrame) -> pd.DataFrame:
+def sensitivity(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task")
         | {
@@ -58,7 +58,7 @@ def _sensitivity(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _overhead(frame: pd.DataFrame) -> pd.DataFrame:
+def overhead(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "network", "parameters", "measure", "optimizer")
         | {
@@ -73,7 +73,7 @@ def _overhead(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _connectivity(frame: pd.DataFrame) -> pd.DataFrame:
+def connectivity(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "pair", "path", "n")
         | {
@@ -91,7 +91,7 @@ def _connectivity(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _curvature(frame: pd.DataFrame) -> pd.DataFrame:
+def curvature(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "epoch", "pair", "k", "n")
         | {
@@ -108,7 +108,7 @@ def _curvature(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _norms(frame: pd.DataFrame) -> pd.DataFrame:
+def norms(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "task", "method")
         | _settings(frame)
@@ -122,7 +122,7 @@ def _norms(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _toy(frame: pd.DataFrame) -> pd.DataFrame:
+def toy(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         _names(frame, "problem", "fixed")
         | {name: _digits(frame[name]) for name in ("d", "flat", "gamma")}
@@ -136,34 +136,3 @@ def _toy(frame: pd.DataFrame) -> pd.DataFrame:
             "slope of log error": intervals(frame, "slope", 1, 2, null=0),
         }
     )
-
-
-VIEWS = {
-    "directional_accuracy": _accuracy_table,
-    "directional_sensitivity": _sensitivity,
-    "directional_overhead": _overhead,
-    "directional_connectivity": _connectivity,
-    "directional_curvature": _curvature,
-    "directional_norms": _norms,
-    "directional_toy": _toy,
-}
-
-NOTES = {
-    "directional_accuracy": (
-        best_of("a setting of gRDA and the baselines matched to it"),
-        excludes("Paired difference"),
-    ),
-    "directional_sensitivity": (
-        "Accuracy: mean $\\pm$ standard deviation over seeds.",
-        excludes("Paired difference"),
-    ),
-    "directional_overhead": (excludes("Ratio of times", "1", "blocks of one run"),),
-    "directional_connectivity": (
-        excludes("Difference to the barrier between two independent runs of SGD"),
-        "Barriers and rises are highest values over points with the ends among them: they cannot be negative.",
-    ),
-    "directional_curvature": (excludes("Ratio", "1"),),
-    "directional_norms": (excludes("Ratio", "1"),),
-    "directional_toy": (excludes("Slope"),),
-}
-"""What stands below a table, in LaTeX."""

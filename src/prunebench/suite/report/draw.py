@@ -48,7 +48,7 @@ def draw_figures(
     missing, unreadable or lacks a column.
     """
     frames = {table.name: _read(folder / f"{table.name}.csv", table) for table in tables}
-    drawn = Drawn(frames, _scale(frames), margins, titles or {})
+    drawn = Drawn(frames, _scale(tables, frames), margins, titles or {})
     with shared_style():
         for figure in figures:
             run = all(len(frames[name]) for name in figure.needs)
@@ -71,9 +71,10 @@ def _read(path: Path, table: Table) -> pd.DataFrame:
     return frame
 
 
-def _scale(frames: Mapping[str, pd.DataFrame]) -> str:
-    """The label of the runs' scale, which any table with rows has."""
-    for frame in frames.values():
+def _scale(tables: Sequence[Table], frames: Mapping[str, pd.DataFrame]) -> str:
+    """The label of the runs' scale: of a table with rows, best of one that has no label of its own."""
+    for table in sorted(tables, key=lambda table: table.scale is not None):
+        frame = frames[table.name]
         if len(frame) and "scale" in frame:
             return str(frame["scale"].iloc[0])
     return "scale not stated: no table with rows has it"

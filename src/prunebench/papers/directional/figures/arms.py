@@ -11,7 +11,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from prunebench.report.directional.common import (
+from prunebench.papers.directional.figures.common import (
     FULL,
     Arm,
     arm_looks,
@@ -32,7 +32,8 @@ from prunebench.report.directional.common import (
     value_axis,
     word,
 )
-from prunebench.report.panels import (
+from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import (
     BEYOND,
     Series,
     blocks_of,
@@ -48,12 +49,11 @@ from prunebench.report.panels import (
     values_of,
     with_values,
 )
-from prunebench.report.style import (
+from prunebench.suite.report.style import (
     SMALL,
     WIDTH,
     Floats,
     Look,
-    Tables,
     draw_points,
     interval_text,
     legend_above,
@@ -79,8 +79,9 @@ def _at(rows: pd.DataFrame) -> Floats:
     return sparsity_position(rows["sparsity"])
 
 
-def accuracy(tables: Tables, scale: str) -> Figure:
+def accuracy(drawn: Drawn) -> Figure:
     """Claims C2, C3 and C5: accuracy against sparsity, gRDA minus each baseline, and the published numbers."""
+    tables, scale = drawn.tables, drawn.scale
     frame, published = rows_in(tables, "accuracy"), rows_in(tables, "published")
     looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
     blocks = blocks_of(frame, ("task",))
@@ -238,8 +239,9 @@ def _published_panel(fig: Figure, place: SubplotSpec, published: pd.DataFrame) -
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), borderaxespad=0.0, labelspacing=0.45)
 
 
-def trajectory(tables: Tables, scale: str) -> Figure:
+def trajectory(drawn: Drawn) -> Figure:
     """Validation accuracy and density over epochs, baselines as matched to the reference setting."""
+    tables, scale = drawn.tables, drawn.scale
     frame = rows_in(tables, "trajectory")
     looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
     blocks = blocks_of(frame, ("task",))
@@ -317,8 +319,9 @@ def _score_limits(ax: Axes, series: list[pd.DataFrame]) -> dict[int, float]:
     return lost
 
 
-def norms(tables: Tables, scale: str) -> Figure:
+def norms(drawn: Drawn) -> Figure:
     """Claim C8: the ratio of the weights' L2 and L1 norms over epochs, for SGD and gRDA."""
+    tables, scale = drawn.tables, drawn.scale
     frame = rows_in(tables, "norm_curves")
     looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
     looks = {arm: look for arm, look in looks.items() if arm[0] in ("sgd", "sgd_strong", "grda")}
@@ -363,8 +366,9 @@ def norms(tables: Tables, scale: str) -> Figure:
     return finish(fig, scale, notes)
 
 
-def layerwise(tables: Tables, scale: str) -> Figure:
+def layerwise(drawn: Drawn) -> Figure:
     """Sparsity of each layer at the end: gRDA's settings, and the baselines matched to the reference."""
+    tables, scale = drawn.tables, drawn.scale
     frame = rows_in(tables, "layers")
     frame = frame[~frame["method"].str.startswith("sgd")]
     if not len(frame):

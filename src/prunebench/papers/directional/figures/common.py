@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from prunebench.report.panels import OTHERS, Series, looks_of
-from prunebench.report.style import (
+from prunebench.suite.report.panels import OTHERS, Series, looks_of
+from prunebench.suite.report.style import (
     Floats,
     Look,
     Tables,
@@ -59,6 +59,8 @@ _WORDS = {
 
 
 _BLANKS = ("matched_to", "schedule", "source", "point")
+
+DOTS: Any = (0, (1.0, 1.5))
 
 
 def rows_in(tables: Tables, name: str) -> pd.DataFrame:
@@ -289,3 +291,8 @@ def shifted(series: Series, at: Callable[[pd.DataFrame], Floats], ax: Axes, step
     """Each series' positions, `step` of the x axis apart, so that none hides another; the x limits are set before."""
     low, high = ax.get_xlim()
     return [at(rows) + (nth - (len(series) - 1) / 2) * step * (high - low) for nth, (_, rows) in enumerate(series)]
+
+
+def ends_of(name: str) -> tuple[str, str, str]:
+    """A column and its interval."""
+    return name, f"{name}_low", f"{name}_high"

@@ -1,6 +1,5 @@
 """Figures of minima: paths and planes between them, curvature along their difference, the toy problems."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from prunebench.report.directional.common import (
+from prunebench.papers.directional.figures.common import (
+    DOTS,
     curve,
     dense_handle,
+    ends_of,
     epoch_axis,
     log_ticks,
     numbers,
@@ -30,19 +31,24 @@ from prunebench.report.directional.common import (
     value_axis,
     word,
 )
-from prunebench.report.panels import BEYOND, blocks_of, chunks_of, empty_panel, finish, handles_of, panel_row, stacked
-from prunebench.report.style import (
+from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import (
+    BEYOND,
+    blocks_of,
+    chunks_of,
+    empty_panel,
+    finish,
+    handles_of,
+    panel_row,
+    stacked,
+)
+from prunebench.suite.report.style import (
     SMALL,
-    WIDTH,
     Floats,
     Look,
-    Tables,
     interval_text,
     legend_above,
-    limits,
     plain,
-    pretty,
-    seeds_text,
     thinned,
     wrapped,
 )
@@ -52,7 +58,6 @@ _PATHS = {
     "line": Look("straight line", "#0072B2", "", (0, (4.0, 1.2)), width=1.3, order=3.0),
 }
 
-_DOTS: Any = (0, (1.0, 1.5))
 _DASH: Any = (0, (4.0, 1.5))
 
 
@@ -61,19 +66,15 @@ def _ends(pair: str) -> tuple[str, str]:
     return word(a), word(b)
 
 
-def _columns(name: str) -> tuple[str, str, str]:
-    """A column and its interval."""
-    return name, f"{name}_low", f"{name}_high"
-
-
 def _pair(pair: str) -> str:
     a, b = _ends(pair)
     control = "control: " if "grda" not in pair else ""
     return f"{control}{a} (t = 0)\nto {b} (t = 1)"
 
 
-def connectivity(tables: Tables, scale: str) -> Figure:
+def connectivity(drawn: Drawn) -> Figure:
     """Claim C6: training loss and test error along the trained curve and the straight line, a column per pair."""
+    tables, scale = drawn.tables, drawn.scale
     frame = rows_in(tables, "paths")
     blocks = blocks_of(frame, ("task",))
     pairs = list(dict.fromkeys(frame["pair"]))
@@ -94,8 +95,8 @@ def connectivity(tables: Tables, scale: str) -> Figure:
             tops, bottoms = panel_row(fig, grid, 0, len(chunk)), panel_row(fig, grid, 1, len(chunk))
             # Stale statistics may raise the loss a thousandfold: they leave the axis.
             sound = part[part["statistics"] != "stale"]
-            value_axis(tops[0], *numbers(sound, *_columns("train_loss")))
-            value_axis(bottoms[0], *numbers(sound, *_columns("test_error"), factor=100))
+            value_axis(tops[0], *numbers(sound, *ends_of("train_loss")))
+            value_axis(bottoms[0], *numbers(sound, *ends_of("test_error"), factor=100))
             for top, bottom, pair in zip(tops, bottoms, chunk, strict=True):
                 top.set_title(wrapped(_pair(pair), 6.3 / columns, letter=0.52), loc="left")
                 rows_of_pair = part[part["pair"] == pair]
@@ -128,7 +129,7 @@ def _kinship(pairs: list[str]) -> str:
 def _stale(look: Look) -> Look:
     red, green, blue = (0.5 + 0.5 * part for part in mpl.colors.to_rgb(look.color))
     tint = mpl.colors.to_hex((red, green, blue))
-    return Look(f"{look.label}, stale batch norm", tint, "", _DOTS, 1.1, order=2.0)
+    return Look(f"{look.label}, stale batch norm", tint, "", DOTS, 1.1, order=2.0)
 
 
 def _path_panel(ax: Axes, rows: pd.DataFrame, column: str, factor: float) -> None:
@@ -141,7 +142,7 @@ def _path_panel(ax: Axes, rows: pd.DataFrame, column: str, factor: float) -> Non
     for path, look in _PATHS.items():
         for statistics, drawn in (("stale", _stale(look)), ("recomputed", look)):
             of_one = rows[(rows["path"] == path) & (rows["statistics"] == statistics)].sort_values("t")
-            mean, low, high = numbers(of_one, *_columns(column), factor=factor)
+            mean, low, high = numbers(of_one, *ends_of(column), factor=factor)
             if statistics == "stale":
                 low = high = np.full_like(mean, np.nan)
             curve(ax, drawn, of_one["t"].to_numpy(dtype=np.float64), mean, low, high)
@@ -154,8 +155,9 @@ _SHORT = {"sgd_init": "SGD, other init.", "sgd_order": "SGD, other order"}
 _MEASURES = {"train_loss": "train loss (nats)", "test_error": "test error (%)"}
 
 
-def plane(tables: Tables, scale: str) -> Figure:
+def plane(drawn: Drawn) -> Figure:
     """Claim C6: loss and error in the plane through two minima and the bend of the curve between them."""
+    tables, scale = drawn.tables, drawn.scale
     frame = rows_in(tables, "planes")
     tasks = list(dict.fromkeys(frame["task"]))
     most = max(1, 3 // len(tasks))
@@ -315,8 +317,9 @@ _DISPLACED = {
 _K_DASHES: tuple[Any, ...] = ("-", (0, (4.0, 1.2)), (0, (6.0, 1.5, 1.0, 1.5)), (0, (2.0, 1.0)))
 
 
-def curvature(tables: Tables, scale: str) -> Figure:
+def curvature(drawn: Drawn) -> Figure:
     """Claim C7: how much of the minima's difference lies in the leading eigenspace of the Hessian, over epochs."""
+    tables, scale = drawn.tables, drawn.scale
     frame, spectrum = rows_in(tables, "curvature"), rows_in(tables, "spectrum")
     ks = sorted(int(k) for k in frame["k"].unique())
     blocks = blocks_of(frame, ("task",))
@@ -332,7 +335,7 @@ def curvature(tables: Tables, scale: str) -> Figure:
         k: mpl.colors.to_hex(sns.color_palette("Greys", as_cmap=True)(0.85 - 0.3 * nth / max(1, len(ks) - 1)))
         for nth, k in enumerate(ks)
     }
-    chances = {k: Look(f"chance, sqrt(k/d), k = {k}", tints[k], "", _DOTS, 1.1 + 0.2 * nth) for nth, k in enumerate(ks)}
+    chances = {k: Look(f"chance, sqrt(k/d), k = {k}", tints[k], "", DOTS, 1.1 + 0.2 * nth) for nth, k in enumerate(ks)}
     handles += [dense_handle(look) for look in chances.values()]
     ranks = sorted(int(rank) for rank in spectrum["rank"].unique())
     few = len(ranks) <= 12
@@ -381,7 +384,7 @@ def curvature(tables: Tables, scale: str) -> Figure:
 def _course(
     ax: Axes, part: pd.DataFrame, column: str, looks: dict[tuple[str, int], Look], levels: tuple[float, ...]
 ) -> None:
-    mean, low, high = numbers(part, *_columns(column))
+    mean, low, high = numbers(part, *ends_of(column))
     value_axis(ax, np.append(mean, levels), np.append(low, levels), np.append(high, levels))
     epoch_axis(ax, part["epoch"].to_numpy(dtype=np.float64))
     if not np.isfinite(mean).any():
@@ -390,7 +393,7 @@ def _course(
     parts = [(look, part[(part["pair"] == pair) & (part["k"] == k)]) for (pair, k), look in looks.items()]
     series = [(look, rows.sort_values("epoch")) for look, rows in parts if len(rows)]
     for (look, rows), x in zip(series, shifted(series, _at_epoch, ax, 0.009), strict=True):
-        mean, low, high = numbers(rows, *_columns(column))
+        mean, low, high = numbers(rows, *ends_of(column))
         points(ax, x, mean, low, high, look)
 
 
@@ -416,150 +419,3 @@ def _spectrum(ax: Axes, rows: pd.DataFrame, looks: dict[int, Look]) -> None:
 
 
 # --- The toy problems
-
-
-_FITS = {
-    ("error", "c"): Look("directional pruning, c fixed", "#D55E00", "o", width=1.6, size=4.4, order=4.0),
-    ("error", "lam"): Look(
-        "directional pruning, \u03bb fixed", "#7A3300", "^", (0, (3.0, 1.0, 1.0, 1.0)), 1.3, 4.6, 3.5
-    ),
-    ("soft_error", "c"): Look(
-        "control: soft thresholding, all scores 1, c fixed", "#0072B2", "s", (0, (4.0, 1.2)), 1.2, 4.0, 3.0
-    ),
-}
-"""Looks by column and by what is fixed as gamma falls."""
-
-_FIXED = {"c": "c fixed", "lam": "\u03bb fixed"}
-
-NEAR, ALIGNED = 0.2, 0.9
-"""Claim C1's marks (docs/methods.md, Claims): R < 0.2 at the least learning rate, and cosine > 0.9."""
-
-
-def toy(tables: Tables, scale: str) -> Figure:
-    """Claim C1: how far gRDA's end is from the directional pruning of SGD's, as gamma falls; a column per problem.
-
-    The footer has the scale of the table: the problems have one of their own, whatever the preset's.
-    """
-    frame = rows_in(tables, "toy")
-    problems = list(frame.groupby("problem", sort=False))
-    chunks = chunks_of(problems, 3)
-    columns = max(len(chunk) for chunk in chunks)
-    inches = (WIDTH - 0.8) / columns
-    fig, places = stacked([4.3] * len(chunks), 1.5)
-    errors = [
-        np.concatenate([numbers(frame[frame["fixed"] == fixed], f"{name}{end}")[0] for name, fixed in _FITS])
-        for end in ("", "_low", "_high")
-    ]
-    cosine, least, most = numbers(frame, *_columns("cosine"))
-    for chunk, place in zip(chunks, places, strict=True):
-        grid = place.subgridspec(2, columns, height_ratios=(1.25, 1.0))
-        tops, bottoms = panel_row(fig, grid, 0, len(chunk)), panel_row(fig, grid, 1, len(chunk))
-        value_axis(tops[0], *(np.append(values, NEAR) for values in errors))
-        bottom, top = limits(np.append(cosine, (ALIGNED, 1.0)), least, most, reach=0.3, least=0.2)
-        bottoms[0].set_ylim(max(bottom, -1.05), min(top, 1.05))
-        for above, below, (problem, rows) in zip(tops, bottoms, chunk, strict=True):
-            rows = rows.sort_values("gamma")
-            above.set_title(_toy_title(str(problem), rows, inches - 0.1), loc="left")
-            _mark(above, NEAR, "C1: R < 0.2 at\nthe least \u03b3", last=above is tops[-1])
-            _mark(below, ALIGNED, "C1: > 0.9 at\nthe least \u03b3", last=above is tops[-1])
-            for ax in (above, below):
-                _gamma_axis(ax, frame["gamma"].to_numpy(dtype=np.float64), inches)
-            _toy_panel(above, rows, _FITS)
-            _toy_panel(below, rows, {("cosine", fixed): _FITS["error", fixed] for fixed in _FIXED})
-            above.tick_params(axis="x", labelbottom=False)
-            below.set_xlabel("step size \u03b3")
-        tops[0].set_ylabel("relative error R")
-        bottoms[0].set_ylabel("cosine of the\ndisplacements")
-    legend_above(fig, handles_of(_FITS.values()))
-    notes = [
-        "R: \u2016w(gRDA) \u2212 w*\u2016 / \u2016w(SGD) \u2212 w*\u2016, where w* is SGD's end after directional "
-        "pruning (control: after soft thresholding); the same minibatches, at a fixed \u03b3 x updates. Cosine: of "
-        "w(gRDA) \u2212 w(SGD) with minus the projection of sign(w(SGD)) on the flat space",
-        *_of_lam(frame),
-        f"Mean of seeds; {interval_text(frame['n'])}; slope: of log R on log \u03b3 for directional pruning, per seed",
-        f"Dotted: claim C1's marks. {BEYOND}. Markers are moved sideways a little",
-        *off_log(frame, "error", "soft_error"),
-    ]
-    return finish(fig, str(frame["scale"].iloc[0]), notes)
-
-
-def _of_lam(frame: pd.DataFrame) -> list[str]:
-    """What it means that c, or lam, is fixed."""
-    told = []
-    lams = frame.loc[(frame["fixed"] == "c") & np.isfinite(frame["lam"]), "lam"]
-    if len(lams):
-        told.append(
-            f"With c fixed \u03bb falls with \u221a\u03b3 (here from {plain(lams.max())} to {plain(lams.min())}), so R "
-            "may fall because \u03bb does"
-        )
-    if (frame["fixed"] == "lam").any():
-        told.append("At a fixed \u03bb (c grows as \u03b3 falls) it shows whether R falls with \u03b3 itself")
-    return told
-
-
-def _toy_title(problem: str, rows: pd.DataFrame, inches: float) -> str:
-    lines = [
-        f"{pretty(problem)}, {seeds_text(rows['n'])}",
-        f"d = {_span(rows['d'])}, flat space {_span(rows['flat'])}",
-    ]
-    for fixed, name in _FIXED.items():
-        of_one = rows[rows["fixed"] == fixed]
-        if len(of_one):
-            lines.append(f"{name}: {_slope(of_one.iloc[0])}")
-    return wrapped("\n".join(lines), inches, letter=0.54)
-
-
-def _slope(row: pd.Series) -> str:
-    if not math.isfinite(row["slope"]):
-        return "slope n/a"
-    told = f"slope {row['slope']:.2f}"
-    if math.isfinite(row["slope_low"]):
-        told += f" [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"
-    return told.replace("-", "\u2212")
-
-
-def _span(values: pd.Series) -> str:
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return "n/a"
-    return f"{known.min():g}" if known.min() == known.max() else f"{known.min():g}\u2013{known.max():g}"
-
-
-def _mark(ax: Axes, value: float, text: str, last: bool) -> None:
-    ax.axhline(value, color="0.35", linewidth=0.9, linestyle=_DOTS, zorder=1.2)
-    if last:
-        ax.annotate(
-            text,
-            (1, value),
-            (3, 0),
-            xycoords=ax.get_yaxis_transform(),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color="0.3",
-            va="center",
-        )
-
-
-def _gamma_axis(ax: Axes, gammas: Floats, inches: float) -> None:
-    known = gammas[gammas > 0]
-    ax.set_xscale("log")
-    ax.set_xlim(float(known.min()) / 1.6, float(known.max()) * 1.6)
-    ticks = thinned(sorted(set(known)), max(2, int(inches / 0.5)))
-    ax.xaxis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
-    ax.xaxis.set_minor_locator(NullLocator())
-
-
-def _toy_panel(ax: Axes, rows: pd.DataFrame, looks: dict[tuple[str, str], Look]) -> None:
-    """Columns of the rows with one value of `fixed`, by learning rate."""
-    drawn = {(name, fixed): rows[rows["fixed"] == fixed] for name, fixed in looks}
-    if not any(np.isfinite(of_one[name]).any() for (name, _), of_one in drawn.items()):
-        empty_panel(ax, "no values")
-        return
-    left, right = ax.get_xlim()
-    for nth, ((name, fixed), of_one) in enumerate(drawn.items()):
-        if len(of_one):
-            x = of_one["gamma"].to_numpy(dtype=np.float64)
-            x = x * (right / left) ** (0.02 * (nth - (len(drawn) - 1) / 2))
-            mean, low, high = numbers(of_one, *_columns(name))
-            points(ax, x, mean, low, high, looks[name, fixed])
