@@ -6,7 +6,7 @@ judges them.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from prunebench.claims.claim import OBSERVATION, POWER, Claim, Floats, Quantity, Sample, Scenario, sample
-from prunebench.config import Preset
-from prunebench.config.claims import Calibration, Claims
-from prunebench.errors import InputError
-from prunebench.report.tables import write_tables
 from prunebench.seeding import derive_seed
 from prunebench.stats import t_interval
+from prunebench.suite.asked import all_claims
+from prunebench.suite.cells import Cell
+from prunebench.suite.claim import POWER, Claim, Floats, Quantity, Sample, Scenario, read_observations, sample
+from prunebench.suite.exhibits import CALIBRATION
+from prunebench.suite.preset import Calibration, Preset
 
 NOISES = ("independent", "shared by seed", "heavy-tailed")
 """Kinds of noise, all with the observed standard deviations: normal; normal with a correlation of 0.5 between all cells
 and quantities of a seed; Student's t with 3 degrees of freedom."""
-
-COLUMNS = (
-    *("claim", "paper", "n", "noise", "tables", "null_reproduced", "null_reproduced_low", "null_reproduced_high"),
-    *("claimed_reproduced", "claimed_not_reproduced", "seeds_for_80", "noise_from", "null_effect", "claimed_effect"),
-    *("claimed_as", "scale"),
-)
-"""Columns of the table. Rates are shares of the simulated tables."""
 
 LADDER = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 70, 100)
 """Numbers of seeds, besides those of the configuration, among which the least that gives `POWER` is looked for."""
@@ -41,46 +34,54 @@ _LADDER_TABLES = 1000  # a standard error of 1.3 points at 80 %, which no step o
 _BLOCK = 1000  # tables drawn and judged together: what fits a processor's cache
 
 
-def write_calibration(
-    claims: Sequence[Claim], preset: Preset, observations: Path, out: Path, tables: int | None = None
-) -> None:
-    """Writes calibration.csv and calibration.tex into `out`, from the file observations.csv.
+def calibrate_results(
+    preset: Preset, observations: Path, tables: int | None = None, report: Callable[[str], None] = lambda line: None
+) -> pd.DataFrame:
+    """`calibrate` for every claim of a preset, from its file observations.csv.
 
-    `tables`: how many are simulated; default: as many as the preset says. Raises InputError where the file is missing
-    or no table of observations.
+    tables: how many are simulated; None: as many as the preset says. Raises InputError where the file is missing or no
+    table of observations.
     """
     config = preset.claims.calibration
     config = config if tables is None else config.model_copy(update={"tables": tables})
-    frame = calibrate(claims, _read(observations), config, preset.claims, preset.scale)
-    write_tables({"calibration": frame}, out)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        # Without converters a cell named "NA" would read as a missing value.
-        frame = pd.read_csv(path, converters=dict.fromkeys(("claim", "quantity", "cell"), str))
-        return frame.astype({"seed": int, "value": float})[[*OBSERVATION]]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path} is no table of observations: {' '.join(str(error).split())}") from None
+    return calibrate(all_claims(preset), read_observations(observations), config, preset.margins, report)
 
 
 def calibrate(
-    claims: Sequence[Claim], observations: pd.DataFrame, config: Calibration, margins: Claims, scale: str
+    claims: Sequence[Claim],
+    observations: pd.DataFrame,
+    config: Calibration,
+    margins: Callable[[str], Any],
+    report: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
-    """The error rates of each claim's rule: one row per claim, kind of noise and number of seeds, with `COLUMNS`.
+    """The error rates of each claim's rule: one row per claim, kind of noise and number of seeds (`CALIBRATION`).
 
     `null_reproduced` is the share of false "reproduced" with its 95 % Clopper-Pearson interval, `claimed_reproduced`
     the power, `claimed_not_reproduced` the share of false "not reproduced". `seeds_for_80` is the least number of seeds
     with a power of 80 %, empty where 100 seeds have less. A claim without observations, or a part of which (a quantity
     that its claimed truth names) has none or no second seed, has one row without rates, which says so. What is drawn
     for a claim depends on no other claim.
+
+    margins: (key of a paper) -> the margins of its claims. report: gets a line when a claim is done.
     Raises ValueError where a claim's scenario or rule does not fit its quantities and cells.
     """
-    rows = [row for claim in claims for row in _rows(claim, observations, config, getattr(margins, claim.paper))]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS]).assign(scale=scale)
+    rows: list[dict[str, Any]] = []
+    for number, claim in enumerate(claims, 1):
+        rates = list(_rows(claim, observations, config, margins(claim.paper)))
+        report(f"{claim.id} ({number} of {len(claims)}): {_summary(rates)}")
+        rows += rates
+    frame = pd.DataFrame(rows, columns=[column.name for column in CALIBRATION.columns])
     return frame.astype(dict.fromkeys(("n", "tables", "seeds_for_80"), "Int64"))
+
+
+def _summary(rates: Sequence[Mapping[str, Any]]) -> str:
+    """The worst rates of a claim in a line."""
+    if "n" not in rates[0]:
+        return str(rates[0]["noise_from"])
+    fewest = min(row["n"] for row in rates)
+    power = min(row["claimed_reproduced"] for row in rates if row["n"] == fewest)
+    false = max(row["null_reproduced"] for row in rates)
+    return f'false "reproduced" at most {100 * false:.1f} %, power with {fewest} seeds at least {100 * power:.0f} %'
 
 
 def _rows(claim: Claim, observations: pd.DataFrame, config: Calibration, margins: Any) -> Iterator[dict[str, Any]]:
@@ -105,21 +106,7 @@ def _rows(claim: Claim, observations: pd.DataFrame, config: Calibration, margins
     row |= {"noise_from": f"measured: {seeds} seeds", "null_effect": null_effect, "claimed_effect": claimed_effect}
     for noise in NOISES:
         world = _World(claim, margins, observed.cells, spread, null, claimed, noise)
-        by_n = {n: world.rates(n, config.tables) for n in sorted(config.seeds)}
-        enough = world.seeds_for_power(by_n)
-        for n, (false, power, missed) in by_n.items():
-            exact = stats.binomtest(round(false * config.tables), config.tables).proportion_ci(0.95, "exact")
-            yield row | {
-                "n": n,
-                "noise": noise,
-                "tables": config.tables,
-                "null_reproduced": false,
-                "null_reproduced_low": exact.low,
-                "null_reproduced_high": exact.high,
-                "claimed_reproduced": power,
-                "claimed_not_reproduced": missed,
-                "seeds_for_80": enough,
-            }
+        yield from (row | rates for rates in world.rows(config))
 
 
 def _spread(observed: Sample) -> tuple[dict[str, Floats], str]:
@@ -162,11 +149,29 @@ class _World:
 
     claim: Claim
     margins: Any
-    cells: Mapping[str, Sequence[str]]
+    cells: Mapping[str, Sequence[Cell]]
     spread: Mapping[str, Floats]
     null: Mapping[str, Floats]
     claimed: Mapping[str, Floats]
     noise: str
+
+    def rows(self, config: Calibration) -> Iterator[dict[str, Any]]:
+        """The rates by number of seeds."""
+        by_n = {n: self.rates(n, config.tables) for n in sorted(config.seeds)}
+        enough = self.seeds_for_power(by_n)
+        for n, (false, power, missed) in by_n.items():
+            exact = stats.binomtest(round(false * config.tables), config.tables).proportion_ci(0.95, "exact")
+            yield {
+                "n": n,
+                "noise": self.noise,
+                "tables": config.tables,
+                "null_reproduced": false,
+                "null_reproduced_low": exact.low,
+                "null_reproduced_high": exact.high,
+                "claimed_reproduced": power,
+                "claimed_not_reproduced": missed,
+                "seeds_for_80": enough,
+            }
 
     def rates(self, n: int, tables: int) -> tuple[float, float, float]:
         """Shares of tables of n seeds: reproduced where the claim is false; reproduced, not reproduced, where it holds.
@@ -215,11 +220,11 @@ def draw_noise(rng: np.random.Generator, noise: str, shape: tuple[int, int, int]
     # Seeds first in memory: what is summed over seeds is then summed as whole arrays.
     if noise == "heavy-tailed":
         return rng.standard_t(3, (n, cells, tables)).T / np.sqrt(3)
-    own = rng.standard_normal((n, cells, tables)).T
+    normal = rng.standard_normal((n, cells, tables)).T
     if noise == "independent":
-        return own
+        return normal
     shared = rng.standard_normal((n, 1, tables)).T
-    return np.sqrt(0.5) * (own + shared)
+    return np.sqrt(0.5) * (normal + shared)
 
 
 def _in_words(quantities: Sequence[Quantity], scenario: Scenario) -> str:

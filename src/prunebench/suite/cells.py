@@ -27,6 +27,9 @@ def without(of: Cell, *axes: str) -> Cell:
     return tuple((axis, at) for axis, at in of if axis not in axes)
 
 
+# --- Labels
+
+
 def _percent(share: Any) -> str:
     return f"{100 * share:.4g} %"
 
@@ -34,25 +37,32 @@ def _percent(share: Any) -> str:
 _PARTS: Mapping[str, Callable[[Any], str]] = {
     "sparsity": _percent,
     "max_lr": lambda lr: f"LR {lr:g}",
-    "weight_decay": lambda decay: f"weight decay {decay:g}",
     "pruned_share": lambda share: f"pruned {_percent(share)}",
     "k": lambda k: f"leading {k}",
     "c_factor": lambda factor: f"c x {factor:g}",
     "mu_shift": lambda shift: f"mu {shift:+g}",
-    "epoch": lambda epoch: f"epoch {epoch:g}",
     "against": lambda other: f"against {other}",
 }
-"""How a value stands in a label, where not as it is."""
+"""How a value stands in a label, where not as text does, or as a number does behind its axis: `weight decay 0.005`."""
+
+
+def _part(axis: str, at: Value) -> str:
+    if axis in _PARTS:
+        return _PARTS[axis](at)
+    return at if isinstance(at, str) else f"{axis.replace('_', ' ')} {at:g}"
 
 
 def label(of: Cell) -> str:
     """A cell as a reader sees it: `fashion-resnet8 · global_magnitude · 98.44 %`."""
-    return SEPARATOR.join(_PARTS.get(axis, str)(at) for axis, at in of)
+    return SEPARATOR.join(_part(axis, at) for axis, at in of)
+
+
+# --- Text of files
 
 
 def dumps(of: Cell) -> str:
-    """A cell as JSON, with its axes in order."""
-    return json.dumps(dict(of), ensure_ascii=False)
+    """A cell as JSON, with its axes in order; ValueError for NaN, which equals no cell."""
+    return json.dumps(dict(of), ensure_ascii=False, allow_nan=False, default=lambda number: number.item())
 
 
 def loads(text: str) -> Cell:
@@ -61,3 +71,11 @@ def loads(text: str) -> Cell:
     if not isinstance(axes, dict) or not all(isinstance(at, str | int | float) for at in axes.values()):
         raise ValueError(f"{text:.80} is no cell")
     return tuple(axes.items())
+
+
+def label_of(text: str) -> str:
+    """The label of a cell of a file: of `dumps`, or, as older files have it, the label itself."""
+    try:
+        return label(loads(text))
+    except ValueError:
+        return text

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prunebench.errors import InputError
 from prunebench.files import write_text
 from prunebench.stats import Interval, t_interval
-from prunebench.suite.cells import Cell, dumps, loads
+from prunebench.suite.cells import Cell, dumps, label, loads
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run at this scale"]
 
@@ -50,12 +50,12 @@ class Quantity:
 
     def margins(self, margins: Any) -> list[float]:
         """The raw values, such as those that the quantity has, that its marks stand for."""
-        found = []
+        values = []
         for mark in self.marks:
             value = getattr(margins, mark.lstrip("±-"))
             value = math.log(value) if self.unit == "ratio" else value
-            found += [sign * value for sign in {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))]
-        return found
+            values += [sign * value for sign in {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))]
+        return values
 
 
 def corrected(looks: int) -> float:
@@ -216,19 +216,37 @@ class Claim:
     method: str | None = None
     """The method that it is asked of; None: the paper's own."""
 
+    def asked_of(self, method: str) -> "Claim":
+        """This claim, asked of another method than the paper's: the same rule, quantities and margins."""
+        return replace(
+            self,
+            id=f"{self.id}:{method}",
+            sentence=self.asked_sentence.format(method=method),
+            mark="[asked]",
+            published="n/a: asked of a method that the paper does not have",
+            method=method,
+        )
+
     def rule_in_words(self, margins: Any) -> str:
         """The rule with its margins."""
         return re.sub(r"(?<=\d)%", " %", self.rule.format(**margins.model_dump()))
 
 
 def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
-    """A claim's observations as a sample of one table; a quantity without any has no cells."""
+    """A claim's observations as a sample of one table; a quantity without any has no cells.
+
+    Raises ValueError for a second value of a quantity in the same cell at the same seed.
+    """
     own = observations[observations["claim"] == claim.id]
     seeds = {seed: place for place, seed in enumerate(sorted(own["seed"].unique()))}
     values: dict[str, Floats] = {}
     cells: dict[str, list[Cell]] = {}
     for quantity in claim.quantities:
         rows = own[own["quantity"] == quantity.name]
+        if (twice := rows.duplicated(["cell", "seed"])).any():
+            first = rows[twice].iloc[0]
+            where = f"in the cell '{label(first['cell'])}' at seed {first['seed']}"
+            raise ValueError(f"claim {claim.id}: {quantity.name} has two values {where}")
         places = {each: place for place, each in enumerate(dict.fromkeys(rows["cell"]))}
         table = np.full((1, len(places), len(seeds)), np.nan)
         for each, seed, number in zip(rows["cell"], rows["seed"], rows["value"], strict=True):
@@ -240,9 +258,10 @@ def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
 def read_observations(path: Path) -> pd.DataFrame:
     """observations.csv with its cells as data; InputError where it is missing or no table of observations."""
     try:
-        # Without converters a claim named "NA" would read as a missing value.
-        frame = pd.read_csv(path, converters={"claim": str, "quantity": str, "cell": loads})
-        return frame.astype({"seed": int, "value": float})[[*OBSERVATION]]
+        # Nothing but an empty value is missing: a quantity may be called "NA".
+        nothing = {"value": [""]}
+        frame = pd.read_csv(path, converters={"cell": loads}, keep_default_na=False, na_values=nothing)
+        return frame.astype({"claim": str, "quantity": str, "seed": int, "value": float})[[*OBSERVATION]]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
     except (ValueError, KeyError) as error:

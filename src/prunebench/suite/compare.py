@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.claims.numbers import effect, number
-from prunebench.config.parsing import Strict, parse
 from prunebench.errors import InputError, nearest
 from prunebench.files import write_csv
+from prunebench.parsing import flatten
+from prunebench.suite.effects import effect, number
+from prunebench.suite.record import Cell, Finding, Headline, Ledger, read_ledger
 
 COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high", "difference", "note")
 """Columns of the comparison as a table."""
@@ -29,58 +29,6 @@ PROVENANCE = (
 
 _SHOWN = 30
 """Lines of a list that a terminal shows; the table has all."""
-
-
-class _Read(Strict):
-    """A part of claims.json: keys that a later version adds are passed over, one that is missing is an error."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class Headline(_Read):
-    """The quantity that a verdict rests on most; raw numbers, None where they could not be computed."""
-
-    quantity: str
-    cell: str
-    unit: str
-    n: int
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-class _Cell(_Read):
-    cell: str
-
-
-class _Quantity(_Read):
-    name: str
-    cells: list[_Cell]
-
-
-class Finding(_Read):
-    """A claim of one ledger."""
-
-    id: str
-    paper: str
-    sentence: str
-    verdict: str
-    headline: Headline | None
-    quantities: list[_Quantity]
-
-    def cells(self) -> set[str]:
-        """The cells of the headline's quantity."""
-        name = self.headline.quantity if self.headline else ""
-        return {cell.cell for quantity in self.quantities if quantity.name == name for cell in quantity.cells}
-
-
-class Ledger(_Read):
-    """claims.json."""
-
-    preset: str
-    scale: str
-    seeds: list[int]
-    findings: list[Finding]
 
 
 @dataclass(frozen=True)
@@ -97,48 +45,62 @@ class ClaimPair:
         return (self.a and self.a.verdict) != (self.b and self.b.verdict)
 
     @property
-    def same_quantity(self) -> bool:
-        """Whether both have an effect of the same quantity, in the same unit."""
-        one, other = (finding.headline if finding else None for finding in (self.a, self.b))
-        return bool(one and other and (one.quantity, one.unit) == (other.quantity, other.unit))
+    def headlines(self) -> tuple[Headline | None, Headline | None]:
+        """The effect in each."""
+        return (self.a.headline if self.a else None, self.b.headline if self.b else None)
+
+    @property
+    def effects(self) -> tuple[Headline, Headline] | None:
+        """The effect in each, where both are of the same quantity in the same unit."""
+        a, b = self.headlines
+        return (a, b) if a and b and (a.quantity, a.unit) == (b.quantity, b.unit) else None
 
     @property
     def difference(self) -> float:
         """Effect of b minus that of a, raw: of a ratio the difference of logarithms. NaN where there is none."""
-        if not self.same_quantity:
-            return math.nan
-        return _float(self._headline(self.b).mean) - _float(self._headline(self.a).mean)
+        a, b = self.effects or (None, None)
+        return b.mean - a.mean if a and b and a.mean is not None and b.mean is not None else math.nan
 
     @property
     def disjoint(self) -> bool | None:
         """Whether the effects' intervals have no value in common; None where one has no interval."""
-        if not self.same_quantity:
+        a, b = self.effects or (None, None)
+        if not a or not b or a.low is None or a.high is None or b.low is None or b.high is None:
             return None
-        ends = [_float(end) for one in (self.a, self.b) for end in (self._headline(one).low, self._headline(one).high)]
-        if any(math.isnan(end) for end in ends):
-            return None
-        return ends[1] < ends[2] or ends[3] < ends[0]
+        return a.high < b.low or b.high < a.low
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know before reading the difference, in words."""
-        found = ["verdict changed"] if self.changed else []
-        if self.a is None or self.b is None:
-            return found
-        if self.a.headline and self.b.headline and not self.same_quantity:
-            return [*found, "other quantity"]
-        if self.same_quantity and self.a.cells() != self.b.cells():
-            found.append("other cells")
+        notes = ["verdict changed"] if self.changed else []
+        if self.effects is None:
+            return [*notes, "other quantity"] if all(self.headlines) else notes
+        if self.a and self.b and not _same_cells(self.a, self.b):
+            notes.append("other cells")
         if not math.isnan(self.difference):
             words = {True: "intervals disjoint", False: "intervals overlap", None: "no interval"}
-            found.append(words[self.disjoint])
-        return found
+            notes.append(words[self.disjoint])
+        return notes
 
-    @staticmethod
-    def _headline(finding: Finding | None) -> Headline:
-        assert finding is not None
-        assert finding.headline is not None
-        return finding.headline
+
+def _same_cells(a: Finding, b: Finding) -> bool:
+    """Whether the headlines' quantities have the same cells.
+
+    Labels of older files are written in another way: where one file knows no axes, as many cells count as the same.
+    """
+    cells_a, cells_b = _cells(a), _cells(b)
+    if all(cell.axes for cell in cells_a) == all(cell.axes for cell in cells_b):
+        return {_key(cell) for cell in cells_a} == {_key(cell) for cell in cells_b}
+    return len(cells_a) == len(cells_b)
+
+
+def _cells(finding: Finding) -> list[Cell]:
+    name = finding.headline.quantity if finding.headline else ""
+    return [cell for quantity in finding.quantities if quantity.name == name for cell in quantity.cells]
+
+
+def _key(cell: Cell) -> object:
+    return frozenset(cell.axes.items()) or cell.cell
 
 
 @dataclass(frozen=True)
@@ -192,12 +154,12 @@ class Comparison:
 
 def main(a: Path, b: Path, out: Path | None = None) -> None:
     """Prints the comparison, and writes it to `out` if that is given; raises InputError as `compare` does."""
-    found = compare(a, b)
+    comparison = compare(a, b)
     console = Console()
     # Rich takes 80 columns where there is no terminal: too narrow for a table that a program is to search.
-    show(found, console if console.is_terminal else Console(width=160))
+    show(comparison, console if console.is_terminal else Console(width=160))
     if out:
-        write(found, out)
+        write(comparison, out)
 
 
 def compare(a: Path, b: Path) -> Comparison:
@@ -210,7 +172,7 @@ def compare(a: Path, b: Path) -> Comparison:
         if not folder.is_dir():
             siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()]
             raise InputError(f"{folder}: no such folder; {nearest(folder.name, siblings)}")
-    ledgers = _ledger(a), _ledger(b)
+    ledgers = read_ledger(a), read_ledger(b)
     of_a, of_b = ({finding.id: finding for finding in ledger.findings} for ledger in ledgers)
     absent = [str(path) for name in ("plan.json", "runs.csv") for path in (a / name, b / name) if not path.exists()]
     plans = None if any(path.endswith("plan.json") for path in absent) else (_plan(a), _plan(b))
@@ -238,16 +200,6 @@ def _json(path: Path) -> object:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
-
-
-def _ledger(folder: Path) -> Ledger:
-    path = folder / "claims.json"
-    ledger = parse(Ledger, _json(path), str(path))
-    names = [finding.id for finding in ledger.findings]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: claim {name} is there twice")
-    return ledger
 
 
 def _plan(folder: Path) -> Mapping[str, Any]:
@@ -281,22 +233,6 @@ def _runs(folder: Path) -> pd.DataFrame:
 # --- Comparing
 
 
-def _float(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def flatten(value: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """Keys of nested mappings, joined by dots, with their values; items of a list of mappings by their place."""
-    if isinstance(value, dict) and (value or not key):
-        for name, inner in value.items():
-            yield from flatten(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for place, inner in enumerate(value):
-            yield from flatten(inner, f"{key}[{place}]")
-    else:
-        yield key, value
-
-
 def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Pair]:
     flat_a, flat_b = dict(flatten(dict(a))), dict(flatten(dict(b)))
     for key in dict.fromkeys([*flat_a, *flat_b]):
@@ -309,7 +245,7 @@ def _provenance(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
     for name in PROVENANCE:
         values = [sorted({value for value in table[name] if value}) if name in table else [] for table in (a, b)]
         if any(values):
-            yield Pair(name, *(", ".join(found) if found else None for found in values))
+            yield Pair(name, *(", ".join(texts) if texts else None for texts in values))
 
 
 def _common(a: pd.DataFrame, b: pd.DataFrame) -> Runs:
@@ -345,50 +281,50 @@ def _by_size(pair: RunPair) -> tuple[bool, float]:
 # --- Showing
 
 
-def show(found: Comparison, console: Console) -> None:
+def show(comparison: Comparison, console: Console) -> None:
     """Prints the comparison, in words that need no colour."""
-    for letter, folder, ledger in zip("AB", (found.a, found.b), found.ledgers, strict=True):
+    for letter, folder, ledger in zip("AB", (comparison.a, comparison.b), comparison.ledgers, strict=True):
         console.print(_text(f"{letter}: {folder} ({ledger.preset}; {ledger.scale})"))
     console.print()
-    changed = [pair.id for pair in found.claims if pair.changed]
-    _table(console, ("claim", "verdict A", "verdict B", "effect A", "effect B", "B minus A", "note"), _lines(found))
-    told = f"changed: {', '.join(changed)}" if changed else "none changed"
-    console.print(_text(f"Verdicts of {len(found.claims)} claims: {told}. Ratios: B over A."))
+    changed = [pair.id for pair in comparison.claims if pair.changed]
+    heads = ("claim", "verdict A", "verdict B", "effect A", "effect B", "B minus A", "note")
+    _table(console, heads, _lines(comparison))
+    outcome = f"changed: {', '.join(changed)}" if changed else "none changed"
+    console.print(_text(f"Verdicts of {len(comparison.claims)} claims: {outcome}. Ratios: B over A."))
     console.print(_text("Intervals that overlap do not show that effects are equal."))
     console.print()
     _table(
         console,
         ("code and machine", "A", "B", ""),
-        [(p.name, _short(p.a), _short(p.b), "same" if p.a == p.b else "differs") for p in found.provenance],
+        [(p.name, _short(p.a), _short(p.b), "same" if p.a == p.b else "differs") for p in comparison.provenance],
     )
-    if found.preset:
-        keys = [(pair.name, _there(pair.a), _there(pair.b)) for pair in found.preset]
+    if comparison.preset:
+        keys = [(pair.name, _there(pair.a), _there(pair.b)) for pair in comparison.preset]
         _table(console, ("key of the preset", "A", "B"), keys[:_SHOWN])
         if len(keys) > _SHOWN:
             console.print(_text(f"... and {len(keys) - _SHOWN} more keys (--out FILE.csv has all)."))
-    elif found.preset is not None:
+    elif comparison.preset is not None:
         console.print(_text("The presets are equal in every key."))
-    for line in (*_told(found.runs), *(f"Not compared: {path} is missing." for path in found.absent)):
+    for line in (*_run_lines(comparison.runs), *(f"Not compared: {path} is missing." for path in comparison.absent)):
         console.print(_text(line))
 
 
-def _lines(found: Comparison) -> Iterator[tuple[str, ...]]:
-    for pair in found.claims:
-        headlines = [finding.headline if finding else None for finding in (pair.a, pair.b)]
-        quantity = next((headline.quantity for headline in headlines if headline), "")
+def _lines(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    for pair in comparison.claims:
+        quantity = next((headline.quantity for headline in pair.headlines if headline), "")
         yield (
             f"{pair.id} {quantity}".strip(),
             *(finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b)),
-            *(effect(headline.model_dump() if headline else None) for headline in headlines),
+            *map(effect, pair.headlines),
             _difference(pair),
             ", ".join(pair.notes),
         )
 
 
 def _difference(pair: ClaimPair) -> str:
-    if math.isnan(pair.difference):
+    if pair.effects is None or math.isnan(pair.difference):
         return "n/a"
-    unit = ClaimPair._headline(pair.a).unit
+    unit = pair.effects[0].unit
     if unit == "ratio":
         return f"× {number(pair.difference, unit)}"
     # Shares differ by points; a difference has a sign, whatever its unit.
@@ -396,7 +332,7 @@ def _difference(pair: ClaimPair) -> str:
     return text if pair.difference < 0 or text.startswith("+") else f"+{text}"
 
 
-def _told(runs: Runs | None) -> Iterator[str]:
+def _run_lines(runs: Runs | None) -> Iterator[str]:
     if runs is None:
         return
     yield (
@@ -446,25 +382,25 @@ def _short(value: str | None) -> str:
 # --- As a table
 
 
-def rows(found: Comparison) -> Iterator[dict[str, object]]:
+def rows(comparison: Comparison) -> Iterator[dict[str, object]]:
     """The whole comparison, one row per thing compared; effects and accuracies raw, as in their files."""
-    one, other = found.ledgers
-    yield {"part": "results", "name": "folder", "a": found.a.as_posix(), "b": found.b.as_posix()}
+    one, other = comparison.ledgers
+    yield {"part": "results", "name": "folder", "a": comparison.a.as_posix(), "b": comparison.b.as_posix()}
     yield {"part": "results", "name": "preset", "a": one.preset, "b": other.preset}
     yield {"part": "results", "name": "scale", "a": one.scale, "b": other.scale}
-    for pair in found.claims:
+    for pair in comparison.claims:
         verdicts = {key: f.verdict if f else "" for key, f in (("a", pair.a), ("b", pair.b))}
         note = "changed" if pair.changed else "same"
         yield {"part": "claim", "name": pair.id, "what": "verdict", **verdicts, "note": note}
-        effects = {key: f.headline for key, f in (("a", pair.a), ("b", pair.b)) if f and f.headline}
-        for together in [effects] if pair.same_quantity else [{key: value} for key, value in effects.items()]:
+        effects = {key: headline for key, headline in zip("ab", pair.headlines, strict=True) if headline}
+        for together in [effects] if pair.effects else [{key: value} for key, value in effects.items()]:
             yield _effect_row(pair, together)
-    for name, pairs in (("preset", found.preset or ()), ("provenance", found.provenance)):
+    for name, pairs in (("preset", comparison.preset or ()), ("provenance", comparison.provenance)):
         for entry in pairs:
             note = "same" if entry.a == entry.b else "differs"
             yield {"part": name, "name": entry.name, "a": entry.a, "b": entry.b, "note": note}
-    if found.runs:
-        yield from _run_rows(found.runs)
+    if comparison.runs:
+        yield from _run_rows(comparison.runs)
 
 
 def _effect_row(pair: ClaimPair, effects: Mapping[str, Headline]) -> dict[str, object]:
@@ -501,6 +437,6 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def write(found: Comparison, out: Path) -> None:
+def write(comparison: Comparison, out: Path) -> None:
     """Writes `rows` as CSV: the same results give the same bytes."""
-    write_csv(out, list(rows(found)), COLUMNS)
+    write_csv(out, list(rows(comparison)), COLUMNS)

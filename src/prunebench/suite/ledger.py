@@ -2,26 +2,24 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prunebench.claims import cascade, directional, s_cyc
-from prunebench.claims.claim import OBSERVATION, Claim, Paper, Quantity, Sample, Verdict, sample
-from prunebench.claims.numbers import exact
-from prunebench.config import Preset, RunSpec
-from prunebench.files import write_csv, write_json, write_text
-from prunebench.numbers import FROM_ZERO
+from prunebench.files import write_csv, write_json
 from prunebench.stats import bca_interval, holm, interquartile_mean, random_effects, t_interval, t_test_p
-
-PAPERS: Mapping[Paper, ModuleType] = {"s_cyc": s_cyc, "cascade": cascade, "directional": directional}
-"""The papers' modules, each with `CLAIMS` and `observations`, in the order of the ledger."""
-
-CLAIMS: tuple[Claim, ...] = tuple(claim for module in PAPERS.values() for claim in module.CLAIMS)
+from prunebench.suite.asked import all_claims
+from prunebench.suite.cells import label
+from prunebench.suite.claim import OBSERVATION, Claim, Quantity, Sample, Verdict, sample, write_observations
+from prunebench.suite.effects import exact
+from prunebench.suite.numbers import FROM_ZERO
+from prunebench.suite.plan import make_plan
+from prunebench.suite.preset import Preset
+from prunebench.suite.record import Finding, Ledger
+from prunebench.suite.study import Study, complete
 
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "inconclusive", "not run at this scale")
 
@@ -42,56 +40,21 @@ def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[s
 
     A seed counts where all its runs of a study are there: pairing needs them all.
     """
-    frames, missing = [pd.DataFrame(columns=list(OBSERVATION))], []
+    plan, claims = make_plan(preset), all_claims(preset)
+    rows: list[tuple[Any, ...]] = []
+    missing: list[str] = []
     notes: dict[str, list[str]] = {}
-    for paper, module in PAPERS.items():
-        if getattr(preset, paper) is None:
+    for key, (paper, _) in preset.studies().items():
+        study, absent = complete(Study(paper, plan, runs))
+        missing += [f"{key}: {line}" for line in absent]
+        if study is None:
             continue
-        complete, absent = _complete(preset, paper, runs)
-        missing += [f"{paper}: {line}" for line in absent]
-        if complete is None:
-            continue
-        frames.append(module.observations(complete, runs))
-        if hasattr(module, "notes"):
-            notes |= module.notes(complete, runs)
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True), missing, notes
-
-
-def _complete(preset: Preset, paper: Paper, runs: Path) -> tuple[Preset | None, list[str]]:
-    """The preset with the seeds and parts of a study whose runs are all there, and a line for all that is not."""
-
-    def there(folder: str) -> bool:
-        return (runs / folder / "provenance.json").exists()
-
-    absent, seeds = [], []
-    for seed in preset.seeds:
-        needed = [folder for at, folder in _folders(preset, paper) if at == seed]
-        gone = [folder for folder in needed if not there(folder)]
-        if gone:
-            absent.append(f"seed {seed}: {len(gone)} of {len(needed)} runs are missing, such as {gone[0]}")
-        else:
-            seeds.append(seed)
-    changes: dict[str, Any] = {"seeds": seeds}
-    if paper == "directional" and preset.directional:
-        folders = {
-            "toy": [spec.folder for spec in preset.toy_jobs()],
-            "overhead": [spec.folder for spec in preset.overhead_jobs()],
-        }
-        parts = {name: None for name, jobs in folders.items() if not all(map(there, jobs))}
-        absent += [f"{name} is missing" for name in parts]
-        changes["directional"] = preset.directional.model_copy(update=parts)
-    return (preset.model_copy(update=changes) if seeds else None), absent
-
-
-def _folders(preset: Preset, paper: Paper) -> list[tuple[int, str]]:
-    """Seed and folder of every run of a study that belongs to one seed."""
-    if paper == "s_cyc":
-        jobs: list[RunSpec] = [*preset.s_cyc_chains(), *preset.s_cyc_oracle_jobs()]
-    elif paper == "cascade":
-        jobs = [*preset.cascade_jobs()]
-    else:
-        jobs = [*preset.directional_jobs(), *preset.connection_jobs(), *preset.curvature_jobs()]
-    return [(spec.seed, spec.folder) for spec in jobs]
+        data = paper.resolve(paper.read)(study)
+        for claim in claims:
+            if claim.paper == key:
+                rows += [(claim.id, *each) for each in claim.observe(data, claim.method)]
+                notes[claim.id] = list(claim.notes(data))
+    return pd.DataFrame(rows, columns=list(OBSERVATION)), missing, notes
 
 
 # --- From observations to findings
@@ -102,13 +65,14 @@ def judge(
     observations: pd.DataFrame,
     missing: Sequence[str] = (),
     notes: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
+) -> Ledger:
     """The ledger as claims.json holds it: a finding for every claim, whether or not the preset runs its study."""
     findings = [
-        _finding(claim, preset, observations, missing, list((notes or {}).get(claim.id, ()))) for claim in CLAIMS
+        _finding(claim, preset, sample(observations, claim), missing) | {"notes": list((notes or {}).get(claim.id, ()))}
+        for claim in all_claims(preset)
     ]
     counts = Counter(finding["verdict"] for finding in findings)
-    return {
+    ledger = {
         "preset": preset.preset,
         "scale": preset.scale,
         "seeds": preset.seeds,
@@ -116,13 +80,11 @@ def judge(
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
         "findings": findings,
     }
+    return Ledger.model_validate(ledger)
 
 
-def _finding(
-    claim: Claim, preset: Preset, observations: pd.DataFrame, missing: Sequence[str], notes: list[str]
-) -> dict[str, Any]:
-    margins = getattr(preset.claims, claim.paper)
-    observed = sample(observations, claim)
+def _finding(claim: Claim, preset: Preset, observed: Sample, missing: Sequence[str]) -> dict[str, Any]:
+    margins = preset.margins(claim.paper)
     conditions, verdict, why = _decide(claim, preset, observed, missing)
     needed, note = (None, "") if verdict != "inconclusive" else _seeds_needed(claim, margins, observed)
     quantities = [_effects(quantity, margins, observed) for quantity in claim.quantities]
@@ -140,10 +102,9 @@ def _finding(
         "seeds_needed": needed,
         "seeds_note": note,
         "conditions": conditions,
-        "headline": next((_headline(found) for found in quantities if found["name"] == shown), None),
+        "headline": next((_headline(effects) for effects in quantities if effects["name"] == shown), None),
         "replicates": claim.replicates,
         "quantities": quantities,
-        "notes": notes,
         "tables": list(claim.tables),
         "figures": list(claim.figures),
     }
@@ -155,18 +116,19 @@ def _decide(
     """Conditions, verdict and the sentence that says why."""
     nothing: dict[str, dict[str, bool]] = {"reproduced": {}, "refuted": {}}
     if not any(observed.cells[quantity.name] for quantity in claim.quantities if quantity.decides):
-        if getattr(preset, claim.paper) is None:
+        if preset.study(claim.paper) is None:
             return nothing, "not run at this scale", "This preset does not run the study."
         if any(line.startswith(f"{claim.paper}: ") for line in missing):
             return nothing, "not run at this scale", "Nothing was measured, and runs of the study are missing."
         return nothing, "not run at this scale", "This preset measured nothing that the claim is about."
-    ruling = claim.judge(observed, getattr(preset.claims, claim.paper))
+    ruling = claim.judge(observed, preset.margins(claim.paper))
     conditions = {
-        kind: {text: bool(holds[0]) for text, holds in found.items()}
-        for kind, found in (("reproduced", ruling.reproduced), ("refuted", ruling.refuted))
+        kind: {text: bool(holds[0]) for text, holds in asked.items()}
+        for kind, asked in (("reproduced", ruling.reproduced), ("refuted", ruling.refuted))
     }
     reasons = preset.claims.not_at_this_scale
-    if reason := reasons.get(claim.id) or reasons.get("all"):
+    # What a scale cannot decide of the paper's method, it cannot of another one.
+    if reason := next((reasons[name] for name in (claim.id, claim.id.split(":")[0], "all") if name in reasons), ""):
         return conditions, "not run at this scale", f"Measured, but not decided: {reason}"
     if ruling.yes[0]:
         return conditions, "reproduced", "Every condition holds."
@@ -178,7 +140,7 @@ def _decide(
     return conditions, "inconclusive", "Neither side is sure. Not met: " + "; ".join(unmet) + "."
 
 
-def _sentence(parts: Any) -> str:
+def _sentence(parts: Iterable[str]) -> str:
     text = "; ".join(parts)
     return text[:1].upper() + text[1:] + "."
 
@@ -206,11 +168,10 @@ def _repeated(observed: Sample, times: int) -> Sample:
     """Each cell's values `times` over, drawn together so that their sample deviation stays what it was."""
     values = {}
     for name, value in observed.values.items():
-        found = t_interval(value)
-        n = found.n[..., None]
+        each = t_interval(value)
+        n, centre = each.n[..., None], each.mean[..., None]
         with np.errstate(divide="ignore", invalid="ignore"):
             shrink = np.sqrt((times * n - 1) / (times * (n - 1)))
-        centre = found.mean[..., None]
         values[name] = np.tile(centre + (value - centre) * np.where(n > 1, shrink, 1), times)
     return Sample(values, observed.cells)
 
@@ -226,13 +187,13 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
     adjusted = holm(p)
     rows = []
     for index, cell in enumerate(cells):
-        own = values[index]
-        low, high = _bca(own)
+        low, high = _bca(values[index])
         rows.append(
             {
-                "cell": cell,
+                "cell": label(cell),
+                "axes": dict(cell),
                 "n": int(each.n[index]),
-                "missing": int(np.isnan(own).sum()),
+                "missing": int(np.isnan(values[index]).sum()),
                 **{name: _real(getattr(each, name)[index]) for name in ("mean", "std", "low", "high")},
                 "bca_low": low,
                 "bca_high": high,
@@ -257,14 +218,14 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
 def _pooled(values: np.ndarray) -> dict[str, Any]:
     """The mean over cells, within each seed, and between cells."""
     within = values.mean(axis=0)
-    found, each = t_interval(within), t_interval(values)
+    pooled, each = t_interval(within), t_interval(values)
     low, high = _bca(within)
     # Two cells would have an interval with one degree of freedom, 12.7 standard errors wide.
     enough = each.mean if len(values) > 2 else np.full(0, np.nan)
     between = random_effects(enough, each.std[: len(enough)] ** 2 / each.n[: len(enough)])
     return {
-        "n": int(found.n),
-        **{name: _real(getattr(found, name)) for name in ("mean", "low", "high")},
+        "n": int(pooled.n),
+        **{name: _real(getattr(pooled, name)) for name in ("mean", "low", "high")},
         "iqm": _real(interquartile_mean(values.ravel())),
         "bca_low": low,
         "bca_high": high,
@@ -278,15 +239,15 @@ def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
     cells = [cell for cell in effects["cells"] if cell["mean"] is not None]
     if not cells:
         return None
-    found, cell = cells[0], cells[0]["cell"]
+    shown, cell = cells[0], cells[0]["cell"]
     if effects["pooled"] and effects["pooled"]["mean"] is not None:
-        found, cell = effects["pooled"], f"mean over {len(effects['cells'])} cells"
+        shown, cell = effects["pooled"], f"mean over {len(effects['cells'])} cells"
     means = [cell["mean"] for cell in cells]
     return {
         "quantity": effects["name"],
         "meaning": effects["meaning"],
         "cell": cell,
-        **{name: found[name] for name in ("mean", "low", "high", "n")},
+        **{name: shown[name] for name in ("mean", "low", "high", "n")},
         "lowest": min(means),
         "highest": max(means),
         **{name: effects[name] for name in ("unit", "confidence")},
@@ -294,8 +255,8 @@ def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _bca(values: np.ndarray) -> tuple[float | None, float | None]:
-    found = bca_interval(values)
-    return _real(found.low), _real(found.high)
+    interval = bca_interval(values)
+    return _real(interval.low), _real(interval.high)
 
 
 def _real(value: Any) -> float | None:
@@ -306,22 +267,23 @@ def _real(value: Any) -> float | None:
 # --- Files
 
 
-def write_ledger(preset: Preset, runs: Path, out: Path) -> dict[str, Any]:
+def write_ledger(preset: Preset, runs: Path, out: Path) -> Ledger:
     """Writes observations.csv, claims.json and claims.csv; returns the ledger."""
     observations, missing, notes = observe(preset, runs)
     ledger = judge(preset, observations, missing, notes)
-    write_text(out / "observations.csv", observations.to_csv(index=False, lineterminator="\n"))
-    write_json(out / "claims.json", ledger)
-    write_csv(out / "claims.csv", [_row(finding) for finding in ledger["findings"]], COLUMNS)
+    write_observations(out / "observations.csv", observations)
+    write_json(out / "claims.json", ledger.model_dump(mode="json"))
+    write_csv(out / "claims.csv", [_row(finding) for finding in ledger.findings], COLUMNS)
     return ledger
 
 
-def _row(finding: dict[str, Any]) -> dict[str, Any]:
-    headline = finding["headline"] or {}
-    return {name: finding.get(name, headline.get(name)) for name in COLUMNS}
+def _row(finding: Finding) -> dict[str, Any]:
+    content = (finding.headline.model_dump() if finding.headline else {}) | finding.model_dump()
+    return {name: content.get(name) for name in COLUMNS}
 
 
-def summary(ledger: Mapping[str, Any]) -> str:
-    """The counts in one line."""
-    counts = ", ".join(f"{ledger['counts'][verdict]} {verdict}" for verdict in VERDICTS)
-    return f"{len(ledger['findings'])} claims: {counts} ({ledger['preset']}, {ledger['scale']})"
+def summary(ledger: Ledger) -> str:
+    """How many claims have each verdict, in one line."""
+    verdicts = Counter(finding.verdict for finding in ledger.findings)
+    counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS)
+    return f"{len(ledger.findings)} claims: {counts} ({ledger.preset}, {ledger.scale})"

@@ -109,6 +109,10 @@ class Preset(Strict):
             raise InputError(f"no study: a preset needs one of {', '.join(self.all_papers())}")
         for _, config in self.studies().values():
             config.check(self)  # type: ignore[attr-defined]
+        if self.claims.ask:
+            from prunebench.suite.asked import all_claims  # claims import pandas, which other presets do without
+
+            all_claims(self)
         return self
 
     def all_papers(self) -> dict[str, Paper]:

@@ -1,68 +1,81 @@
-"""claims.json as a model: what `ledger` writes, and what the page and the terminal may rely on."""
+"""claims.json as a model: what `ledger` writes, and what every reader of the file may rely on.
+
+Files of other versions are read as far as they go: unknown keys are passed over, a missing one that not every version
+wrote gets its default. Older files know a cell by its label alone.
+"""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
-from prunebench.claims.claim import Paper, Verdict
-from prunebench.config.parsing import Strict, parse
 from prunebench.errors import InputError
+from prunebench.parsing import Strict, parse
+from prunebench.suite.cells import Value
+from prunebench.suite.claim import Verdict
+
+Number = float | None
+"""A raw number, such as a share or the logarithm of a ratio; None where it could not be computed."""
 
 
 class _Record(Strict):
-    """Passes over keys that it does not know, so that a file of a later version can be read; misses none of its own."""
-
     model_config = ConfigDict(extra="ignore")
 
 
 class Headline(_Record):
-    """The effect that stands for a claim; raw numbers, None where there is none."""
+    """The effect that stands for a claim."""
 
     quantity: str
-    meaning: str
+    meaning: str = ""
     cell: str
+    """The label of its cell, or `mean over n cells`."""
     unit: str
-    confidence: float
+    confidence: float = 0.95
     n: int
-    mean: float | None
-    low: float | None
-    high: float | None
-    lowest: float
-    highest: float
+    mean: Number
+    low: Number
+    high: Number
+    lowest: Number = None
+    """The least mean of a cell."""
+    highest: Number = None
+    """The largest mean of a cell."""
 
 
 class Cell(_Record):
     """One cell's effect."""
 
     cell: str
-    n: int
-    missing: int
-    mean: float | None
-    std: float | None
-    low: float | None
-    high: float | None
-    bca_low: float | None
-    bca_high: float | None
-    p: float | None
-    p_holm: float | None
+    """Its label."""
+    axes: dict[str, Value] = {}
+    n: int = 0
+    missing: int = 0
+    """Seeds without a value."""
+    mean: Number = None
+    std: Number = None
+    low: Number = None
+    high: Number = None
+    bca_low: Number = None
+    bca_high: Number = None
+    p: Number = None
+    p_holm: Number = None
 
 
 class Pooled(_Record):
     """The mean over cells."""
 
     n: int
-    mean: float | None
-    low: float | None
-    high: float | None
-    iqm: float | None
-    bca_low: float | None
-    bca_high: float | None
-    random_mean: float | None
-    random_low: float | None
-    random_high: float | None
-    i2: float | None
+    mean: Number
+    low: Number
+    high: Number
+    iqm: Number = None
+    bca_low: Number = None
+    bca_high: Number = None
+    random_mean: Number = None
+    random_low: Number = None
+    random_high: Number = None
+    i2: Number = None
 
 
 class Margin(_Record):
@@ -76,43 +89,43 @@ class Effects(_Record):
     """A quantity with its effects."""
 
     name: str
-    meaning: str
-    unit: str
-    decides: bool
-    confidence: float
-    margins: list[Margin]
-    pooled: Pooled | None
+    meaning: str = ""
+    unit: str = ""
+    decides: bool = True
+    confidence: float = 0.95
+    margins: list[Margin] = []
+    pooled: Pooled | None = None
     cells: list[Cell]
 
 
 class Conditions(_Record):
     """What a rule asks, and whether it holds."""
 
-    reproduced: dict[str, bool]
-    refuted: dict[str, bool]
+    reproduced: dict[str, bool] = {}
+    refuted: dict[str, bool] = {}
 
 
 class Finding(_Record):
     """A claim with its verdict."""
 
     id: str
-    paper: Paper
+    paper: str
     sentence: str
-    mark: str
-    rule: str
-    published: str
+    mark: str = ""
+    rule: str = ""
+    published: str = ""
     verdict: Verdict
-    why: str
-    scale: str
-    seeds_needed: int | None
-    seeds_note: str
-    conditions: Conditions
+    why: str = ""
+    scale: str = ""
+    seeds_needed: int | None = None
+    seeds_note: str = ""
+    conditions: Conditions = Conditions()
     headline: Headline | None
-    replicates: str
+    replicates: str = "seeds"
     quantities: list[Effects]
-    notes: list[str]
-    tables: list[str]
-    figures: list[str]
+    notes: list[str] = []
+    tables: list[str] = []
+    figures: list[str] = []
 
 
 class Ledger(_Record):
@@ -121,18 +134,26 @@ class Ledger(_Record):
     preset: str
     scale: str
     seeds: list[int]
-    missing: list[str]
-    counts: dict[Verdict, int]
+    missing: list[str] = []
+    counts: dict[Verdict, int] = {}
     findings: list[Finding]
 
+    @model_validator(mode="after")
+    def _has_each_claim_once(self) -> Self:
+        names: Sequence[str] = [finding.id for finding in self.findings]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"claim {name} is there twice")
+        return self
 
-def read_ledger(results: Path) -> dict[str, Any]:
-    """claims.json of a folder of results; raises InputError where it is missing or not what `ledger` writes."""
+
+def read_ledger(results: Path) -> Ledger:
+    """claims.json of a folder of results; raises InputError where it is missing or no ledger."""
     path = results / "claims.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; `snakemake claims` makes it") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
-    return parse(Ledger, content, str(path)).model_dump()
+    return parse(Ledger, content, str(path))

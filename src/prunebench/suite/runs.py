@@ -1,106 +1,98 @@
-"""Reads the tables that runs wrote, and lists every run."""
+"""runs.csv: every job that trains, with its axes, result, cost and provenance."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from prunebench.config import ChainSpec, DenseSpec, OracleSpec, Preset, RetrainSpec, RunSpec, TrajectoriesSpec
 from prunebench.errors import InputError
 from prunebench.files import write_csv
-from prunebench.training.selection import rank
+from prunebench.runs.select import rank
+from prunebench.runs.spec import RunSpec
+from prunebench.suite.paper import Stage
+from prunebench.suite.plan import make_plan
+from prunebench.suite.preset import Preset
+from prunebench.suite.study import read_table
 
-AXES = ["study", "task", "criterion", "schedule", "seed"]
+AXES = ("criterion", "schedule", "cycle")
+"""Axes that are columns of their own; empty where a job has none, or its arms differ."""
 
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A run's CSV; raises InputError, naming the file, where it is missing or no CSV."""
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
-
-
-def read_chains(chains: Sequence[ChainSpec], runs: Path, table: str) -> pd.DataFrame:
-    """One table of all chains, stacked, with the axes as its first columns."""
-    parts = []
-    for spec in chains:
-        part = read_table(runs / spec.folder / f"{table}.csv")
-        axes = [spec.study, spec.task, spec.criterion, spec.schedule_name, spec.seed]
-        for position, (name, value) in enumerate(zip(AXES, axes, strict=True)):
-            part.insert(position, name, value)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
-
-
-def read_oracle(jobs: Sequence[OracleSpec], runs: Path) -> pd.DataFrame:
-    """Every candidate of the oracle with its seed and whether it was selected."""
-    folders = {(Path(job.folder).parent, job.seed): None for job in jobs}
-    parts = [read_table(runs / folder / "selection.csv").assign(seed=seed) for folder, seed in folders]
-    return pd.concat(parts, ignore_index=True)
+COST = ("steps", "images", "flops", "flops_sparse", "seconds")
+"""Columns of cost that add up."""
 
 
 def write_runs(preset: Preset, runs: Path, out: Path) -> None:
-    """runs.csv: one line per training job with its axes, status, result, cost and provenance.
+    """Writes runs.csv: one line per job that trains.
 
-    A job of arms stands with its last arm's last phase, and as diverged if any arm or phase did; its arms are in its
-    own tables.
+    A job stands with its last arm's last phase, and as diverged if any phase of an arm did; a job that hands on the
+    best of its arms stands with that one. Its cost is that of its phases: the dense network that a chain starts from
+    has a line, too. Raises InputError for a table or provenance that is missing or unreadable.
     """
-    rows = []
-    for spec in preset.jobs():
-        folder = runs / spec.folder
-        axes, last, cost = _summary(spec, folder)
-        rows.append(
-            {
-                "study": spec.study,
-                "task": spec.task,
-                "part": "",
-                "criterion": "",
-                "schedule": "",
-                **axes,
-                "seed": spec.seed,
-                "sparsity": last["sparsity"],
-                "status": last["status"],
-                "validation_accuracy": last["validation_accuracy"],
-                "test_accuracy": last["test_accuracy"],
-                **{name: cost[name].sum() for name in ("steps", "images", "flops", "flops_sparse", "seconds")},
-                "peak_memory_mb": cost["peak_memory_mb"].max(),
-                "spec_sha256": spec.digest(),
-                **_provenance(folder / "provenance.json"),
-                "folder": spec.folder,
-            }
-        )
+    stages = make_plan(preset).stages.values()
+    rows = [_row(stage, job, runs / job.folder) for stage in stages for job in stage.jobs if isinstance(job, RunSpec)]
     # Provenance of another version may know other keys: the union, in the order in which they come.
     write_csv(out, rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
-def _summary(spec: RunSpec, folder: Path) -> tuple[dict[str, Any], pd.Series, pd.DataFrame]:
-    """A job's axes, the row that it ended with, and the table that holds its cost."""
-    if isinstance(spec, OracleSpec):
-        candidates = read_table(folder / "candidates.csv")
-        best = max((row for _, row in candidates.iterrows()), key=rank)
-        return {"criterion": spec.criterion, "schedule": "oracle", "cycle": spec.cycle}, best, candidates
-    if isinstance(spec, RetrainSpec | TrajectoriesSpec):
-        ends = read_table(folder / ("phases.csv" if isinstance(spec, RetrainSpec) else "ends.csv"))
-        # An arm that found nothing to be matched to was not run; it stands for the job only where no other was.
-        last = (ends[ends["status"] != "unmatched"] if (ends["status"] != "unmatched").any() else ends).iloc[-1].copy()
-        if (ends["status"] == "diverged").any():
-            last["status"] = "diverged"
-        return {"part": spec.part}, last, ends
-    cycles, cost = read_table(folder / "cycles.csv"), read_table(folder / "cost.csv")
-    axes: dict[str, Any] = {"cycle": cycles.iloc[-1]["cycle"]}
-    if isinstance(spec, ChainSpec):
-        axes |= {"criterion": spec.criterion, "schedule": spec.schedule_name}
-    if isinstance(spec, DenseSpec):
-        axes |= {"schedule": spec.recipe}
-    return axes, cycles.iloc[-1], cost
+def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
+    study, _, part = stage.folder.partition("/")
+    axes = _axes(job)
+    phases = read_table(folder / "phases.csv")
+    if phases.empty:
+        raise InputError(f"{folder / 'phases.csv'} has no rows")
+    end = _end(job, phases)
+    return {
+        "study": study,
+        "task": job.task,
+        "part": part,
+        **{name: axes.get(name, "") for name in AXES},
+        "seed": job.seed,
+        "sparsity": _sparsity(job, end, folder),
+        **{name: end[name] for name in ("status", "validation_accuracy", "test_accuracy")},
+        **{name: phases[name].sum() for name in COST},
+        "peak_memory_mb": phases["peak_memory_mb"].max(),
+        "spec_sha256": job.digest(),
+        **_provenance(folder / "provenance.json"),
+        "folder": job.folder,
+    }
+
+
+def _axes(job: RunSpec) -> dict[str, Any]:
+    """The axes of a job, and those on which all its arms agree at their end."""
+    first, *others = [arm.axes | arm.phases[-1].axes for arm in job.arms]
+    agreed = {axis: at for axis, at in first.items() if all(other.get(axis) == at for other in others)}
+    return agreed | job.axes
+
+
+def _end(job: RunSpec, phases: pd.DataFrame) -> "pd.Series[Any]":
+    """The row that a job stands with."""
+    if job.hands_on == "best":
+        ends = phases.groupby("arm", sort=False).tail(1)
+        return max((row for _, row in ends.iterrows()), key=rank)
+    # An arm that nothing could be matched to was not run; it stands for the job only where no other was.
+    trained = phases[phases["status"] != "unmatched"]
+    end = (trained if len(trained) else phases).iloc[-1].copy()
+    if (phases["status"] == "diverged").any():
+        end["status"] = "diverged"
+    return end
+
+
+def _sparsity(job: RunSpec, end: "pd.Series[Any]", folder: Path) -> float:
+    """The share of weights that is zero at the end: pruned or, where a probe counts zeros, also left by the update."""
+    if "weights" in job.tables:
+        counted = read_table(folder / "weights.csv")
+        counted = counted[counted["arm"] == end["arm"]]
+        if len(counted):
+            return float(counted["sparsity"].iloc[-1])
+    return float(end["sparsity"])
 
 
 def _provenance(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold a mapping of keys to values, found {content!r:.80}")
+    return content

@@ -10,12 +10,6 @@ from prunebench.stats import summarise
 
 Row = dict[str, Any]
 
-ACCURACY = ("n", "diverged", "test_accuracy", "std", "ci_low", "ci_high")
-"""Columns of `accuracy`."""
-
-DIFFERENCE = ("difference", "difference_low", "difference_high")
-"""Columns of `difference` by its default name."""
-
 
 def mean(name: str, values: pd.Series) -> Row:
     """Mean and 95 % t interval over the seeds that have a value."""

@@ -1,53 +1,51 @@
 """The ledger as text: on a terminal, and as a Markdown table."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.claims.ledger import summary
-from prunebench.claims.numbers import effect, where
+from prunebench.suite.effects import effect, where
+from prunebench.suite.ledger import summary
+from prunebench.suite.record import Finding, Headline, Ledger
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "not run at this scale": "–"}
 
 
-def print_ledger(ledger: Mapping[str, Any], console: Console) -> None:
+def print_ledger(ledger: Ledger, console: Console) -> None:
     """Each claim with its verdict, what was measured and why; words and signs, so that no colour is needed."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for finding in ledger["findings"]:
-        head = f"{SIGNS[finding['verdict']]} {finding['id']}"
-        grid.add_row(Text(head), Text.assemble((finding["verdict"], "bold"), f": {finding['sentence']}"))
+    for finding in ledger.findings:
+        head = f"{SIGNS[finding.verdict]} {finding.id}"
+        grid.add_row(Text(head), Text.assemble((finding.verdict, "bold"), f": {finding.sentence}"))
         grid.add_row("", Text(_details(finding)))
     console.print(grid)
-    for line in ledger["missing"]:
+    for line in ledger.missing:
         console.print(Text(f"Missing: {line}"))
     console.print(Text(summary(ledger)))
 
 
-def _details(finding: Mapping[str, Any]) -> str:
-    lines = [finding["why"]]
-    if headline := finding["headline"]:
+def _details(finding: Finding) -> str:
+    lines = [finding.why]
+    if headline := finding.headline:
         lines.insert(0, _measured(headline))
-    if finding["seeds_note"]:
-        lines.append(f"{finding['seeds_note'][:1].upper()}{finding['seeds_note'][1:]}.")
-    return "\n".join([*lines, f"Published: {finding['published']}", ""])
+    if finding.seeds_note:
+        lines.append(f"{finding.seeds_note[:1].upper()}{finding.seeds_note[1:]}.")
+    return "\n".join([*lines, f"Published: {finding.published}", ""])
 
 
-def _measured(headline: Mapping[str, Any]) -> str:
-    return f"{effect(headline)}: {headline['meaning']} ({where(headline)})"
+def _measured(headline: Headline) -> str:
+    return f"{effect(headline)}: {headline.meaning} ({where(headline)})"
 
 
-def markdown(ledger: Mapping[str, Any]) -> str:
+def markdown(ledger: Ledger) -> str:
     """A Markdown table, one row per claim."""
     lines = ["| | claim | verdict | measured, mean [95 % interval] | published |", "| --- | --- | --- | --- | --- |"]
-    for finding in ledger["findings"]:
-        headline = finding["headline"]
-        measured = _measured(headline) if headline else finding["why"]
-        verdict = f"{SIGNS[finding['verdict']]} {finding['verdict']}"
-        cells = (finding["id"], finding["sentence"], verdict, measured, finding["published"])
+    for finding in ledger.findings:
+        headline = finding.headline
+        measured = _measured(headline) if headline else finding.why
+        verdict = f"{SIGNS[finding.verdict]} {finding.verdict}"
+        cells = (finding.id, finding.sentence, verdict, measured, finding.published)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"

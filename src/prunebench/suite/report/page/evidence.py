@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prunebench.suite.cells import label, loads
+from prunebench.suite.cells import label_of
 from prunebench.suite.claim import ALLOWED, POWER
 from prunebench.suite.report.page import forest
 from prunebench.suite.report.page.inputs import Record, number
@@ -20,9 +20,7 @@ def findings(
     for row in observations:
         value = number(row["value"])
         if value is not None:
-            seeds.setdefault((row["claim"], row["quantity"]), {}).setdefault(label(loads(row["cell"])), []).append(
-                value
-            )
+            seeds.setdefault((row["claim"], row["quantity"]), {}).setdefault(label_of(row["cell"]), []).append(value)
     return [
         {
             **finding,
