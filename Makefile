@@ -35,8 +35,8 @@ bench: .venv/installed
 
 docs: .venv/installed
 	.venv/bin/prunebench document
-	$(SNAKEMAKE) --rulegraph mermaid-js --config preset=smoke > .snakemake/rulegraph.mmd
-	.venv/bin/prunebench document-rules .snakemake/rulegraph.mmd
+	{ printf '# The rules of the smoke preset\n\nDrawn by `make docs`.\n\n```mermaid\n'; \
+	  $(SNAKEMAKE) --quiet --rulegraph mermaid-js --config preset=smoke; printf '```\n'; } > docs/rules.md
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

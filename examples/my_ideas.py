@@ -39,7 +39,7 @@ def squared_gradient(inputs):
 
 @dataclass(frozen=True)
 class SoftThreshold(Sgd):
-    """SGD after which every weight of two or more dimensions comes nearer to zero by lr x threshold, and stays there."""
+    """SGD, after which every weight of two or more dimensions comes nearer to zero by lr x threshold."""
 
     threshold: float = 0.01
     makes_zeros: ClassVar[bool] = True

@@ -1,7 +1,4 @@
-"""Rewinding against fine-tuning (Renda, Frankle, Carbin, ICLR 2020, arXiv 2003.02389): a paper from outside the package.
-
-This file declares; what computes is in study.py, which is imported when it is needed.
-"""
+"""Rewinding against fine-tuning (Renda et al., ICLR 2020, arXiv 2003.02389). study.py has what computes."""
 
 from collections.abc import Iterator
 
@@ -23,13 +20,11 @@ class Rewinding(Strict):
     """The study: a dense network is pruned once by global magnitude and trained again in three ways."""
 
     tasks: Names = Field(min_length=1)
-    """Names of entries of `tasks`."""
     schedule: str
     """Name of an entry of `schedules`: the dense training's, which rewinding replays."""
     sparsities: list[Sparsity] = Field(min_length=1)
-    """Sparsities."""
     rewind_epoch: int = Field(ge=0)
-    """Epoch k that is gone back to; all three ways train for the epochs from k on."""
+    """The epoch k that is gone back to; all three ways train for the epochs after it."""
 
     def check(self, preset: Preset) -> None:
         """InputError where a name is unknown or the rewind epoch lies beyond the training."""
@@ -41,12 +36,12 @@ class Rewinding(Strict):
 
 
 class Margins(Strict):
-    """Margins of claims D1 and D2."""
+    """Margins of claims D1 and D2 [ours]."""
 
     d1_gain: Share = 0.002
-    """D1 fails where a way of rewinding gains less than this over fine-tuning for certain [ours]."""
+    """D1 fails where a way of rewinding gains less than this over fine-tuning for certain."""
     d2_margin: Positive = 0.005
-    """D2: LR rewinding is competitive where it loses less than this to each other way [ours]."""
+    """D2: LR rewinding is competitive where it loses less than this to each other way."""
 
 
 def dense(config: Rewinding, preset: Preset) -> Iterator[DenseWish]:

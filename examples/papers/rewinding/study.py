@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from prunebench.suite import claim
-from prunebench.suite.claim import Cells, Claim, Observed, Quantity, Ruling, Sample, Scenario, above, any_cell, below
+from prunebench.suite.claim import Claim, Observed, Quantity, Ruling, Sample, above, any_cell, below
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.latex import accuracies, escape, excludes, intervals
+from prunebench.suite.report.latex import accuracies, escape, intervals
 from prunebench.suite.report.style import footer, interval_text, new_figure, pretty
 from prunebench.suite.study import Study
 from prunebench.suite.summaries import accuracy as summary
@@ -26,7 +26,7 @@ def accuracy(ends: pd.DataFrame) -> list[dict]:
     for key, cell in ends.groupby(CELL, sort=False):
         fine_tuned = cell[cell["way"] == "fine_tune"]
         for way, runs in cell.groupby("way", sort=False):
-            rows.append(dict(zip(CELL, key)) | {"way": way} | summary(runs) | difference(runs, fine_tuned))
+            rows.append(dict(zip(CELL, key, strict=True)) | {"way": way} | summary(runs) | difference(runs, fine_tuned))
     return rows
 
 
@@ -39,38 +39,33 @@ def view(frame: pd.DataFrame) -> pd.DataFrame:
 
 def figure(drawn: Drawn) -> Figure:
     """What each way of rewinding gains over fine-tuning."""
-    frame = drawn.tables["rewinding_accuracy"]
-    shown = frame[frame["way"] != "fine_tune"]
-    fig = new_figure(1.2 + 0.32 * len(shown))
+    frame = drawn.tables["rewinding_accuracy"].query("way != 'fine_tune'")
+    fig = new_figure(1.2 + 0.32 * len(frame))
     ax = fig.add_subplot()
-    names = [f"{pretty(row.way)}\n{row.task}, {100 * row.sparsity:g} %" for row in shown.itertuples()]
-    for place, row in enumerate(shown.itertuples()):
-        ends = [[100 * (row.difference - row.difference_low)], [100 * (row.difference_high - row.difference)]]
-        ax.errorbar(100 * row.difference, place, xerr=ends, fmt="o", color="#D55E00", capsize=2)
+    mean, low, high = (100 * frame[f"difference{end}"] for end in ("", "_low", "_high"))
+    ax.errorbar(mean, range(len(frame)), xerr=[mean - low, high - mean], fmt="o", color="#D55E00", capsize=2)
     ax.axvline(0, color="0.3", linewidth=0.9)
     ax.axvline(100 * drawn.margins.d1_gain, color="0.3", linewidth=0.9, dashes=(1, 1.5))
-    ax.set_yticks(range(len(names)), names)
+    names = [f"{pretty(row.way)}\n{row.task}, {100 * row.sparsity:g} %" for row in frame.itertuples()]
+    ax.set_yticks(range(len(frame)), names)
     ax.invert_yaxis()
     ax.set_xlabel("test accuracy minus fine-tuning's (points); dotted: margin of D1")
-    footer(fig, drawn.scale, [interval_text(shown["n"])])
+    footer(fig, drawn.scale, [interval_text(frame["n"])])
     return fig
 
 
 def differences(ends: pd.DataFrame, quantity: str, ways: list[str], reference: str) -> list[Observed]:
     """Test accuracy after each of these ways minus after `reference`, seed by seed."""
     wide = ends.pivot(index=[*CELL, "seed"], columns="way", values="test_accuracy").reset_index()
-    rows = [wide.assign(way=way, value=wide[way] - wide[reference]) for way in ways]
-    frame = pd.concat(rows, ignore_index=True)
+    frame = pd.concat([wide.assign(way=way, value=wide[way] - wide[reference]) for way in ways])
     return claim.observed(quantity, frame, frame["value"], *CELL, "way")
 
 
 def d1(sample: Sample, margins) -> Ruling:
     """Both ways of rewinding outperform fine-tuning."""
     each, certain = sample.each("gain"), sample.any_of("gain")
-    return Ruling(
-        {"in every cell each way of rewinding gains over fine-tuning": sample.every("gain", above(each.low, 0))},
-        {"in some cell a way of rewinding gains less than the margin": any_cell(below(certain.high, margins.d1_gain))},
-    )
+    for_it = {"in every cell each way of rewinding gains": sample.every("gain", above(each.low, 0))}
+    return Ruling(for_it, {"in a cell one gains less than the margin": any_cell(below(certain.high, margins.d1_gain))})
 
 
 def d2(sample: Sample, margins) -> Ruling:
@@ -78,33 +73,27 @@ def d2(sample: Sample, margins) -> Ruling:
     each, certain = sample.each("lag"), sample.any_of("lag")
     keeps_up = sample.every("lag", below(each.high, margins.d2_margin))
     several = len({dict(cell)["task"] for cell in sample.cells["lag"]}) > 1
-    return Ruling(
-        {"in every cell of at least two networks LR rewinding loses less than the margin": keeps_up & several},
-        {"in some cell it loses more than the margin": any_cell(above(certain.low, margins.d2_margin))},
-    )
+    for_it = {"on two networks or more, in every cell, LR rewinding loses less than the margin": keeps_up & several}
+    return Ruling(for_it, {"in a cell it loses more": any_cell(above(certain.low, margins.d2_margin))})
 
 
-def falsified(quantity: str, margin: str, sign: float, true: float):
-    """(margins, cells) -> true means: false in the first cell alone, and just so."""
-
-    def means(margins, cells: Cells) -> Scenario:
-        return {quantity: claim.in_first(cells[quantity], sign * getattr(margins, margin), true)}
-
-    return means
-
-
-COMMON = {"mark": "[abstract]", "published": "n/a", "tables": ("rewinding_accuracy",), "figures": ("rewinding_accuracy",)}
+COMMON = {
+    "mark": "[abstract]",
+    "published": "n/a",
+    "tables": ("rewinding_accuracy",),
+    "figures": ("rewinding_accuracy",),
+}
+GAIN = Quantity("gain", "test accuracy after rewinding minus after fine-tuning", "points", marks=("d1_gain",))
+LAG = Quantity("lag", "test accuracy after another way minus after LR rewinding", "points", marks=("d2_margin",))
 CLAIMS = (
     Claim(
         id="D1",
         sentence="Weight rewinding and learning-rate rewinding both outperform fine-tuning.",
-        quantities=(
-            Quantity("gain", "test accuracy after rewinding minus after fine-tuning", "points", marks=("d1_gain",)),
-        ),
+        quantities=(GAIN,),
         rule="Reproduced where the 95 % interval of the paired difference lies above 0 for both ways in every cell; "
         "not reproduced where for some way it lies below {d1_gain:.1%} (absolute), corrected.",
         judge=d1,
-        no_effect=falsified("gain", "d1_gain", 0.0, 0.01),
+        no_effect=lambda margins, cells: {"gain": claim.in_first(cells["gain"], 0.0, 0.01)},
         claimed=lambda margins, cells: {"gain": 0.01},
         claimed_as="one point [ours]",
         observe=lambda ends, method: differences(ends, "gain", ["rewind_lr", "rewind_weights"], "fine_tune"),
@@ -113,13 +102,11 @@ CLAIMS = (
     Claim(
         id="D2",
         sentence="Learning-rate rewinding is the basis of a pruning algorithm that is competitive across networks.",
-        quantities=(
-            Quantity("lag", "test accuracy after another way minus after LR rewinding", "points", marks=("d2_margin",)),
-        ),
-        rule="Reproduced where on at least two networks LR rewinding loses less than {d2_margin:.1%} (absolute) to each "
-        "other way in every cell; not reproduced where it loses more in some cell, corrected.",
+        quantities=(LAG,),
+        rule="Reproduced where on at least two networks LR rewinding loses less than {d2_margin:.1%} (absolute) to each"
+        " other way in every cell; not reproduced where it loses more in some cell, corrected.",
         judge=d2,
-        no_effect=falsified("lag", "d2_margin", 1.0, 0.0),
+        no_effect=lambda margins, cells: {"lag": claim.in_first(cells["lag"], margins.d2_margin, 0.0)},
         claimed=lambda margins, cells: {"lag": 0.0},
         claimed_as="no difference [ours]",
         observe=lambda ends, method: differences(ends, "lag", ["fine_tune", "rewind_weights"], "rewind_lr"),

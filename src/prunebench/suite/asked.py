@@ -10,13 +10,17 @@ if TYPE_CHECKING:
 
 
 def all_claims(preset: "Preset") -> "tuple[Claim, ...]":
-    """The claims of each paper, also of those that the preset leaves out; behind a paper's own those asked like them.
+    """The claims of each paper, the preset's or not, and behind them those that are asked of other methods.
 
-    Raises InputError, naming the entry of `claims.ask`, for a claim that is unknown or about no method, for a method
-    that is none of the preset's, and for what is asked twice.
+    Raises InputError for an identifier that two papers use; naming the entry of `claims.ask`, for a claim that is
+    unknown or about no method, for a method that is none of the preset's, and for what is asked twice.
     """
     papers = preset.all_papers().values()
-    known = {claim.id: claim for paper in papers for claim in paper.claims}
+    known: dict[str, Claim] = {}
+    for claim in (claim for paper in papers for claim in paper.claims):
+        if claim.id in known:
+            raise InputError(f"claim {claim.id} is one of '{known[claim.id].paper}' and one of '{claim.paper}'")
+        known[claim.id] = claim
     asked: dict[str, Claim] = {}
     for place, entry in enumerate(preset.claims.ask):
         where = f"claims.ask.{place}"

@@ -1,4 +1,4 @@
-"""How often each claim's rule errs, found by judging tables whose truth is known.
+"""How often each claim's rule errs, measured by judging tables whose truth is known.
 
 Tables are drawn with the cells and the spread of the observed ones, and with the means that a claim names: those where
 it is false, as near to the claim as false can be, and those where it holds. The rule that judges the real observations

@@ -135,7 +135,7 @@ class Sample:
         return np.asarray(np.asarray(holds).all(axis=-1) & (holds.shape[-1] == cells > 0))
 
     def any_of(self, quantity: str, ways: int = 1) -> Interval:
-        """`each` for a rule that looks for some cell, in `ways` ways: corrected for all that it looks at."""
+        """`each` for a rule that asks for any one cell, in `ways` ways: corrected for all that it looks at."""
         return self.each(quantity, corrected(ways * len(self.cells[quantity])))
 
     def only(self, quantity: str, keep: Callable[[Cell], bool]) -> "Sample":
@@ -237,12 +237,12 @@ def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
 
     Raises ValueError for a second value of a quantity in the same cell at the same seed.
     """
-    own = observations[observations["claim"] == claim.id]
-    seeds = {seed: place for place, seed in enumerate(sorted(own["seed"].unique()))}
+    observations = observations[observations["claim"] == claim.id]
+    seeds = {seed: place for place, seed in enumerate(sorted(observations["seed"].unique()))}
     values: dict[str, Floats] = {}
     cells: dict[str, list[Cell]] = {}
     for quantity in claim.quantities:
-        rows = own[own["quantity"] == quantity.name]
+        rows = observations[observations["quantity"] == quantity.name]
         if (twice := rows.duplicated(["cell", "seed"])).any():
             first = rows[twice].iloc[0]
             where = f"in the cell '{label(first['cell'])}' at seed {first['seed']}"

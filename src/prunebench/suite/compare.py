@@ -114,7 +114,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RunPair:
-    """A run that both have, with a test accuracy of its own in each; NaN where it has none."""
+    """A run that both have, with its test accuracy in each; NaN where it has none."""
 
     folder: str
     a: float

@@ -137,7 +137,7 @@ def _decide(
     if all(values.shape[-1] < 2 for values in observed.values.values()):
         return conditions, "inconclusive", f"One of the {claim.replicates} alone has no interval."
     unmet = [text for text, holds in conditions["reproduced"].items() if not holds]
-    return conditions, "inconclusive", "Neither side is sure. Not met: " + "; ".join(unmet) + "."
+    return conditions, "inconclusive", "The data decide neither way. Not met: " + "; ".join(unmet) + "."
 
 
 def _sentence(parts: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from prunebench.suite.preset import Preset
 from prunebench.suite.study import read_table
 
 AXES = ("criterion", "schedule", "cycle")
-"""Axes that are columns of their own; empty where a job has none, or its arms differ."""
+"""Axes that are columns; empty where a job has none, or its arms differ."""
 
 COST = ("steps", "images", "flops", "flops_sparse", "seconds")
 """Columns of cost that add up."""

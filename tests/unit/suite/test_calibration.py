@@ -1,8 +1,6 @@
-"""The rules' error rates in simulation, their table and their figure."""
+"""The rules' error rates in simulation."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_figures import png_size, text_of
 
-from prunebench.claims.calibration import COLUMNS, NOISES, calibrate, draw_noise, write_calibration
-from prunebench.claims.claim import OBSERVATION, Claim, Quantity, Ruling, Sample, Scenario
-from prunebench.config.claims import Calibration, Claims
 from prunebench.errors import InputError
-from prunebench.report import latex
-from prunebench.report.calibration_figure import draw
-from prunebench.report.calibration_views import VIEWS
+from prunebench.suite.calibration import NOISES, calibrate, calibrate_results, draw_noise
+from prunebench.suite.cells import cell
+from prunebench.suite.claim import OBSERVATION, Claim, Quantity, Ruling, Sample, Scenario, write_observations
+from prunebench.suite.exhibits import CALIBRATION
+from prunebench.suite.preset import Calibration
 
-SCALE = "scaled-down: a toy <of> 1 & $2"
 MARGIN = 0.01
 SPREAD = 0.006
-CELLS = ("toy · 50.0 %", "toy · 75.0 %", "toy · 90.0 %")
+CELLS = tuple(cell(task="toy", sparsity=sparsity) for sparsity in (0.5, 0.75, 0.9))
 
 
 def superior(sample: Sample, margins: Any) -> Ruling:
@@ -49,9 +44,7 @@ def unsound(sample: Sample, margins: Any) -> Ruling:
     return Ruling({"above": mean > MARGIN}, {"below": mean < 0})
 
 
-def claim(
-    name: str, judge: Callable[[Sample, Any], Ruling], null: float | None, claimed: float | None, paper: str = "s_cyc"
-) -> Claim:
+def claim(name: str, judge: Callable[[Sample, Any], Ruling], null: float | None, claimed: float | None) -> Claim:
     """A claim of one quantity, `gain`, whose true means leave it out where they are None."""
 
     def truth(mean: float | None) -> Callable[[Any, Any], Scenario]:
@@ -59,7 +52,7 @@ def claim(
 
     return Claim(
         id=name,
-        paper=paper,  # type: ignore[arg-type]
+        paper="toy",
         sentence="It is better.",
         mark="[ours]",
         quantities=(Quantity("gain", "test accuracy minus that of another", "points"),),
@@ -69,6 +62,7 @@ def claim(
         claimed=truth(claimed),
         claimed_as="twice the margin [ours]",
         published="n/a",
+        observe=lambda data, method: (),
         tables=(),
         figures=(),
     )
@@ -76,22 +70,26 @@ def claim(
 
 SUPERIOR = claim("A3", superior, MARGIN, 0.02)
 EQUIVALENT = claim("A6", equivalent, MARGIN, 0.0)
-SOMEWHERE = claim("B1", somewhere, MARGIN, 0.02, "cascade")
-UNSOUND = claim("C1", unsound, MARGIN, 0.02, "directional")
+SOMEWHERE = claim("B1", somewhere, MARGIN, 0.02)
+UNSOUND = claim("C1", unsound, MARGIN, 0.02)
 
 
-def observed(*names: str, seeds: int = 3, cells: Sequence[str] = CELLS, spread: float = SPREAD) -> pd.DataFrame:
+def observed(*names: str, seeds: int = 3, cells: Sequence[Any] = CELLS, spread: float = SPREAD) -> pd.DataFrame:
     """Observations of claims whose seeds have exactly this standard deviation in every cell."""
     steps = np.arange(seeds) - (seeds - 1) / 2
     values = 0.015 + (spread * steps / steps.std(ddof=1) if seeds > 1 else steps)
-    rows = [(name, "gain", cell, seed, values[seed]) for name in names for cell in cells for seed in range(seeds)]
+    rows = [(name, "gain", where, seed, values[seed]) for name in names for where in cells for seed in range(seeds)]
     return pd.DataFrame(rows, columns=list(OBSERVATION))
+
+
+def no_margins(paper: str) -> None:
+    assert paper == "toy"
 
 
 def table(*claims: Claim, tables: int = 2000, seeds: Sequence[int] = (3, 5, 10), **of: Any) -> pd.DataFrame:
     config = Calibration(tables=tables, seeds=list(seeds))
     observations = observed(*(claim.id for claim in claims), **of)
-    return calibrate(claims, observations, config, Claims(), SCALE)
+    return calibrate(claims, observations, config, no_margins)
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +98,10 @@ def rates() -> pd.DataFrame:
 
 
 def test_a_row_per_claim_noise_and_number_of_seeds(rates: pd.DataFrame) -> None:
-    assert list(rates.columns) == list(COLUMNS)
+    assert list(rates.columns) == [column.name for column in CALIBRATION.columns]
     keys = rates[["claim", "noise", "n"]].drop_duplicates()
     assert len(rates) == len(keys) == 4 * len(NOISES) * 3
     assert (rates["tables"] == 2000).all()
-    assert (rates["scale"] == SCALE).all()
     assert (rates["noise_from"] == "measured: 3 seeds").all()
     first = rates.iloc[0]
     assert (first["null_effect"], first["claimed_effect"]) == ("gain 1 points", "gain 2 points")
@@ -123,7 +120,7 @@ def test_sound_rules_err_as_often_as_their_intervals_promise(
         assert normal.to_numpy() == pytest.approx(expected, abs=4 * math.sqrt(expected / 2000))
 
 
-def test_a_rule_on_a_point_estimate_is_found_out(rates: pd.DataFrame) -> None:
+def test_a_rule_on_a_point_estimate_errs_half_the_time(rates: pd.DataFrame) -> None:
     null = rates[(rates["claim"] == "C1") & (rates["noise"] != "heavy-tailed")]["null_reproduced"].to_numpy()
     assert null == pytest.approx(0.5, abs=0.045)
 
@@ -180,7 +177,7 @@ def test_a_claim_without_measured_noise_has_one_row_without_rates() -> None:
     config = Calibration(tables=100, seeds=[3])
     single = observed("A3", seeds=1)
     for observations, why in ((single, "not measured: gain"), (single[:0], "not measured")):
-        got = calibrate([SUPERIOR, EQUIVALENT], observations, config, Claims(), SCALE)
+        got = calibrate([SUPERIOR, EQUIVALENT], observations, config, no_margins)
         assert got["claim"].tolist() == ["A3", "A6"]
         assert got["noise_from"].tolist() == [why, "not measured"]
         assert got[["n", "null_reproduced", "claimed_reproduced", "seeds_for_80"]].isna().all(axis=None)
@@ -199,12 +196,13 @@ def test_a_cell_of_one_seed_has_the_median_spread_of_the_others() -> None:
     """The pooled power with two of three spreads known is that with all three."""
     complete = observed("A3")
     gaps = complete.copy()
-    gaps.loc[(gaps["cell"] == CELLS[1]) & (gaps["seed"] > 0), "value"] = math.nan
+    places = gaps["cell"].map(CELLS.index)
+    gaps.loc[(places == 1) & (gaps["seed"] > 0), "value"] = math.nan
     config = Calibration(tables=300, seeds=[3])
-    whole, part = (calibrate([SUPERIOR], frame, config, Claims(), SCALE) for frame in (complete, gaps))
+    whole, part = (calibrate([SUPERIOR], frame, config, no_margins) for frame in (complete, gaps))
     pd.testing.assert_frame_equal(whole, part)
-    gaps.loc[(gaps["cell"] == CELLS[0]) & (gaps["seed"] == 0), "value"] = math.nan
-    assert set(calibrate([SUPERIOR], gaps, config, Claims(), SCALE)["noise_from"]) == {"measured: 2–3 seeds"}
+    gaps.loc[(places == 0) & (gaps["seed"] == 0), "value"] = math.nan
+    assert set(calibrate([SUPERIOR], gaps, config, no_margins)["noise_from"]) == {"measured: 2–3 seeds"}
 
 
 def test_without_noise_a_truth_at_the_margin_is_not_beyond_it() -> None:
@@ -230,7 +228,7 @@ def test_true_means_by_cell() -> None:
     """A rule on one cell of a scenario that differs by cell."""
 
     def first(sample: Sample, margins: Any) -> Ruling:
-        only = sample.only("gain", lambda cell: cell == CELLS[0]).pooled("gain")
+        only = sample.only("gain", lambda where: where == CELLS[0]).pooled("gain")
         return Ruling({"above": only.low > MARGIN}, {"below": only.high < MARGIN})
 
     def by_cell(margins: Any, cells: Any) -> Scenario:
@@ -242,12 +240,12 @@ def test_true_means_by_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "found"),
-    [({"loss": 0.0}, "names loss"), ({"gain": {"elsewhere": 0.0}}, "cells of gain")],
+    ("scenario", "message"),
+    [({"loss": 0.0}, "names loss"), ({"gain": {cell(task="elsewhere"): 0.0}}, "cells of gain")],
 )
-def test_a_scenario_that_does_not_fit_is_an_error(scenario: Scenario, found: str) -> None:
+def test_a_scenario_that_does_not_fit_is_an_error(scenario: Scenario, message: str) -> None:
     wrong = replace(SUPERIOR, claimed=lambda margins, cells: scenario)
-    with pytest.raises(ValueError, match=f"claim A3: .*{found}"):
+    with pytest.raises(ValueError, match=f"claim A3: .*{message}"):
         table(wrong, tables=100, seeds=[3])
 
 
@@ -277,122 +275,46 @@ def test_noise_has_variance_one_and_correlates_within_a_seed_where_it_says(noise
         assert np.abs(flat.mean(axis=0)).max() < 0.02
 
 
-# --- Table and figure
+# --- From files
 
 
-class Small:
-    """What `write_calibration` reads of a preset."""
-
-    scale = SCALE
-    claims = Claims(calibration=Calibration(tables=100, seeds=[3]))
-
-
-def test_table_is_written_from_observations_with_names_that_look_like_numbers_or_nothing(tmp_path: Path) -> None:
-    frame = observed("A3", cells=("NA", "1.0"))
-    frame.to_csv(tmp_path / "observations.csv", index=False)
-    preset: Any = Small()
-    write_calibration([SUPERIOR], preset, tmp_path / "observations.csv", tmp_path / "tables", tables=200)
-    made = pd.read_csv(tmp_path / "tables" / "calibration.csv")
-    expected = calibrate([SUPERIOR], frame, Calibration(tables=200, seeds=[3]), Claims(), SCALE)
-    assert list(made.columns) == list(COLUMNS)
-    assert made["null_reproduced"].tolist() == expected["null_reproduced"].tolist()
-    assert "A3 & measured: 3 seeds" in (tmp_path / "tables" / "calibration.tex").read_text()
-    write_calibration([SUPERIOR], preset, tmp_path / "observations.csv", tmp_path / "again")
-    assert (pd.read_csv(tmp_path / "again" / "calibration.csv")["tables"] == 100).all()
+def test_every_claim_of_a_preset_is_tried_from_its_observations(
+    toy_preset: Any, observations: Any, tmp_path: Path
+) -> None:
+    """Also one that is asked of another method; a line per claim says how far the simulation is."""
+    calibration = {"tables": 100, "seeds": [3]}
+    preset = toy_preset(claims={"calibration": calibration, "ask": [{"like": "T1", "method": "theirs"}]})
+    gains = {"NA": [0.015, 0.02, 0.03], "1.0": [0.01, 0.02, 0.025]}
+    frame = pd.concat([observations(gains, name) for name in ("T1", "T1:theirs")], ignore_index=True)
+    write_observations(tmp_path / "observations.csv", frame)
+    lines: list[str] = []
+    rates = calibrate_results(preset, tmp_path / "observations.csv", tables=200, report=lines.append)
+    rated = rates[rates["n"].notna()]
+    assert list(dict.fromkeys(rates["claim"])) == ["T1", "T2", "T3", "T1:theirs", "U1"]
+    assert set(rated["claim"]) == {"T1", "T1:theirs"}
+    assert set(rates["paper"]) == {"toy", "other"}
+    assert (rated["tables"] == 200).all()
+    assert rated["null_effect"].iloc[0] == "gain 1 points"
+    assert [line.partition(":")[0] for line in lines][:2] == ["T1 (1 of 5)", "T2 (2 of 5)"]
+    assert 'false "reproduced" at most' in lines[0]
+    assert lines[1] == "T2 (2 of 5): not measured"
+    assert (calibrate_results(preset, tmp_path / "observations.csv")["tables"].dropna() == 100).all()
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "claim,quantity\nA3,gain\n", "a\n1\n", ",".join(OBSERVATION) + "\n1,2,3,x,y\n"]
+    "content",
+    [
+        None,
+        "",
+        "claim,quantity\nA3,gain\n",
+        "a\n1\n",
+        ",".join(OBSERVATION) + "\n1,2,{},x,y\n",
+        ",".join(OBSERVATION) + "\n1,2,toy · 50 %,0,0.5\n",
+    ],
 )
-def test_no_table_of_observations_is_an_input_error(tmp_path: Path, content: str | None) -> None:
+def test_no_table_of_observations_is_an_input_error(toy_preset: Any, tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "observations.csv").write_text(content)
-    preset: Any = Small()
     with pytest.raises(InputError, match=r"observations\.csv") as caught:
-        write_calibration([SUPERIOR], preset, tmp_path / "observations.csv", tmp_path)
+        calibrate_results(toy_preset(), tmp_path / "observations.csv")
     assert "\n" not in str(caught.value)
-
-
-def written(folder: Path, frame: pd.DataFrame) -> Path:
-    folder.mkdir(exist_ok=True)
-    frame.to_csv(folder / "calibration.csv", index=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A table with an unsound rule and a claim that was not measured, and its figure."""
-    folder = tmp_path_factory.mktemp("calibration")
-    config = Calibration(tables=500, seeds=[3, 5, 10])
-    claims = [SUPERIOR, EQUIVALENT, SOMEWHERE, UNSOUND, claim("C9", superior, 0.0, 0.02, "directional")]
-    frame = calibrate(claims, observed("A3", "A6", "B1", "C1"), config, Claims(), SCALE)
-    draw(written(folder / "tables", frame), folder / "out")
-    return folder / "tables", folder / "out"
-
-
-def test_figure_is_whole_and_names_its_claims(drawn: tuple[Path, Path]) -> None:
-    out = drawn[1]
-    assert {path.name for path in out.iterdir()} == {"calibration_power.svg", "calibration_power.png"}
-    width, height = png_size(out / "calibration_power.png")
-    assert width == 2160
-    assert 600 < height < 2950
-    text = text_of(out / "calibration_power.svg")
-    for part in (SCALE, "A3", "A6", "B1", "C1", "C9", "S-Cyc", "Directional pruning", "3 seeds", "10 seeds"):
-        assert part in text
-    assert "500 simulated tables" in text
-    assert "observed in the runs, over 3 seeds" in text
-    assert "noise not measured" in text
-    assert "above 5 %" in text, "C1 is unsound"
-
-
-def test_no_text_of_the_figure_is_smaller_than_seven_points(drawn: tuple[Path, Path]) -> None:
-    svg = (drawn[1] / "calibration_power.svg").read_text()
-    sizes = [float(part.split("px")[0]) for part in svg.replace("font: ", "font-size: ").split("font-size: ")[1:]]
-    assert min(sizes) >= 7
-
-
-def test_same_table_same_bytes_in_another_process(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    tables, out = drawn
-    code = "import sys; from pathlib import Path; from prunebench.report.calibration_figure import draw; "
-    code += "draw(Path(sys.argv[1]), Path(sys.argv[2]))"
-    subprocess.run([sys.executable, "-c", code, str(tables), str(tmp_path)], check=True)
-    for path in out.iterdir():
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
-
-
-def test_a_missing_table_or_column_is_an_input_error(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"calibration\.csv"):
-        draw(tmp_path / "none", tmp_path)
-    frame = pd.read_csv(drawn[0] / "calibration.csv").drop(columns="claimed_reproduced")
-    with pytest.raises(InputError, match="claimed_reproduced is missing"):
-        draw(written(tmp_path / "cut", frame), tmp_path)
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_figure_of_nothing_says_so(tmp_path: Path, rows: int) -> None:
-    frame = calibrate([SUPERIOR][:rows], observed("A3", seeds=1), Calibration(), Claims(), SCALE)
-    draw(written(tmp_path, frame), tmp_path)
-    assert ("noise not measured" if rows else "not run") in text_of(tmp_path / "calibration_power.svg")
-
-
-def test_view_has_a_line_per_claim_with_the_worst_of_all_noises(drawn: tuple[Path, Path]) -> None:
-    frame = pd.read_csv(drawn[0] / "calibration.csv")
-    view = VIEWS["calibration"](frame)
-    assert view["claim"].tolist() == ["A3", "A6", "B1", "C1", "C9"]
-    at = frame[(frame["claim"] == "A3") & (frame["n"] == 5)]
-    line = view.set_index("claim").loc["A3"]
-    assert line["power, n = 5"] == f"{100 * at['claimed_reproduced'].min():.1f}"
-    assert line["false, n = 5"] == f"{100 * at['null_reproduced'].max():.1f}"
-    assert line["seeds for 80 %"] == str(int(at["seeds_for_80"].max()))
-    assert view.set_index("claim").loc["C1", "false, n = 3"].startswith("\\textbf{")
-    assert set(view.set_index("claim").loc["C9"].drop("noise")) == {"n/a"}
-    body = latex.table("calibration", view, frame)
-    assert body.count("\\\\\n") == 6
-    assert "seeds for 80 \\%" in body
-
-
-def test_view_of_nothing_measured() -> None:
-    frame = calibrate([SUPERIOR], observed("A3", seeds=1), Calibration(), Claims(), SCALE)
-    assert VIEWS["calibration"](frame).to_dict("records") == [
-        {"claim": "A3", "noise": "not measured: gain", "seeds for 80 %": "n/a"}
-    ]

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from prunebench.claims import compare as comparison
-from prunebench.claims.compare import COLUMNS, compare, flatten, main, show, write
 from prunebench.errors import InputError
+from prunebench.parsing import flatten
+from prunebench.suite.compare import COLUMNS, PROVENANCE, compare, main, show, write
 
 
 def finding(name="A3", verdict="inconclusive", effect=(0.012, -0.004, 0.028), unit="points", cells=("x", "y"), **other):
+    """A claim of claims.json as the oldest files have it: without axes of cells, and without much else."""
     mean, low, high = effect
     headline = {"quantity": "gain", "cell": "mean over cells", "unit": unit, "n": 3, "confidence": 0.95}
     headline |= {"mean": mean, "low": low, "high": high}
@@ -58,7 +59,7 @@ def results(folder, findings=(), plan=None, runs=(RUN,), **header):
 
 
 @pytest.fixture
-def made(tmp_path):
+def compared(tmp_path):
     """Compares folders a and b, each made of what `results` takes."""
 
     def make(of_a=None, of_b=None):
@@ -70,27 +71,27 @@ def made(tmp_path):
     return make
 
 
-def printed(found, width=200):
+def printed(result, width=200):
     out = io.StringIO()
-    show(found, Console(file=out, width=width))
+    show(result, Console(file=out, width=width))
     return out.getvalue()
 
 
 # --- Claims
 
 
-def test_verdicts_and_effects_claim_by_claim(made):
+def test_verdicts_and_effects_claim_by_claim(compared):
     of_a = [finding(), finding("A5", "reproduced", (0.1, 0.05, 0.15))]
     of_b = [finding(verdict="reproduced", effect=(0.04, 0.03, 0.05)), finding("A5", "reproduced", (0.1, 0.05, 0.15))]
-    found = made({"findings": of_a}, {"findings": of_b})
-    first, second = found.claims
+    result = compared({"findings": of_a}, {"findings": of_b})
+    first, second = result.claims
     assert (first.id, first.a.verdict, first.b.verdict, first.changed) == ("A3", "inconclusive", "reproduced", True)
     assert first.difference == pytest.approx(0.028)
     assert first.disjoint is True
     assert (second.changed, second.difference, second.disjoint) == (False, 0.0, False)
     assert first.notes == ["verdict changed", "intervals disjoint"]
     assert second.notes == ["intervals overlap"]
-    text = printed(found)
+    text = printed(result)
     (line,) = [line for line in text.splitlines() if line.startswith("A3 gain")]
     for part in ("inconclusive", "reproduced", "+1.2 [\u22120.4, +2.8] points", "+4.0 [+3.0, +5.0] points", "+2.8"):
         assert part in line
@@ -109,50 +110,75 @@ def test_verdicts_and_effects_claim_by_claim(made):
         ((None, None, None), (0.3, 0.2, 0.4), None),
     ],
 )
-def test_intervals_are_disjoint_where_they_have_nothing_in_common(made, a, b, disjoint):
-    (pair,) = made({"findings": [finding(effect=a)]}, {"findings": [finding(effect=b)]}).claims
+def test_intervals_are_disjoint_where_they_have_nothing_in_common(compared, a, b, disjoint):
+    (pair,) = compared({"findings": [finding(effect=a)]}, {"findings": [finding(effect=b)]}).claims
     assert pair.disjoint is disjoint
     assert math.isnan(pair.difference) == (a[0] is None)
 
 
-def test_ratios_are_compared_as_ratios(made):
+def test_ratios_are_compared_as_ratios(compared):
     effects = [(math.log(ratio), math.log(ratio / 2), math.log(2 * ratio)) for ratio in (0.5, 1.5)]
-    found = made(*({"findings": [finding(unit="ratio", effect=effect)]} for effect in effects))
-    assert found.claims[0].difference == pytest.approx(math.log(3))
-    assert "× 0.50 [0.25, 1.0]" in printed(found)
-    assert "× 3.00 " in printed(found)
+    result = compared(*({"findings": [finding(unit="ratio", effect=effect)]} for effect in effects))
+    assert result.claims[0].difference == pytest.approx(math.log(3))
+    assert "× 0.50 [0.25, 1.0]" in printed(result)
+    assert "× 3.00 " in printed(result)
 
 
 @pytest.mark.parametrize(
     ("unit", "shown"),
     [("share", "+10.00"), ("points", "+10.00"), ("nats", "+0.100"), ("count", "+0.100"), ("slope", "+0.100")],
 )
-def test_a_difference_has_a_sign_and_that_of_shares_is_in_points(made, unit, shown):
-    found = made(*({"findings": [finding(unit=unit, effect=(mean, 0.1, 0.9))]} for mean in (0.4, 0.5)))
-    (line,) = [line for line in printed(found).splitlines() if line.startswith("A3")]
+def test_a_difference_has_a_sign_and_that_of_shares_is_in_points(compared, unit, shown):
+    result = compared(*({"findings": [finding(unit=unit, effect=(mean, 0.1, 0.9))]} for mean in (0.4, 0.5)))
+    (line,) = [line for line in printed(result).splitlines() if line.startswith("A3")]
     assert line.split("│")[5].strip() == shown
 
 
-def test_what_is_not_comparable_has_no_difference(made):
+def test_what_is_not_comparable_has_no_difference(compared):
     other = finding()
     other["headline"]["quantity"] = "loss"
-    found = made({"findings": [finding(), finding("A4", headline=None)]}, {"findings": [other, finding("A4")]})
-    assert [pair.notes for pair in found.claims] == [["other quantity"], []]
-    assert all(math.isnan(pair.difference) and pair.disjoint is None for pair in found.claims)
-    shutil.rmtree(found.a)
-    shutil.rmtree(found.b)
-    found = made({"findings": [finding(cells=("x",))]}, {"findings": [finding()]})
-    assert found.claims[0].notes == ["other cells", "intervals overlap"]
+    result = compared({"findings": [finding(), finding("A4", headline=None)]}, {"findings": [other, finding("A4")]})
+    assert [pair.notes for pair in result.claims] == [["other quantity"], []]
+    assert all(math.isnan(pair.difference) and pair.disjoint is None for pair in result.claims)
+    shutil.rmtree(result.a)
+    shutil.rmtree(result.b)
+    result = compared({"findings": [finding(cells=("x",))]}, {"findings": [finding()]})
+    assert result.claims[0].notes == ["other cells", "intervals overlap"]
 
 
-def test_claims_that_one_ledger_lacks(made):
-    found = made({"findings": [finding("A1")]}, {"findings": [finding("B1")]})
-    assert [(pair.id, pair.a is None, pair.b is None) for pair in found.claims] == [
+def with_axes(*cells):
+    """A claim whose file knows the axes of its cells."""
+    claim = finding(cells=[label for label, _ in cells])
+    for cell, (_, axes) in zip(claim["quantities"][0]["cells"], cells, strict=True):
+        cell["axes"] = axes
+    return claim
+
+
+def test_cells_are_the_same_where_their_axes_are(compared):
+    """Whatever the order of the axes; where an older file knows labels alone, as many cells are the same cells."""
+    half, most = {"task": "net", "sparsity": 0.5}, {"sparsity": 0.9, "task": "net"}
+    new = with_axes(("net · 50 %", half), ("90 % · net", most))
+    others = [
+        (with_axes(("net · 90.0 %", most), ("net · 50.0 %", half)), False),
+        (with_axes(("net · 50 %", half), ("90 % · net", most | {"sparsity": 0.95})), True),
+        (finding(cells=("net · 50.0 %", "net · 90.0 %")), False),
+        (finding(cells=("net · 50.0 %",)), True),
+    ]
+    for other, differ in others:
+        result = compared({"findings": [new]}, {"findings": [other]})
+        assert ("other cells" in result.claims[0].notes) == differ
+        shutil.rmtree(result.a)
+        shutil.rmtree(result.b)
+
+
+def test_claims_that_one_ledger_lacks(compared):
+    result = compared({"findings": [finding("A1")]}, {"findings": [finding("B1")]})
+    assert [(pair.id, pair.a is None, pair.b is None) for pair in result.claims] == [
         ("A1", False, True),
         ("B1", True, False),
     ]
-    assert all(pair.changed for pair in found.claims)
-    assert printed(found).count("not in this ledger") == 2
+    assert all(pair.changed for pair in result.claims)
+    assert printed(result).count("not in this ledger") == 2
 
 
 # --- Presets, code, machine
@@ -163,40 +189,40 @@ def test_flatten_joins_keys_by_dots_and_keeps_lists_of_values_whole():
     assert dict(flatten(nested)) == {"a.b": 1, "a.c": {}, "d": [1, 2], "e[0].f": None, "e[1].f": [], "g": []}
 
 
-def test_keys_of_the_preset_that_differ(made):
+def test_keys_of_the_preset_that_differ(compared):
     a = {"seeds": [0, 1], "tasks": {"net": {"epochs": 3, "lr": 0.1}}, "grids": [{"of": "x"}], "same": 1, "old": True}
     b = {"seeds": [0], "tasks": {"net": {"epochs": 5, "lr": 0.1}}, "grids": [{"of": "x"}, {"of": "y"}], "same": 1.0}
-    found = made({"plan": a}, {"plan": b})
-    assert [(pair.name, pair.a, pair.b) for pair in found.preset] == [
+    result = compared({"plan": a}, {"plan": b})
+    assert [(pair.name, pair.a, pair.b) for pair in result.preset] == [
         ("seeds", "[0, 1]", "[0]"),
         ("tasks.net.epochs", "3", "5"),
         ("old", "true", None),
         ("grids[1].of", None, '"y"'),
     ]
-    assert "not there" in printed(found)
+    assert "not there" in printed(result)
 
 
-def test_equal_presets_and_many_keys_in_the_terminal(made):
-    assert "The presets are equal in every key." in printed(made())
+def test_equal_presets_and_many_keys_in_the_terminal(compared):
+    assert "The presets are equal in every key." in printed(compared())
 
 
-def test_a_terminal_shows_the_first_keys_and_says_how_many_more(made):
-    found = made({"plan": {f"key{i}": 1 for i in range(40)}})
-    assert "... and 10 more keys (--out FILE.csv has all)." in printed(found)
+def test_a_terminal_shows_the_first_keys_and_says_how_many_more(compared):
+    result = compared({"plan": {f"key{i}": 1 for i in range(40)}})
+    assert "... and 10 more keys (--out FILE.csv has all)." in printed(result)
 
 
-def test_code_and_machine_with_every_value_that_runs_have(made):
+def test_code_and_machine_with_every_value_that_runs_have(compared):
     runs = [
         RUN | {"commit": "1" * 40, "device": "CPU one"},
         RUN | {"folder": "s_cyc/b", "commit": "2" * 40, "device": "CPU one"},
     ]
-    found = made({"runs": runs}, {"runs": [RUN | {"commit": "1" * 40, "torch": "2.14.0"}], "seeds": [0, 1]})
-    pairs = {pair.name: (pair.a, pair.b) for pair in found.provenance}
+    result = compared({"runs": runs}, {"runs": [RUN | {"commit": "1" * 40, "torch": "2.14.0"}], "seeds": [0, 1]})
+    pairs = {pair.name: (pair.a, pair.b) for pair in result.provenance}
     assert pairs["seeds"] == ("0, 1, 2", "0, 1")
     assert pairs["commit"] == (f"{'1' * 40}, {'2' * 40}", "1" * 40)
     assert pairs["device"] == ("CPU one", None)
     assert pairs["torch"] == ("2.13.0", "2.14.0")
-    text = printed(found)
+    text = printed(result)
     assert f"{'1' * 12}, {'2' * 12}" in text
     assert "1" * 13 not in text
     assert "not recorded" in text
@@ -208,40 +234,40 @@ def test_code_and_machine_with_every_value_that_runs_have(made):
 # --- Runs
 
 
-def test_runs_that_both_have(made):
+def test_runs_that_both_have(compared):
     def run(name, accuracy, spec="s1"):
         return RUN | {"folder": name, "test_accuracy": accuracy, "spec_sha256": spec}
 
     a = [run("same", 0.5), run("up", 0.5), run("down", 0.8), run("lost", "nan"), run("both lost", "nan")]
     b = [run("same", 0.5), run("up", 0.51, "s2"), run("down", 0.7), run("lost", 0.4), run("both lost", "")]
-    runs = made({"runs": [*a, run("old", 1)]}, {"runs": [*b, run("new", 1)]}).runs
+    runs = compared({"runs": [*a, run("old", 1)]}, {"runs": [*b, run("new", 1)]}).runs
     assert (runs.both, runs.same_spec, runs.equal, runs.equal_same_spec) == (5, 4, 2, 2)
     assert [pair.folder for pair in runs.different] == ["down", "up", "lost"]
     assert (runs.different[0].a, runs.different[0].b) == (0.8, 0.7)
     assert (runs.only_a, runs.only_b) == (("old",), ("new",))
 
 
-def test_the_terminal_says_which_run_differs_most(made):
-    found = made({"runs": [RUN, RUN | {"folder": "x"}]}, {"runs": [RUN | {"test_accuracy": 0.7}]})
-    text = " ".join(printed(found).split())
+def test_the_terminal_says_which_run_differs_most(compared):
+    result = compared({"runs": [RUN, RUN | {"folder": "x"}]}, {"runs": [RUN | {"test_accuracy": 0.7}]})
+    text = " ".join(printed(result).split())
     assert "Runs that both have: 1, of the same specification: 1." in text
     assert "Of equal test accuracy: 0 of 1; of the same specification: 0 of 1." in text
     assert "Largest difference: -5.00 points in s_cyc/a (75.00 and 70.00 %)." in text
     assert "Runs that only A has: 1, such as x." in text
 
 
-def test_runs_of_a_version_without_specifications_are_none_of_the_same(made):
+def test_runs_of_a_version_without_specifications_are_none_of_the_same(compared):
     run = {"folder": "x", "test_accuracy": 0.5}
-    assert made({"runs": [run]}, {"runs": [run]}).runs.same_spec == 0
+    assert compared({"runs": [run]}, {"runs": [run]}).runs.same_spec == 0
 
 
-def test_without_a_plan_or_a_list_of_runs_the_rest_is_compared(made, tmp_path):
-    found = made({"findings": [finding()], "plan": None}, {"findings": [finding()], "runs": None})
-    assert (found.preset, found.runs) == (None, None)
-    assert found.absent == (str(tmp_path / "a" / "plan.json"), str(tmp_path / "b" / "runs.csv"))
-    assert len(found.claims) == 1
-    assert [pair.name for pair in found.provenance] == ["seeds"]
-    text = " ".join(printed(found, 400).split())
+def test_without_a_plan_or_a_list_of_runs_the_rest_is_compared(compared, tmp_path):
+    result = compared({"findings": [finding()], "plan": None}, {"findings": [finding()], "runs": None})
+    assert (result.preset, result.runs) == (None, None)
+    assert result.absent == (str(tmp_path / "a" / "plan.json"), str(tmp_path / "b" / "runs.csv"))
+    assert len(result.claims) == 1
+    assert [pair.name for pair in result.provenance] == ["seeds"]
+    text = " ".join(printed(result, 400).split())
     assert f"Not compared: {tmp_path / 'a' / 'plan.json'} is missing." in text
     assert "equal in every key" not in text
 
@@ -249,13 +275,13 @@ def test_without_a_plan_or_a_list_of_runs_the_rest_is_compared(made, tmp_path):
 # --- Output
 
 
-def test_the_table_holds_everything(made, tmp_path):
+def test_the_table_holds_everything(compared, tmp_path):
     ratio = finding("A5", unit="ratio", effect=(0.5, None, None))
     other = finding("A4")
     other["headline"]["quantity"] = "loss"
     fewer = finding(effect=(0.04, 0.03, 0.05))
     fewer["headline"]["cell"] = "x"
-    found = made(
+    result = compared(
         {"findings": [finding(), ratio, other], "plan": {"k": 1}, "runs": [RUN, RUN | {"folder": "gone"}]},
         {
             "findings": [fewer, ratio, finding("A4")],
@@ -263,7 +289,7 @@ def test_the_table_holds_everything(made, tmp_path):
             "runs": [RUN | {"test_accuracy": 0.5}],
         },
     )
-    write(found, tmp_path / "out.csv")
+    write(result, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
@@ -284,36 +310,40 @@ def test_the_table_holds_everything(made, tmp_path):
     assert by_name["run", "gone", ""]["note"] == "not in b"
     assert by_name["runs", "in both", ""]["a"] == "1"
     first = (tmp_path / "out.csv").read_bytes()
-    write(compare(found.a, found.b), tmp_path / "out.csv")
+    write(compare(result.a, result.b), tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == first
 
 
-def test_main_prints_plain_text_where_there_is_no_terminal_and_writes_the_table(made, tmp_path, capsys, monkeypatch):
+def test_main_prints_plain_text_where_there_is_no_terminal_and_writes_the_table(
+    compared, tmp_path, capsys, monkeypatch
+):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    found = made({"findings": [finding()]}, {"findings": [finding(verdict="reproduced")]})
-    main(found.a, found.b)
+    result = compared({"findings": [finding()]}, {"findings": [finding(verdict="reproduced")]})
+    main(result.a, result.b)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     (line,) = [line for line in text.splitlines() if line.startswith("A3")]
     assert "verdict changed" in line
     assert not (tmp_path / "out.csv").exists()
-    main(found.a, found.b, tmp_path / "out.csv")
+    main(result.a, result.b, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().startswith("part,name,what,")
 
 
-def test_markup_and_control_characters_in_files_are_text(made):
+def test_markup_and_control_characters_in_files_are_text(compared):
     name = "[bold]A3[/bold]"
-    found = made(
+    other = finding("A4", unit="\x07[bold]no")
+    other["headline"]["quantity"] = "\x07[bold]no"
+    result = compared(
         {
             "findings": [finding(name)],
             "plan": {"[red]k": "[/]"},
             "scale": "[link=x]s",
             "runs": [RUN | {"torch": "\x1b[31m"}],
         },
-        {"findings": [finding(name, verdict="\x07[bold]no")], "plan": {}, "runs": [RUN | {"folder": "[b]x"}]},
+        {"findings": [other], "plan": {}, "runs": [RUN | {"folder": "[b]x"}]},
     )
     out = io.StringIO()
-    show(found, Console(file=out, width=300, force_terminal=True, no_color=True))
+    show(result, Console(file=out, width=300, force_terminal=True, no_color=True))
     text = out.getvalue()
     for part in ("[bold]A3[/bold] gain", "[red]k", '"[/]"', "[link=x]s", "[bold]no", "[b]x", " [31m"):
         assert part in text
@@ -321,9 +351,9 @@ def test_markup_and_control_characters_in_files_are_text(made):
     assert "\x07" not in text
 
 
-def test_a_folder_compared_with_itself_differs_in_nothing(made):
-    found = made({"findings": [finding()]})
-    same = compare(found.a, found.a)
+def test_a_folder_compared_with_itself_differs_in_nothing(compared):
+    result = compared({"findings": [finding()]})
+    same = compare(result.a, result.a)
     assert not any(pair.changed for pair in same.claims)
     assert (same.preset, same.runs.equal, same.runs.both) == ((), 1, 1)
     assert "none changed" in printed(same)
@@ -388,22 +418,35 @@ def test_a_broken_file_is_named(two, name, content, message):
     assert fault(*two).startswith(message.format(path))
 
 
-def test_a_key_of_a_later_version_is_passed_over(made):
-    found = made({"findings": [finding(new=1)], "newer": 2})
-    assert found.claims[0].a.verdict == "inconclusive"
+def test_a_key_of_a_later_version_is_passed_over(compared):
+    result = compared({"findings": [finding(new=1)], "newer": 2})
+    assert result.claims[0].a.verdict == "inconclusive"
 
 
-def test_comparing_changes_no_file(made):
-    found = made({"findings": [finding()]})
-    before = {path: path.read_bytes() for path in sorted(Path(found.a).iterdir())}
-    compare(found.a, found.b)
-    assert {path: path.read_bytes() for path in sorted(Path(found.a).iterdir())} == before
+def test_a_verdict_that_no_version_knows_is_refused(two):
+    content = {"preset": "p", "scale": "s", "seeds": [0], "findings": [finding(verdict="repoduced")]}
+    (two[1] / "claims.json").write_text(json.dumps(content))
+    assert "'findings.0.verdict' is 'repoduced': did you mean 'reproduced'?" in fault(*two)
+
+
+def test_results_that_were_kept_before_cells_had_axes_can_be_compared(request):
+    kept = request.config.rootpath / "results/reference/laptop"
+    result = compare(kept, kept)
+    assert len(result.claims) > 20
+    assert not any(pair.changed or "other cells" in pair.notes for pair in result.claims)
+
+
+def test_comparing_changes_no_file(compared):
+    result = compared({"findings": [finding()]})
+    before = {path: path.read_bytes() for path in sorted(Path(result.a).iterdir())}
+    compare(result.a, result.b)
+    assert {path: path.read_bytes() for path in sorted(Path(result.a).iterdir())} == before
 
 
 def test_columns_of_provenance_are_those_that_runs_write():
     import torch
 
-    from prunebench.training.provenance import provenance
+    from prunebench.runs.provenance import provenance
 
     written = provenance(torch.device("cpu"), "fp32", "d")
-    assert set(written) == {*comparison.PROVENANCE, "finished"}
+    assert set(written) == {*PROVENANCE, "finished"}

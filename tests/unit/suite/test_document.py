@@ -1,0 +1,73 @@
+"""Documents that are generated from the code, of the made-up papers and of the package's."""
+
+import json
+
+import pytest
+
+from prunebench.suite import config_docs, document, preset, registry
+
+
+@pytest.fixture
+def toys(only_toys, toy_content, monkeypatch):
+    """The made-up papers are those that documents are about."""
+    paths = tuple(toy_content()["papers"])
+    monkeypatch.setattr(document, "papers", lambda: registry.papers(paths))
+    monkeypatch.setattr(config_docs, "preset_model", lambda: preset.preset_model(paths))
+
+
+def test_every_claim_stands_with_what_is_measured_and_its_rule(toys):
+    text = document.claims()
+    assert "## Toys (arXiv 0000.00000)" in text
+    assert "## Other toys (arXiv 1111.11111, code)" in text
+    assert [line for line in text.splitlines() if line.startswith("### ")] == ["### T1", "### T2", "### T3", "### U1"]
+    for part in (
+        "The toy beats the benchmark. [abstract]",
+        "* Rule: Reproduced where the gain lies above 1.0 % (absolute).",
+        "  * `time`: time over the benchmark's (decides nothing)",
+        "repeated over timing blocks",
+        "* Can be asked of another schedule: `claims: {ask: [{like: T1, method: NAME}]}`",
+        "* Evidence: `toy_accuracy`",
+    ):
+        assert part in text
+    assert text.count("Can be asked of another") == 2
+
+
+def test_every_table_stands_with_its_caption_and_columns(toys):
+    text = document.tables()
+    assert "### toy_accuracy\n\nA row per task.\n" in text
+    assert "| `task` | text | task of the preset |" in text
+    assert "| `null_reproduced` | share | " in text
+
+
+def test_every_key_of_a_preset_has_a_meaning(toys):
+    text, schema = config_docs.markdown(), json.loads(config_docs.json_schema())
+    assert {"Toy", "ToyMargins", "CyclicalConfig", "MlpKindConfig", "SgdConfig"} <= set(schema["$defs"])
+    for name, model in {"preset": schema, **schema["$defs"]}.items():
+        assert f"## {name}\n" in text
+        for key, field in model.get("properties", {}).items():
+            assert f"| `{key}` |" in text
+            # A kind's keys are told in its class's docstring; a key that only repeats its model's has none.
+            if name == "ScheduleConfig" or not name.endswith("Config"):
+                assert "$ref" in field or field.get("description"), f"{name}.{key} has no docstring"
+            else:
+                assert model["description"]
+
+
+def test_a_kind_stands_once_and_is_linked_where_it_is_allowed(toys):
+    text, schema = config_docs.markdown(), json.loads(config_docs.json_schema())
+    [profile] = [line for line in text.splitlines() if line.startswith("| `profile` ")]
+    assert "[CyclicalConfig](#cyclicalconfig) or " in profile
+    assert text.count("## CyclicalConfig") == 1
+    kinds = schema["$defs"]["ScheduleConfig"]["properties"]["profile"]["oneOf"]
+    assert {"$ref": "#/$defs/CyclicalConfig"} in kinds
+    assert all(kind["$ref"].removeprefix("#/$defs/") in schema["$defs"] for kind in kinds)
+    assert "| `periods` | number | `1` | see above |" in text
+    assert "| `keywords` | object | " in text
+
+
+@pytest.mark.parametrize(
+    "path", ["workflow/schemas/config.schema.json", "config/README.md", "docs/claims.md", "docs/tables.md"]
+)
+def test_the_documents_of_the_repository_are_those_that_the_code_gives(request, path):
+    """Stale? Run `prunebench document` (or `make docs`)."""
+    assert (request.config.rootpath / path).read_text() == document.documents()[path]

@@ -1,0 +1,266 @@
+"""The ledger: from observations to verdicts, seeds needed and files; incomplete results give a ledger that says so."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from prunebench.errors import InputError
+from prunebench.suite.asked import all_claims
+from prunebench.suite.claim import OBSERVATION, read_observations
+from prunebench.suite.ledger import COLUMNS, VERDICTS, judge, observe, summary, write_ledger
+from prunebench.suite.plan import make_plan
+from prunebench.suite.record import read_ledger
+
+IDS = ["T1", "T2", "T3", "U1"]
+
+
+def of(ledger, claim="T1"):
+    return next(finding for finding in ledger.findings if finding.id == claim)
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ({"a": [0.02, 0.021, 0.022], "b": [0.03, 0.031, 0.029]}, "reproduced"),
+        ({"a": [0.0, 0.001, 0.002], "b": [0.001, 0.0, -0.001]}, "not reproduced"),
+        ({"a": [0.0, 0.03, 0.01], "b": [0.05, -0.01, 0.0]}, "inconclusive"),
+    ],
+)
+def test_verdicts(toy_preset, observations, gains, verdict):
+    finding = of(judge(toy_preset(), observations(gains)))
+    assert finding.verdict == verdict
+    means = [np.mean(values) for values in gains.values()]
+    assert [cell.mean for cell in finding.quantities[0].cells] == pytest.approx(means)
+    assert finding.headline.mean == pytest.approx(np.mean(means))
+    assert finding.headline.cell == "mean over 2 cells"
+    assert finding.headline.n == 3
+    assert (finding.seeds_needed is not None) == (verdict == "inconclusive")
+    holding = [text for text, holds in finding.conditions.refuted.items() if holds]
+    assert bool(holding) == (verdict == "not reproduced")
+
+
+def test_cells_stand_with_their_axes_and_a_label(toy_preset, observations):
+    cells = of(judge(toy_preset(), observations({"a": [0.02, 0.021]}))).quantities[0].cells
+    assert [(cell.cell, cell.axes) for cell in cells] == [("net · a", {"task": "net", "place": "a"})]
+
+
+def test_without_a_seed_that_has_every_cell_the_headline_is_a_cell(toy_preset, observations):
+    nan = math.nan
+    headline = of(judge(toy_preset(), observations({"a": [0.02, 0.03, nan], "b": [nan, nan, 0.05]}))).headline
+    assert (headline.cell, headline.n) == ("net · a", 2)
+    assert (headline.lowest, headline.highest) == pytest.approx((0.025, 0.05))
+
+
+def test_quantities_that_explain_decide_nothing_and_have_no_p_value_without_spread(toy_preset, observations):
+    finding = of(judge(toy_preset(), observations({"a": [0.8] * 3}, "T2", "time")), "T2")
+    assert finding.verdict == "not run at this scale"
+    assert next(quantity for quantity in finding.quantities if quantity.name == "time").cells[0].p is None
+
+
+def test_counts_and_claims_that_were_not_run(toy_preset, observations):
+    ledger = judge(toy_preset(), observations({"a": [0.02, 0.021, 0.022]}))
+    assert ledger.counts == {"reproduced": 1, "not reproduced": 0, "inconclusive": 0, "not run at this scale": 3}
+    assert summary(ledger).startswith("4 claims: 1 reproduced, 0 not reproduced")
+    assert of(ledger, "U1").why == "This preset does not run the study."
+    assert "measured nothing" in of(ledger, "T3").why
+    assert of(ledger, "T3").headline is None
+
+
+def test_a_claim_that_the_scale_cannot_decide_keeps_its_effects(toy_preset, observations):
+    seen = observations({"a": [0.02, 0.021, 0.022]})
+    finding = of(judge(toy_preset(claims={"not_at_this_scale": {"T1": "too <small>"}}), seen))
+    assert finding.verdict == "not run at this scale"
+    assert finding.why == "Measured, but not decided: too <small>"
+    assert finding.headline.mean == pytest.approx(0.021)
+    ledger = judge(toy_preset(claims={"not_at_this_scale": {"all": "tiny"}}), seen)
+    assert ledger.counts["not run at this scale"] == 4
+
+
+def test_the_margins_of_a_quantity_stand_beside_its_effects(toy_preset, observations):
+    ledger = judge(toy_preset(), observations({"a": [0.02, 0.021, 0.022]}))
+    [margin] = of(ledger).quantities[0].margins
+    assert (margin.label, margin.value) == ("margin +1 points", 0.01)
+    gap, time = of(ledger, "T2").quantities
+    assert [margin.value for margin in gap.margins] == [-0.005, 0.005]
+    assert time.margins[0].value == pytest.approx(math.log(1.05))
+    assert of(ledger, "T2").replicates == "timing blocks"
+
+
+def test_margins_come_from_the_configuration(toy_preset, observations):
+    wider = toy_preset(claims={"toy": {"t1_gain": 0.03}})
+    finding = of(judge(wider, observations({"a": [0.02, 0.021, 0.022]})))
+    assert finding.verdict == "not reproduced"
+    assert "3.0 %" in finding.rule
+
+
+def test_the_seeds_needed_are_those_at_which_the_same_mean_and_spread_decide(toy_preset, observations):
+    finding = of(judge(toy_preset(), observations({"a": [0.0, 0.03, 0.045]})))
+    assert "reproduced" in finding.seeds_note
+    assert "as likely as not" in finding.seeds_note
+    mean, std = 0.025, float(np.std([0.0, 0.03, 0.045], ddof=1))
+    # Student's t by hand, for multiples of three seeds: the first whose interval lies above the margin
+    decided = [n for n in range(6, 60, 3) if mean - stats.t.ppf(0.975, n - 1) * std / math.sqrt(n) > 0.01]
+    assert finding.seeds_needed == decided[0]
+
+
+def test_an_effect_at_the_margin_is_decided_by_no_number_of_seeds(toy_preset, observations):
+    finding = of(judge(toy_preset(), observations({"a": [0.005, 0.01, 0.015]})))
+    assert finding.seeds_needed is None
+    assert finding.seeds_note.startswith("no number of seeds")
+
+
+def test_one_seed_has_no_interval_and_says_so(toy_preset, observations):
+    finding = of(judge(toy_preset(), observations({"a": [0.05]})))
+    assert finding.verdict == "inconclusive"
+    assert "no interval" in finding.why
+    assert finding.headline.low is None
+    assert "at least two seeds" in finding.seeds_note
+
+
+def test_a_seed_without_a_value_is_counted_as_missing(toy_preset, observations):
+    finding = of(judge(toy_preset(), observations({"a": [0.02, math.nan, 0.022], "b": [0.03, 0.031, 0.029]})))
+    first = finding.quantities[0].cells[0]
+    assert (first.n, first.missing) == (2, 1)
+    assert finding.headline.n == 2  # pairing needs both cells
+
+
+# --- From runs
+
+
+@pytest.fixture
+def results(toy_preset, toy_runs, tmp_path):
+    preset = toy_preset()
+    toy_runs(preset, tmp_path / "runs")
+    return preset, tmp_path
+
+
+def test_claims_observe_what_their_paper_read_seed_by_seed(results):
+    preset, folder = results
+    seen, missing, notes = observe(preset, folder / "runs")
+    assert missing == []
+    assert notes["T1"] == ["Toys ran side by side."]
+    assert list(seen.columns) == list(OBSERVATION)
+    assert set(seen["claim"]) == {"T1"}
+    gains = {(row.cell, row.seed): row.value for row in seen.itertuples()}
+    assert len(gains) == 6
+    assert gains[(("task", "net"), ("sparsity", 0.75)), 2] == pytest.approx(0.042)
+    assert of(judge(preset, seen, missing, notes)).notes == ["Toys ran side by side."]
+
+
+def test_files_hold_the_ledger_and_are_the_same_bytes_again(results):
+    preset, folder = results
+    ledger = write_ledger(preset, folder / "runs", folder)
+    names = ("claims.json", "claims.csv", "observations.csv")
+    before = {name: (folder / name).read_bytes() for name in names}
+    assert read_ledger(folder) == ledger
+    rows = pd.read_csv(folder / "claims.csv")
+    assert tuple(rows.columns) == COLUMNS
+    assert list(rows["id"]) == IDS
+    assert set(rows["verdict"]) <= set(VERDICTS)
+    assert rows.loc[0, "n"] == 3
+    written = read_observations(folder / "observations.csv")
+    assert of(judge(preset, written, notes={"T1": ["Toys ran side by side."]})) == of(ledger)  # every digit is kept
+    write_ledger(preset, folder / "runs", folder)
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_a_seed_with_a_missing_run_is_left_out_and_named(results):
+    preset, folder = results
+    gone = next(job.folder for job in make_plan(preset).stages["prune_toys"].jobs if job.seed == 1)
+    shutil.rmtree(folder / "runs" / gone)
+    seen, missing, _ = observe(preset, folder / "runs")
+    assert set(seen["seed"]) == {0, 2}
+    [line] = missing
+    assert line.startswith("toy: seed 1: 1 of")
+    assert gone in line
+
+
+def test_a_part_of_no_seed_is_left_out_and_named(results):
+    preset, folder = results
+    shutil.rmtree(folder / "runs" / "toy/timing")
+    seen, missing, _ = observe(preset, folder / "runs")
+    assert missing == ["toy: timing is missing"]
+    assert set(seen["seed"]) == {0, 1, 2}
+
+
+def test_no_run_at_all_gives_a_ledger_in_which_nothing_was_run(toy_preset, tmp_path):
+    ledger = write_ledger(toy_preset(), tmp_path / "nowhere", tmp_path)
+    assert ledger.counts["not run at this scale"] == 4
+    assert [line.partition(": ")[0] for line in ledger.missing] == ["toy"] * 4  # three seeds and the timing
+    assert "runs of the study are missing" in of(ledger, "T1").why
+    assert of(ledger, "U1").why == "This preset does not run the study."
+
+
+# --- Claims that are asked of other methods
+
+
+def asking(*entries):
+    return {"ask": [dict(zip(("like", "method"), entry, strict=True)) for entry in entries]}
+
+
+def test_a_claim_asked_of_another_method_stands_behind_the_paper_s(toy_preset, toy_runs, tmp_path):
+    preset = toy_preset(claims=asking(("T1", "theirs"), ("T3", "global_magnitude")))
+    assert [claim.id for claim in all_claims(preset)] == ["T1", "T2", "T3", "T1:theirs", "T3:global_magnitude", "U1"]
+    ledger = write_ledger(preset, toy_runs(preset, tmp_path / "runs"), tmp_path)
+    own, asked = of(ledger), of(ledger, "T1:theirs")
+    assert (asked.sentence, asked.mark) == ("theirs beats the benchmark.", "[asked]")
+    assert asked.published.startswith("n/a: asked of a method")
+    assert (asked.rule, asked.tables) == (own.rule, own.tables)
+    assert own.headline.mean == pytest.approx(0.031)
+    assert asked.headline.mean == pytest.approx(0.046)
+    assert asked.verdict == "reproduced"
+    assert "measured nothing" in of(ledger, "T3:global_magnitude").why
+    assert read_ledger(tmp_path) == ledger
+
+
+def test_what_a_scale_cannot_decide_it_cannot_of_another_method(toy_preset, observations):
+    seen = pd.concat([observations({"a": [0.02, 0.021]}, name) for name in ("T1", "T1:theirs")])
+    claims = asking(("T1", "theirs"))
+    reasons = ({"T1": "small"}, {"T1:theirs": "odd"}, {"T1": "small", "T1:theirs": "odd"})
+    for reason, shown in zip(reasons, ("small", "odd", "odd"), strict=True):
+        ledger = judge(toy_preset(claims=claims | {"not_at_this_scale": reason}), seen)
+        assert of(ledger, "T1:theirs").why == f"Measured, but not decided: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([("T4", "theirs")], "claims.ask.0.like names 'T4', which is no claim: did you mean 'T"),
+        ([("T1", "theirs"), ("T2", "theirs")], "claims.ask.1.like: claim T2 is about no method that another could "),
+        ([("T1", "their")], "claims.ask.0.method: no schedule 'their': did you mean 'theirs'?"),
+        ([("T3", "global_magnitud")], "claims.ask.0.method: no criterion 'global_magnitud': did you mean 'global_m"),
+        ([("T1", "theirs")] * 2, "claims.ask.1 asks T1:theirs a second time"),
+    ],
+)
+def test_what_cannot_be_asked_is_named_when_the_preset_is_read(toy_preset, entries, message):
+    with pytest.raises(InputError) as error:
+        toy_preset(claims=asking(*entries))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_papers_cannot_use_one_identifier(toy_preset, monkeypatch):
+    preset = toy_preset()
+    other = preset.all_papers()["other"]
+    [claim] = other.claims
+    monkeypatch.setitem(other.__dict__, "claims", (replace(claim, id="T2"),))
+    with pytest.raises(InputError, match="claim T2 is one of 'toy' and one of 'other'"):
+        all_claims(preset)
+
+
+def test_what_other_claims_could_be_asked_of_is_said(toy_preset):
+    with pytest.raises(InputError, match=r"allowed: T1 \(schedule\), T3 \(criterion\)"):
+        toy_preset(claims=asking(("T2", "theirs")))
+
+
+def test_a_ledger_is_json_without_nan(results):
+    preset, folder = results
+    write_ledger(preset, folder / "runs", folder)
+    content = json.loads((folder / "claims.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert content["findings"][0]["quantities"][0]["cells"][0]["axes"] == {"sparsity": 0.5, "task": "net"}

@@ -1,0 +1,67 @@
+"""claims.json as a model: files of this version and of others, and files that are none."""
+
+import json
+
+import pytest
+
+from prunebench.errors import InputError
+from prunebench.suite.record import Ledger, read_ledger
+
+
+@pytest.fixture
+def reread(tmp_path):
+    """What is read of this content."""
+
+    def read(content):
+        (tmp_path / "claims.json").write_text(json.dumps(content))
+        return read_ledger(tmp_path)
+
+    return read
+
+
+def test_a_ledger_is_read_as_it_was_written(reread):
+    cell = {"cell": "net \u00b7 50 %", "axes": {"task": "net", "sparsity": 0.5, "cycle": 3}, "n": 2, "mean": 0.1}
+    headline = {"quantity": "gain", "cell": "net", "unit": "points", "n": 2, "mean": 0.1, "low": None, "high": None}
+    finding = {
+        "id": "T1:theirs",
+        "paper": "a-paper-from-outside",
+        "sentence": "It gains.",
+        "verdict": "inconclusive",
+        "headline": headline,
+        "quantities": [{"name": "gain", "cells": [cell]}],
+    }
+    ledger = Ledger.model_validate({"preset": "p", "scale": "s", "seeds": [0, 1], "findings": [finding]})
+    assert reread(ledger.model_dump(mode="json")) == ledger
+    axes = ledger.findings[0].quantities[0].cells[0].axes
+    assert [type(value) for value in axes.values()] == [str, float, int]
+
+
+def test_a_file_that_was_written_before_cells_had_axes_is_read(request):
+    ledger = read_ledger(request.config.rootpath / "results/reference/laptop")
+    cells = [cell for finding in ledger.findings for quantity in finding.quantities for cell in quantity.cells]
+    assert len(cells) > 100
+    assert all(cell.cell and not cell.axes for cell in cells)
+
+
+def test_keys_of_a_later_version_are_passed_over(reread):
+    assert reread({"preset": "p", "scale": "s", "seeds": [], "findings": [], "new": 1}).missing == []
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (None, "No such file"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "mapping"),
+        ('{"preset": "x"}', "field required"),
+        ('{"preset": "x", "scale": "y", "seeds": [0], "findings": [{"id": "A1"}]}', "findings.0.paper"),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_named(tmp_path, content, part):
+    if content is not None:
+        (tmp_path / "claims.json").write_text(content)
+    with pytest.raises(InputError, match=r"claims\.json") as error:
+        read_ledger(tmp_path)
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)

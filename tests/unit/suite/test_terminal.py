@@ -1,0 +1,91 @@
+"""The ledger as text, and numbers as readers see them."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from prunebench.suite.effects import effect, exact, number, where
+from prunebench.suite.ledger import judge
+from prunebench.suite.record import Headline, read_ledger
+from prunebench.suite.terminal import markdown, print_ledger
+
+IDS = ["T1", "T2", "T3", "U1"]
+
+
+@pytest.fixture
+def ledger(toy_preset, observations):
+    """The ledger of a made-up scale with markup in its name."""
+    preset = toy_preset(scale="[bold]x[/bold]")
+    return judge(preset, observations({"a": [0.02, 0.021, 0.022]}), ["toy: [red]seed[/red] 3 is missing"])
+
+
+def printed(ledger, width=70):
+    out = io.StringIO()
+    print_ledger(ledger, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_on_a_terminal_every_claim_stands_with_its_verdict_and_markup_is_text(ledger):
+    text = printed(ledger)
+    for claim in IDS:
+        assert f" {claim} " in text
+    assert "reproduced: The toy beats the benchmark." in text
+    assert "Missing: toy: [red]seed[/red] 3 is missing" in text
+    assert "[bold]x[/bold]" in text
+    assert all(len(line) <= 70 for line in text.splitlines())
+
+
+def test_as_markdown_every_claim_is_one_row(ledger):
+    lines = markdown(ledger).splitlines()
+    assert len(lines) == 2 + len(IDS)
+    assert {line.replace("\\|", "").count(" | ") for line in lines} == {4}
+    row = next(line for line in lines if line.startswith("| T1 |"))
+    assert row.count("points: ") == 1
+    assert "+2.1 \\| 3.4" in row
+
+
+def test_a_kept_ledger_of_an_older_version_is_printed(request):
+    ledger = read_ledger(request.config.rootpath / "results/reference/laptop")
+    assert " A3 " in printed(ledger)
+    assert len(markdown(ledger).splitlines()) == 2 + len(ledger.findings)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0123, "points", "+1.23"),
+        (-0.0031, "points", "\u22120.310"),
+        (0.5, "share", "50.0"),
+        (math.log(2), "ratio", "2.00"),
+        (None, "points", "n/a"),
+        (math.nan, "nats", "n/a"),
+        (0.00002, "nats", "2.0e\u221205"),
+        (0.25, "slope", "+0.250"),
+    ],
+)
+def test_numbers_as_readers_see_them(value, unit, text):
+    assert number(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"), [(0.005, "points", "+0.5 points"), (math.log(1.05), "ratio", "\u00d7 1.05")]
+)
+def test_a_chosen_number_has_the_digits_that_it_was_given(value, unit, text):
+    assert exact(value, unit) == text
+
+
+def headline(mean, low=None, high=None, unit="points", **keys):
+    return Headline(quantity="q", cell="net", unit=unit, n=3, mean=mean, low=low, high=high, **keys)
+
+
+def test_an_effect_carries_its_interval_and_unit():
+    assert effect(headline(0.01, -0.005, 0.025)) == "+1.0 [\u22120.5, +2.5] points"
+    assert effect(headline(0.0, unit="ratio")) == "\u00d7 1.00"
+    assert effect(headline(None)) == effect(None) == "n/a"
+
+
+def test_where_an_effect_is_from_and_how_far_its_cells_reach():
+    assert where(headline(0.01, lowest=0.01, highest=0.01)) == "net, n = 3"
+    assert where(headline(0.01, lowest=-0.01, highest=0.03)) == "net from \u22121.00 to +3.00, n = 3"
