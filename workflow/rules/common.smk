@@ -20,7 +20,8 @@ from prunebench.suite.preset import changes, load_preset
 from prunebench.suite.report import captions
 
 min_version("9.0")
-PRESET_FILE = Path(workflow.basedir) / "config" / f"{config.get('preset', 'laptop')}.yaml"
+NAMED = str(config.get("preset", "laptop"))
+PRESET_FILE = Path(NAMED) if NAMED.endswith(".yaml") else Path(workflow.basedir) / "config" / f"{NAMED}.yaml"
 if not PRESET_FILE.exists():
     known = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
     raise WorkflowError(f"no preset '{config['preset']}' in config/: {nearest(str(config['preset']), known)}")
@@ -28,7 +29,7 @@ if not PRESET_FILE.exists():
 os.environ.setdefault(ROOT, str(workflow.basedir))
 # Not `configfile:`, which would lay `--config` over the file in place, and so over every alias of a changed mapping.
 try:
-    PRESET = load_preset(PRESET_FILE, config)
+    PRESET = load_preset(PRESET_FILE, {key: value for key, value in config.items() if key != "preset"})
     PLAN = make_plan(PRESET)
 except InputError as error:
     raise WorkflowError(str(error))

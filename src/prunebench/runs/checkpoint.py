@@ -26,16 +26,23 @@ def resume_digest(*digests: str) -> str:
     return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Writes tensors of any device and layout as safetensors, whole or not at all."""
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Writes tensors of any device and layout as safetensors, and JSON about them, whole or not at all.
+
+    The JSON is one entry of the file's metadata: safetensors writes several in an order that changes from call to call.
+    """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, safetensors.torch.save(on_cpu, metadata))
+    write_bytes(path, safetensors.torch.save(on_cpu, {"about": json.dumps(about, sort_keys=True)}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises SafetensorError or OSError where it cannot be read."""
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors of a safetensors file and what `save_tensors` wrote about them; {} for a file of another program.
+
+    Raises SafetensorError, OSError or JSONDecodeError where it cannot be read.
+    """
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        about = json.loads((file.metadata() or {}).get("about", "{}"))
+        return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
 
 
 class ResumeFile:
@@ -64,12 +71,12 @@ class ResumeFile:
         if not self.path.exists():
             return None
         try:
-            tensors, metadata = load_tensors(self.path)
-            if metadata.get("spec") != self._digest:
+            tensors, about = load_tensors(self.path)
+            if about.get("spec") != self._digest:
                 line = "belongs to another spec, data, code or machine: starting from the beginning"
                 print(f"{self.path} {line}", flush=True)
                 return None
-            return tensors, json.loads(metadata["values"])
+            return tensors, about["values"]
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
             print(f"{self.path} cannot be read ({error}): starting from the beginning", flush=True)
             return None
@@ -80,7 +87,7 @@ class ResumeFile:
 
     def save(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
         """Saves; where the job was told to stop, exits with 128 + the signal's number afterwards."""
-        save_tensors(self.path, tensors, {"spec": self._digest, "values": json.dumps(values)})
+        save_tensors(self.path, tensors, {"spec": self._digest, "values": values})
         self._last = time.monotonic()
         if self._signal is not None:
             print(f"told to stop (signal {self._signal}): state saved in {self.path}", flush=True)

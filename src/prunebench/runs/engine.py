@@ -5,7 +5,6 @@ after a prune, trajectories of an update. A NaN or infinite loss ends an arm, wh
 divergence is a result.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -77,7 +76,7 @@ def train(job: Job[RunSpec], out: Path) -> None:
     if spec.hands_on != "nothing":
         wanted = {k: v for k, v in state.handed.items() if k.startswith("masks/") == (spec.hands_on == "masks")}
         layers = [[name, mask.numel()] for name, mask in state.masks.items()]
-        save_networks(out, wanted, spec.digest(), state.status, layers=json.dumps(layers))
+        save_networks(out, wanted, spec.digest(), state.status, layers=layers)
     job.finish(out)
 
 

@@ -211,7 +211,8 @@ class State:
 
         device = self.loss_sum.device
         self.model.load_state_dict(group("model"))
-        self.masks = {name: mask.to(device) for name, mask in group("mask").items()}
+        masks = group("mask")  # in the file's order, which is another than the network's
+        self.masks = {name: masks[name].to(device) for name in self.masks}
         self.update.load_(group("update"), values["numbers"])
         self.previous = {k: v.to(device) for k, v in group("previous").items()}
         self.kept = {k: v.to(device) for k, v in group("kept").items()}

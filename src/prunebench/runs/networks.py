@@ -79,8 +79,8 @@ class Networks:
 def load_networks(path: Path, specs: tuple[str, ...]) -> Networks:
     """The networks in a file that the job of one of these specs, by digest, wrote; else InputError."""
     try:
-        tensors, metadata = load_tensors(path)
-        found = Networks(path, tensors, metadata["spec"], json.loads(metadata["status"]))
+        tensors, about = load_tensors(path)
+        found = Networks(path, tensors, about["spec"], about["status"])
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read as networks of a job: {str(error)[:120]}") from None
     if found.spec not in specs:
@@ -88,9 +88,9 @@ def load_networks(path: Path, specs: tuple[str, ...]) -> Networks:
     return found
 
 
-def save_networks(out: Path, tensors: Mapping[str, Tensor], spec: str, status: Mapping[str, str], **more: str) -> None:
+def save_networks(out: Path, tensors: Mapping[str, Tensor], spec: str, status: Mapping[str, str], **more: Any) -> None:
     """Writes the networks that a job hands on."""
-    save_tensors(out / NETWORKS_FILE, tensors, {"spec": spec, "status": json.dumps(status), **more})
+    save_tensors(out / NETWORKS_FILE, tensors, {"spec": spec, "status": status, **more})
 
 
 def start_record(start: Trained | Best, runs: Path, device: torch.device, epoch: int | None = None) -> Record | None:

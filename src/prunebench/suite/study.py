@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from prunebench.errors import InputError
-from prunebench.runs.spec import RunSpec, Spec
+from prunebench.runs.spec import NETWORKS_FILE, RunSpec, Spec
 from prunebench.suite.paper import Paper, Stage
 from prunebench.suite.plan import Plan, make_plan
 from prunebench.suite.preset import Preset
@@ -64,8 +64,11 @@ class Study:
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
-        """The study's stages, and the dense networks', by name."""
-        return {stage.name: stage for stage in (self.plan.dense, *self.plan.studies[self.paper.key])}
+        """The study's stages by name, that of the dense networks which its jobs start from among them."""
+        stages = self.plan.studies[self.paper.key]
+        needed = {need for stage in stages for job in stage.jobs for need in job.needs}
+        jobs = [job for job in self.plan.dense.jobs if f"{job.folder}/{NETWORKS_FILE}" in needed]
+        return {stage.name: stage for stage in (replace(self.plan.dense, jobs=tuple(jobs)), *stages)}
 
     def jobs(self, *stages: str) -> list[Any]:
         """The jobs of these stages; a stage that the preset leaves out has none."""
@@ -129,7 +132,7 @@ def complete(study: Study) -> tuple[Study | None, list[str]]:
     def there(job: Spec) -> bool:
         return (study.runs / job.folder / "provenance.json").exists()
 
-    own = [stage for stage in study.plan.studies[study.paper.key] if not stage.optional]
+    own = [stage for stage in study.stages.values() if not stage.optional]
     seeds, absent = [], []
     for seed in study.preset.seeds:
         needed = [job for stage in own if not stage.part for job in stage.jobs if getattr(job, "seed", seed) == seed]

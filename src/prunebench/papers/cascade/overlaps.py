@@ -108,9 +108,9 @@ def _read(job: Kept, runs: Path) -> list[_Masks]:
 
     path = runs / job.run / NETWORKS_FILE
     try:
-        packed, metadata = load_tensors(path)
-        layers = [(str(name), int(count)) for name, count in json.loads(metadata["layers"])]
-        if metadata["spec"] != job.spec:
+        packed, about = load_tensors(path)
+        layers = [(str(name), int(count)) for name, count in about["layers"]]
+        if about["spec"] != job.spec:
             raise InputError(f"{path} holds masks of another spec than its job has now: run it again")
         return [
             _Masks(arm, job.seed, sparsity, unpack(packed[f"masks/{arm}"], layers))

@@ -79,7 +79,8 @@ def plan(config: Cascade, preset: Preset, networks: DenseNetworks) -> list[Stage
             for batch, drafts in enumerate(_batches(config, list(arms_of_part(name, config, preset, task))))
             for seed in preset.seeds
         ]
-        stages.append(Stage(STAGES[name], f"cascade/{name}", tuple(jobs), "Retraining", priority=5))
+        title = f"Retraining ({name.replace('_', '-')})"
+        stages.append(Stage(STAGES[name], f"cascade/{name}", tuple(jobs), title, priority=5))
     compared = [job for stage in stages for job in stage.jobs if isinstance(job, RunSpec) and job.hands_on == "masks"]
     overlaps = [Overlaps.of(task, [job for job in compared if job.task == task]) for task in _tasks(compared)]
     compare = Stage(
