@@ -21,7 +21,7 @@ import torch
 
 from prunebench.analysis.optimizer_cost import OPTIMIZERS, RESNET50_SHAPES, optimizer_memory, optimizer_seconds
 from prunebench.models import build
-from prunebench.training.device import device_name, pick_device
+from prunebench.runs.device import device_name, pick_device
 
 LIMITS = {"sgd_momentum": 1.1, "grda_reference": 0.35}
 

@@ -6,7 +6,7 @@ Both sides train the same network, half of its weights pruned, from the same uin
 
 * plain: torchvision transforms on PIL images (pad and crop, flip, to tensor, normalise) in a DataLoader,
   `torch.nn.utils.prune` masks, fp32, contiguous, torch.optim.SGD: what pruning papers' scripts look like.
-* prunebench: `training.job.train_` as a run calls it, its validation of two images included.
+* prunebench: the phases of `runs.engine` as a run trains them, its validation of two images included.
 
 Blocks of the two alternate, so that a machine that slows down slows both. The first block of each warms up
 and does not count. The ratio is taken within each pair of blocks; the table gives the median and, in
@@ -15,6 +15,7 @@ brackets, the extremes.
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 import statistics
@@ -29,14 +30,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from prunebench.config import Augmentation, Network, RunSpec, Training
 from prunebench.data.batches import Prepared, Split
 from prunebench.models import build
-from prunebench.pruning.masks import apply_masks_, prunable_parameters
-from prunebench.training.checkpoint import ResumeFile
-from prunebench.training.device import device_name, pick_device, resolve_precision
-from prunebench.training.job import Job, Leg, begin_, new_state, train_
-from prunebench.training.updates import Sgd
+from prunebench.models.kinds import NETWORKS, NetworkKind
+from prunebench.parsing import known
+from prunebench.pruning.masks import apply_masks_
+from prunebench.runs.checkpoint import ResumeFile
+from prunebench.runs.device import device_name, pick_device, resolve_precision
+from prunebench.runs.engine import View, begin_, enter_, train_phase
+from prunebench.runs.job import Job, State
+from prunebench.runs.spec import Arm, Augmentation, Phase, RunSpec
+from prunebench.runs.updates import Sgd
 
 LR, MOMENTUM, WEIGHT_DECAY, PAD, CLASSES, SEED = 0.05, 0.9, 5e-4, 2, 10, 0
 
@@ -105,50 +109,53 @@ def plain_steps(options: argparse.Namespace, images: torch.Tensor, labels: torch
 
 def our_steps(options: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor, device: torch.device) -> Block:
     """A block of prunebench's loop: one epoch."""
+    phase = Phase(epochs=1, max_lr=LR, update=Sgd(MOMENTUM, WEIGHT_DECAY))
     spec = RunSpec(
-        study="benchmark",
+        folder="benchmark/training_step",
         task="benchmark",
         dataset="random",
-        network=Network(kind=options.network, depth=options.depth, width=options.width),
-        training=Training(
-            epochs=1,
-            batch_size=options.batch_size,
-            momentum=MOMENTUM,
-            weight_decay=WEIGHT_DECAY,
-            precision=options.precision,
-        ),
+        network=network_kind(options),
+        batch_size=options.batch_size,
+        precision=options.precision,
         augmentation=Augmentation(pad=PAD, flip=True),
         seed=SEED,
+        arms=[Arm(name="arm", phases=[phase, *[phase.model_copy(update={"carry": True})] * options.blocks])],
     )
     train = Split(images.to(device), labels.to(device))
     few = Split(train.images[:2], train.labels[:2])
     channels = (0.5,) * options.channels, (0.25,) * options.channels
     data = Prepared(train, few, few, *channels, classes=CLASSES, name="random", checksum="")
     resume = ResumeFile(Path(tempfile.gettempdir()) / "never-written", "", every=float("inf"))
-    job = Job(spec, data, device, resume, report=lambda _: None)
-    state = new_state(job)
-    parameters = prunable_parameters(state.model)
-    state.masks = {name: random_mask(weight) for name, weight in parameters.items()}
-    apply_masks_(parameters, state.masks)
-    leg = Leg(epochs=1, lr=lambda _: LR, update=Sgd(MOMENTUM, WEIGHT_DECAY), order=0)
+    job = Job(spec, data, device, Path(), resume, report=lambda _: None)
+    state = State.new(job)
+    view = View.at_start(job, spec.arms[0], state)
+    state.masks = {name: random_mask(weight) for name, weight in view.parameters.items()}
+    apply_masks_(view.parameters, state.masks)
+    phases = iter(range(options.blocks + 1))
 
     def block() -> None:
-        begin_(state, cycle=0, keep_momentum=True)
-        if not train_(job, state, leg, save=lambda: None):
+        enter_(view, next(phases))
+        if not (begin_(view) and train_phase(view)):
             raise RuntimeError("prunebench's side diverged: its time means nothing")
 
     return block
 
 
+def network_kind(options: argparse.Namespace) -> NetworkKind:
+    """The network that the options ask for."""
+    known("network", options.network, NETWORKS)
+    kind = NETWORKS[options.network]
+    named = {field.name for field in dataclasses.fields(kind)} & {"depth", "width"}
+    return kind(**{name: getattr(options, name) for name in named})
+
+
 def network(options: argparse.Namespace) -> nn.Module:
     """The network of both sides."""
     return build(
-        options.network,
+        network_kind(options),
         classes=CLASSES,
         in_channels=options.channels,
         image_size=options.image_size,
-        width=options.width,
-        depth=options.depth,
         seed=SEED,
     )
 

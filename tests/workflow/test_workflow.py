@@ -213,7 +213,7 @@ def test_every_training_job_asks_for_what_the_preset_says(tmp_path):
 
 ACCEPTED_LINTS = {
     "Specify a conda environment or container for each rule.": "one environment serves all: environment.yml",
-    "Param tables is a prefix of input or output file but hardcoded": "the tables' folder is one level above every input",
+    "Param tables is a prefix of input or output file but hardcoded": "their folder, one level above every input",
     "Mixed rules and functions in same snakefile.": "they are the rules' own inputs and outputs, a few lines each",
     "No log directive defined": {"write_plan": "writes one small file and calls nothing"},
 }

@@ -20,7 +20,8 @@ def sgd_step_(
 ) -> None:
     """One update in place: g += wd w, b = momentum b + g, w -= lr b (Sutskever et al. 2013 in torch.optim.SGD's form).
 
-    nesterov: w -= lr (g + momentum b) with the new b in place of the last. The three sequences hold tensors of the same shapes, in the same order; `gradients` are consumed.
+    nesterov: w -= lr (g + momentum b) with the new b in place of the last. The three sequences hold tensors of the same
+    shapes, in the same order; `gradients` are consumed.
     """
     if weight_decay:
         torch._foreach_add_(gradients, parameters, alpha=weight_decay)

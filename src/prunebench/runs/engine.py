@@ -231,17 +231,17 @@ def _run_arm(view: View) -> None:
     state, arm = view.state, view.arm
     print(f"arm {arm.name}", flush=True)
     if not _find_match(view):
-        _enter_(view, 0)
+        enter_(view, 0)
         _write_ends(view, "unmatched", begun=False)
         return
     for number, phase in enumerate(arm.phases):
         if state.position.phase > number:
             continue  # a resumed arm has this phase behind it
         if state.position.phase < number:
-            _enter_(view, number)
-            view.viable = view.viable and _begin(view)
+            enter_(view, number)
+            view.viable = view.viable and begin_(view)
         begun = view.viable
-        if not (begun and _train_phase(view)):
+        if not (begun and train_phase(view)):
             _write_ends(view, "diverged", begun=begun)
             return
         _write_end(view)
@@ -266,14 +266,14 @@ def _find_match(view: View) -> bool:
     return True
 
 
-def _enter_(view: View, number: int) -> None:
+def enter_(view: View, number: int) -> None:
     """Puts the position at the beginning of a phase."""
     at, state = view.state.position, view.state
     at.phase, at.epoch, at.step = number, 0, 0
     state.loss_sum.zero_()
 
 
-def _begin(view: View) -> bool:
+def begin_(view: View) -> bool:
     """Prunes, rewinds or re-initialises; False where a criterion's gradients are not finite."""
     state, phase = view.state, view.phase
     for probe in phase.probes:
@@ -342,7 +342,7 @@ def _by_arm(rows: list[Row]) -> dict[str, list[Row]]:
 # --- A phase
 
 
-def _train_phase(view: View) -> bool:
+def train_phase(view: View) -> bool:
     """Trains the phase to its end, from wherever it is; False where the loss became NaN or infinite."""
     job, state, phase = view.job, view.state, view.phase
     spe = job.steps_per_epoch

@@ -1,7 +1,7 @@
 """Networks on disk: those that a job hands on, and the files that arms start from.
 
-A file holds records, `<arm>/<epoch>/model/...` (the winner's `best/model/...`) with `mask/...` where weights are pruned and `previous/...` where the
-weights of one epoch before were kept. Its metadata names the spec and each arm's status.
+A file holds records, `<arm>/<epoch>/model/...` (the winner's `best/model/...`) with `mask/...` where weights are pruned
+and `previous/...` where the weights of one epoch before were kept. Its metadata names the spec and each arm's status.
 """
 
 import hashlib

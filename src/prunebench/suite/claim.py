@@ -207,6 +207,8 @@ class Claim:
     """The quantity that stands for the claim in the ledger: its first by default; None where no single one does."""
     asks: Literal["", "schedule", "criterion", "update"] = ""
     """What kind of method it is about, so that a preset can ask it of another one; empty: of none."""
+    subject: str = ""
+    """How the quantities' meanings name the paper's method, in the place of which another one is named when asked."""
     asked_sentence: str = ""
     """The sentence for another method, with `{method}`."""
     notes: Callable[[Any], Sequence[str]] = lambda data: ()
@@ -222,6 +224,10 @@ class Claim:
             self,
             id=f"{self.id}:{method}",
             sentence=self.asked_sentence.format(method=method),
+            quantities=tuple(
+                replace(each, meaning=each.meaning.replace(self.subject, method)) if self.subject else each
+                for each in self.quantities
+            ),
             mark="[asked]",
             published="n/a: asked of a method that the paper does not have",
             method=method,

@@ -157,7 +157,7 @@ class Paper:
 
     @property
     def deviations(self) -> list[str]:
-        """How the study departs from the paper, a sentence or two each: the lines of its deviations.txt, if it has one."""
+        """How the study departs from the paper, a sentence or two each: the lines of its deviations.txt."""
         file = self.folder / "deviations.txt"
         return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 

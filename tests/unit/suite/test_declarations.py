@@ -66,6 +66,7 @@ def test_a_claim_that_asks_of_a_method_has_a_sentence_for_it(paper):
             asked = claim.asked_of("my_method")
             assert (asked.id, asked.judge, asked.paper) == (f"{claim.id}:my_method", claim.judge, paper.key)
             assert "my_method" in asked.sentence
+            assert not any(claim.subject and claim.subject in each.meaning for each in asked.quantities)
 
 
 def test_figures_read_tables_that_their_paper_declares(paper):

@@ -84,6 +84,7 @@ C2 = Claim(
     figures=("directional_accuracy", "directional_trajectory"),
     notes=see.diverged,
     asks="update",
+    subject="gRDA",
     asked_sentence="{method} reaches a sparse network in one run without losing accuracy.",
 )
 
@@ -195,6 +196,7 @@ C5 = Claim(
     figures=("directional_accuracy",),
     notes=see.diverged,
     asks="update",
+    subject="gRDA",
     asked_sentence="{method}'s accuracy is on a par with SGD's.",
 )
 

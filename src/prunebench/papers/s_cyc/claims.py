@@ -290,6 +290,7 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("s_cyc_accuracy",),
         figures=("s_cyc_accuracy",),
         asks="schedule",
+        subject="S-Cyc",
         asked_sentence="{method} beats the best of the benchmark schedules consistently.",
     ),
     Claim(
@@ -317,6 +318,7 @@ CLAIMS: tuple[Claim, ...] = (
         figures=("s_cyc_accuracy",),
         notes=see.compared_with,
         asks="schedule",
+        subject="S-Cyc",
         asked_sentence="{method} works whatever the pruning method.",
     ),
     Claim(
@@ -395,6 +397,7 @@ CLAIMS: tuple[Claim, ...] = (
             "A step in max_lr over the cycles, the third other shape that was thought of, is not run.",
         ),
         asks="schedule",
+        subject="S-Cyc",
         asked_sentence="It is the shape of max_lr over the cycles under {method} that matters.",
     ),
 )

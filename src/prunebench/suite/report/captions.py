@@ -1,6 +1,6 @@
 """What every figure and table shows, in words: text for the report page, for LaTeX and for `snakemake --report`.
 
-A caption is a file of its paper, `captions/<kind>s/<name>.rst`; those of the suite's own exhibits lie in `suite/captions`.
+A caption is a file of its paper, `captions/<kind>s/<name>.rst`; those of the suite's exhibits lie in `suite/captions`.
 It begins with a comment of the title (a figure's also with one of its alternative text); what follows is the caption,
 in paragraphs without markup. Captions say what is shown and what its intervals are, never how it turned out: the same
 text stands beside every preset's numbers. Imports nothing heavy.
