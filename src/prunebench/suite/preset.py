@@ -107,8 +107,8 @@ class Preset(Strict):
             raise InputError(f"seeds holds a value twice: {self.seeds}")
         if not self.studies():
             raise InputError(f"no study: a preset needs one of {', '.join(self.all_papers())}")
-        for _, config in self.studies().values():
-            config.check(self)  # type: ignore[attr-defined]
+        for _, study in self.studies().values():
+            study.check(self)  # type: ignore[attr-defined]
         if self.claims.ask:
             from prunebench.suite.asked import all_claims  # claims import pandas, which other presets do without
 

@@ -92,7 +92,13 @@ def _reference(config: Directional, task: str, minima: RunSpec) -> Minima:
 def _phase(config: Directional, preset: Preset, task: str, update: Update, **more: Any) -> Phase:
     """The paper's training: from scratch, under the study's LR schedule."""
     epochs = preset.tasks[task].training.epochs
-    how = {"epochs": epochs, "profile": config.profile, "max_lr": config.max_lr, "update": update, "probes": PROBES}
+    how: dict[str, Any] = {
+        "epochs": epochs,
+        "profile": config.profile,
+        "max_lr": config.max_lr,
+        "update": update,
+        "probes": PROBES,
+    }
     return Phase(**(how | more))
 
 
@@ -242,5 +248,5 @@ def _timings(config: Directional, preset: Preset) -> list[Timings]:
                 batch_size=task.training.batch_size,
             )
         )
-    how = {"resnet50": part.resnet50, "blocks": part.blocks, "steps": part.steps}
+    how: dict[str, Any] = {"resnet50": part.resnet50, "blocks": part.blocks, "steps": part.steps}
     return [Timings(folder="directional/overhead/all", timed=timed, **how)]

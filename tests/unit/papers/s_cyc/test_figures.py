@@ -15,7 +15,8 @@ import pytest
 from prunebench.errors import InputError
 from prunebench.papers.s_cyc import PAPER
 from prunebench.papers.s_cyc.config import SCycMargins
-from prunebench.suite.report.draw import draw_paper
+from prunebench.papers.s_cyc.figures.gradients import gradient_spread
+from prunebench.suite.report.draw import Drawn, draw_paper
 from prunebench.suite.report.style import percent, plain, schedule_looks, sparsity_position
 
 FIGURES = [figure.name for figure in PAPER.figures]
@@ -156,7 +157,8 @@ def test_same_tables_same_bytes(drawn: tuple[Path, Path], tmp_path: Path) -> Non
     code = """
 import sys, pathlib
 from prunebench.papers.s_cyc import PAPER
-from prunebench.suite.report.draw import draw_paper
+from prunebench.papers.s_cyc.figures.gradients import gradient_spread
+from prunebench.suite.report.draw import Drawn, draw_paper
 from prunebench.suite.report.style import percent, plain, schedule_looks, sparsity_position
 draw_paper(PAPER, PAPER.margins(), *map(pathlib.Path, sys.argv[1:]))
 """
@@ -247,6 +249,15 @@ def test_bad_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a table"):
         draw(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.8, 3.0])
+def test_the_margin_lies_within_the_axis_wherever_it_is(drawn: tuple[Path, Path], ratio: float) -> None:
+    frames = {table.name: pd.read_csv(drawn[0] / f"{table.name}.csv") for table in PAPER.tables}
+    figure = gradient_spread(Drawn(frames, SCALE, SCycMargins(a1_ratio=ratio)))
+    bounds = [ax.get_ylim() for ax in figure.axes if ax.get_yscale() == "log"]
+    assert bounds
+    assert all(low < ratio < high for low, high in bounds)
 
 
 def test_drawing_does_not_import_torch() -> None:

@@ -174,14 +174,14 @@ def plane(drawn: Drawn) -> Figure:
     for (task, seed, pair, _), height in zip(shown, heights, strict=True):
         rows += [f"{task}, seed {seed}: {' and '.join(_ends(pair))}", height]
     fig, places = stacked(rows, 1.15)
-    drawn: list[Axes] = []
+    panels: list[Axes] = []
     for (_, _, pair, part), place in zip(shown, places, strict=True):
         for ax, (column, label) in zip(
             panel_row(fig, place.subgridspec(1, 2), 0, 2, share=False), _MEASURES.items(), strict=True
         ):
             _plane_panel(ax, part, column, label)
             _marks(ax, part[part["kind"] == "point"], [_SHORT.get(name, word(name)) for name in pair.split(":")])
-            drawn.append(ax)
+            panels.append(ax)
     outlined = [Stroke(linewidth=3.2, foreground="white"), Normal()]
     handles: list[Artist] = [
         Line2D([], [], color="#D55E00", linewidth=1.6, label="trained Bezier curve", path_effects=outlined),
@@ -199,7 +199,7 @@ def plane(drawn: Drawn) -> Figure:
     ]
     finish(fig, scale, notes)
     # The panels have their sizes now; the label keeps its own.
-    for ax in drawn:
+    for ax in panels:
         ax.set_ylabel(f"distance,\n{_stretch(ax)}")
     return fig
 
