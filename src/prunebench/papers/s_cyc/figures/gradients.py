@@ -196,7 +196,7 @@ def gradient_spread(drawn: Drawn) -> Figure:
             _by_network(surviving[surviving["at"] == "matched_loss"], looks[family]),
             _by_weights(relu),
         )
-        bounds = _log_limits(surviving, relu)
+        bounds = _log_limits(narrowed, surviving, relu)
         for ax, lines, head in zip(row, parts, heads, strict=True):
             _spread_panel(ax, lines, bounds, narrowed, relu=ax is row[2])
             ax.tick_params(axis="y", labelleft=ax is left)
@@ -291,12 +291,13 @@ def _by_weights(rows: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
     return [(look, group) for look, group in groups if len(group)]
 
 
-def _log_limits(*parts: pd.DataFrame) -> tuple[float, float]:
+def _log_limits(narrowed: float, *parts: pd.DataFrame) -> tuple[float, float]:
     rows = pd.concat(parts)
     rows = rows[rows["std_ratio"] > 0]
     columns = ("std_ratio", "std_ratio_low", "std_ratio_high")
     logs = [np.log(rows[name].where(rows[name] > 0).to_numpy(dtype=np.float64)) for name in columns]
-    fixed = np.log([0.7, 1.25])
+    # Room for the mark of the margin, wherever it is.
+    fixed = np.log([min(0.7, 0.9 * narrowed), max(1.25, 1.1 * narrowed)])
     bottom, top = limits(np.append(logs[0], fixed), logs[1], logs[2], reach=0.25, least=0.5)
     return math.exp(bottom), math.exp(top)
 
