@@ -1,4 +1,4 @@
-"""Training jobs with bad files, bad places and bad numbers: one line, exit code 2, nothing half-written."""
+"""Jobs with bad files, bad places and bad numbers: one line, exit code 2, nothing half-written."""
 
 import csv
 import errno
@@ -13,51 +13,28 @@ from pathlib import Path
 import pytest
 
 from prunebench import files
+from prunebench.runs.spec import RunSpec
 
-CHAIN = {
-    "study": "s_cyc",
-    "task": "digits",
-    "dataset": "digits",
-    "network": {"kind": "mlp", "width": 0.25},
-    "training": {"epochs": 1, "batch_size": 32, "precision": "fp32"},
-    "augmentation": {},
-    "pruning": {"rate": 0.5, "cycles": 2},
-    "criterion": "global_magnitude",
-    "seed": 0,
-    "schedule_name": "cyclical",
-    "schedule": {"profile": {"kind": "cyclical"}, "policy": {"kind": "fixed", "max_lr": 0.1}},
-    "gradients": None,
-}
-SEARCH = {key: value for key, value in CHAIN.items() if key not in ("schedule_name", "schedule", "gradients")} | {
-    "profile": {"kind": "cyclical"},
-    "cycle": 0,
-    "batch": 0,
-    "max_lr": [0.05, 1e30],
-}
-DENSE = {key: CHAIN[key] for key in ("task", "dataset", "network", "training", "augmentation", "seed")} | {
-    "study": "dense",
-    "recipe": "cyclical",
-    "profile": {"kind": "cyclical"},
-    "max_lr": 0.1,
-    "keep": [],
-}
-PHASE = {"epochs": 1, "profile": {"kind": "constant"}, "max_lr": 0.1, "weight_decay": 0.1, "profile_epochs": 1}
+SGD = {"kind": "sgd", "momentum": 0.9}
+PHASE = {"epochs": 1, "profile": {"kind": "cyclical"}, "max_lr": 0.1, "update": SGD}
 PRUNE = {"kind": "sparsity", "criterion": "global_magnitude", "sparsity": 0.5}
-ARMS = {key: value for key, value in DENSE.items() if key not in ("recipe", "profile", "max_lr", "keep")} | {
-    "study": "cascade",
-    "part": "criteria",
-    "batch": 0,
-    "dense": DENSE,
-    "arms": [{"name": "a", "axes": {"sparsity": 0.5}, "phases": [PHASE | {"prune": [PRUNE]}]}],
-    "measure": {"masks": True, "shedding": True, "below": 0.05},
-}
 
+
+def spec_of(folder, *phases, start=None, hands_on="nothing", **keys):
+    arm = {"name": "arm", "phases": list(phases)} | ({"start": start} if start else {})
+    common = {"task": "digits", "dataset": "digits", "network": {"kind": "mlp", "width": 0.25}, "batch_size": 32}
+    content = common | {"folder": folder, "precision": "fp32", "seed": 0, "arms": [arm], "hands_on": hands_on} | keys
+    return RunSpec.model_validate(content)
+
+
+DENSE = spec_of("dense", PHASE | {"keep": [1]}, hands_on="kept")
+CHAIN = spec_of("chain", PHASE, PHASE | {"prune": [PRUNE]}, PHASE | {"prune": [PRUNE | {"sparsity": 0.75}]})
+FROM = {"kind": "trained", "run": "dense", "spec": DENSE.digest(), "arm": "arm", "epoch": 1}
+STARTED = spec_of("started", PHASE | {"prune": [PRUNE]}, start=FROM)
 
 # A fork server that has imported torch once: each command is a process of its own, started in milliseconds.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["prunebench.cli", *(f"prunebench.training.{name}" for name in ("chain", "oracle", "dense", "retrain"))]
-)
+SERVER.set_forkserver_preload(["prunebench.cli", "prunebench.runs.run", "prunebench.runs.engine"])
 
 
 def child(words, output, sabotage):
@@ -82,18 +59,13 @@ def prunebench(*words, sabotage=None):
     return subprocess.CompletedProcess(words, process.exitcode, stdout, stderr)
 
 
-def train(spec, data, out, **how):
-    return prunebench("train-chain", "--spec", json.dumps(spec), "--data", data, "--out", out, **how)
-
-
-def search(spec, data, out, start=None, **how):
-    words = ["--start", start] if start else []
-    return prunebench("search-max-lr", "--spec", json.dumps(spec), "--data", data, "--out", out, *words, **how)
-
-
-def retrain(spec, data, out, start, **how):
-    words = ["retrain", "--spec", json.dumps(spec), "--data", data, "--out", out, "--start", start]
-    return prunebench(*words, **how)
+def run(spec, data, out, *words, runs=None, **how):
+    """`prunebench run` by a spec in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.json"
+        path.write_text(json.dumps(spec if isinstance(spec, dict) else spec.content()))
+        line = ["run", out, "--spec", path, "--data", data, "--runs", runs or out.parent]
+        return prunebench(*line, *words, **how)
 
 
 def assert_refused(done, *words, progress=False):
@@ -113,23 +85,12 @@ def data(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def cycle_0(data, tmp_path_factory):
-    """The oracle's dense cycle: a search and its selection."""
-    out = tmp_path_factory.mktemp("cycle") / "cycle-0"
-    done = search(SEARCH, data, out / "batch-0")
+@pytest.fixture
+def dense(data, tmp_path):
+    """The folder of all runs, in which the dense network has been trained."""
+    done = run(DENSE, data, tmp_path / "runs/dense")
     assert done.returncode == 0, done.stderr
-    assert prunebench("select-max-lr", out / "batch-0", "--out", out).returncode == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def network(data, tmp_path_factory):
-    """A dense network."""
-    out = tmp_path_factory.mktemp("dense")
-    done = prunebench("train-dense", "--spec", json.dumps(DENSE), "--data", data, "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out / "network.safetensors"
+    return tmp_path / "runs"
 
 
 def test_a_corrupt_data_file_is_named_and_nothing_is_written(data, tmp_path):
@@ -138,127 +99,66 @@ def test_a_corrupt_data_file_is_named_and_nothing_is_written(data, tmp_path):
     content[len(content) // 2] ^= 0x10
     broken.write_bytes(content)
     broken.with_suffix(".json").write_bytes(data.with_suffix(".json").read_bytes())
-    assert_refused(train(CHAIN, broken, tmp_path / "out"), broken, "corrupt")
+    assert_refused(run(CHAIN, broken, tmp_path / "out"), broken, "corrupt")
     broken.write_bytes(content[:1000])
-    assert_refused(train(CHAIN, broken, tmp_path / "out"), broken)
+    assert_refused(run(CHAIN, broken, tmp_path / "out"), broken)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_max_lr_that_diverges_is_a_result(data, tmp_path):
-    spec = json.loads(json.dumps(CHAIN))
-    spec["schedule"]["policy"]["max_lr"] = 1e30
-    done = train(spec, data, tmp_path)
+    lost = spec_of("lost", *[PHASE | {"max_lr": 1e30}] * 3)
+    done = run(lost, data, tmp_path / "lost")
     assert (done.returncode, done.stderr) == (0, "")
-    with open(tmp_path / "cycles.csv", newline="") as file:
+    with open(tmp_path / "lost/phases.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["cycle"], row["status"], row["test_accuracy"]) for row in rows] == [
-        (str(cycle), "diverged", "0.1") for cycle in range(3)
+    assert [(row["phase"], row["status"], row["test_accuracy"]) for row in rows] == [
+        (str(number), "diverged", "0.1") for number in range(3)
     ]
-    assert [float(row["density"]) for row in rows] == [1, 0.5, 0.25]
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("epochs.csv", "cycles.csv", "gradients.csv", "gradient_histograms.csv", "cost.csv"),
-        *("spec.json", "provenance.json"),
-    }
+    assert {path.name for path in (tmp_path / "lost").iterdir()} == {*lost.files}
 
 
-def test_a_candidate_that_diverges_is_recorded_and_loses(cycle_0):
-    with open(cycle_0 / "selection.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(float(row["max_lr"]), row["status"], row["selected"]) for row in rows] == [
-        (0.05, "trained", "1"),
-        (1e30, "diverged", "0"),
-    ]
-
-
-@pytest.mark.parametrize("keep", [0, 5, 1000, -10])
-def test_a_truncated_winner_is_named(data, cycle_0, tmp_path, keep):
-    winner = tmp_path / "winner.safetensors"
-    winner.write_bytes((cycle_0 / "winner.safetensors").read_bytes()[:keep])
-    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out", winner), winner)
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_is_not_this_oracle_s_winner_is_named(data, cycle_0, tmp_path):
-    wider = SEARCH | {"cycle": 1, "network": {"kind": "mlp", "width": 0.5}}
-    winner = cycle_0 / "winner.safetensors"
-    assert_refused(search(wider, data, tmp_path / "out", winner), winner)
-    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out", data), data)
-    missing = tmp_path / "none.safetensors"
-    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out", missing), missing)
-    assert_refused(search(SEARCH | {"cycle": 1}, data, tmp_path / "out"), "--start", "cycle 1")
-    assert_refused(search(SEARCH, data, tmp_path / "out", winner), "--start", "cycle 0")
+@pytest.mark.parametrize(
+    "change", [{"arms": []}, {"seed": "x"}, {"batch_size": 1}, {"colour": 1}, {"network": {"kind": "mpl"}}]
+)
+def test_a_spec_that_is_none_is_one_line(data, tmp_path, change):
+    assert_refused(run(CHAIN.content() | change, data, tmp_path / "out"), next(iter(change)))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("keep", [0, 5, 1000, -10])
-def test_a_truncated_dense_network_is_named(data, network, tmp_path, keep):
-    start = tmp_path / "network.safetensors"
-    start.write_bytes(network.read_bytes()[:keep])
-    assert_refused(retrain(ARMS, data, tmp_path / "out", start), start)
-    words = ["train-chain", "--spec", json.dumps(CHAIN | {"dense": DENSE}), "--data", data, "--out", tmp_path / "out"]
-    assert_refused(prunebench(*words, "--start", start), start)
-    assert not (tmp_path / "out").exists()
+def test_a_truncated_network_is_named(data, dense, keep):
+    start = dense / "dense/networks.safetensors"
+    start.write_bytes(start.read_bytes()[:keep])
+    assert_refused(run(STARTED, data, dense / "started"), start)
+    assert not (dense / "started").exists()
 
 
-def test_what_is_not_the_dense_network_of_the_spec_is_named(data, network, cycle_0, tmp_path):
-    out = tmp_path / "out"
-    other = ARMS | {"dense": DENSE | {"seed": 1}}
-    assert_refused(retrain(other, data, out, network), network, "another network than dense/digits/cyclical/seed-1")
-    wider = {"network": {"kind": "mlp", "width": 0.5}}
-    assert_refused(retrain(ARMS | wider | {"dense": DENSE | wider}, data, out, network), network, "another network")
-    # A spec by hand whose arms are not of its dense network's kind: torch's message has several lines.
-    assert_refused(retrain(ARMS | wider, data, out, network), network)
-    for start in (cycle_0 / "winner.safetensors", data, tmp_path / "none.safetensors", tmp_path):
-        assert_refused(retrain(ARMS, data, out, start), start)
-    assert_refused(train(CHAIN | {"dense": DENSE}, data, out), "--start")
-    assert not out.exists()
+def test_what_is_not_the_network_of_the_spec_is_named(data, dense):
+    start = dense / "dense/networks.safetensors"
+    other = spec_of("started", PHASE, start=FROM | {"spec": "0" * 64})
+    assert_refused(run(other, data, dense / "started"), start, "another spec", progress=True)
+    wider = spec_of("started", PHASE, start=FROM, network={"kind": "mlp", "width": 0.5})
+    assert_refused(run(wider, data, dense / "started"), start.parent, "another network", progress=True)
+    absent = spec_of("started", PHASE, start=FROM | {"epoch": 7})
+    assert_refused(run(absent, data, dense / "started"), start, progress=True)
+    start.unlink()
+    assert_refused(run(STARTED, data, dense / "started"), start)
 
 
-def test_a_dense_network_that_diverges_is_a_result_for_all_that_start_from_it(data, tmp_path):
-    lost = DENSE | {"max_lr": 1e30}
-    out = tmp_path / "dense"
-    words = ["--data", data, "--out"]
-    done = prunebench("train-dense", "--spec", json.dumps(lost), *words, out)
+def test_a_network_that_diverges_is_a_result_for_what_starts_from_it(data, tmp_path):
+    lost = spec_of("dense", PHASE | {"max_lr": 1e30, "keep": [1]}, hands_on="kept")
+    assert run(lost, data, tmp_path / "dense").returncode == 0
+    started = spec_of("started", PHASE, start=FROM | {"spec": lost.digest()})
+    done = run(started, data, tmp_path / "started")
     assert (done.returncode, done.stderr) == (0, "")
-    done = retrain(ARMS | {"dense": lost}, data, tmp_path / "arms", out / "network.safetensors")
-    assert (done.returncode, done.stderr) == (0, "")
-    with open(tmp_path / "arms/phases.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["phase"], row["status"], row["test_accuracy"]) for row in rows] == [("0", "diverged", "0.1")]
-    chain = CHAIN | {"dense": lost, "gradients": None}
-    words = ["train-chain", "--spec", json.dumps(chain), *words, tmp_path / "chain"]
-    done = prunebench(*words, "--start", out / "network.safetensors")
-    assert (done.returncode, done.stderr) == (0, "")
-    with open(tmp_path / "chain/cycles.csv", newline="") as file:
-        assert [row["status"] for row in csv.DictReader(file)] == ["diverged"] * 3
-
-
-def test_masks_that_cannot_be_compared_are_named(data, network, tmp_path):
-    assert retrain(ARMS, data, tmp_path / "arms", network).returncode == 0
-    without = ARMS | {"measure": ARMS["measure"] | {"masks": False}}
-    assert retrain(without, data, tmp_path / "without", network).returncode == 0
-    masks = tmp_path / "arms/masks.safetensors"
-    out = tmp_path / "overlap.csv"
-    assert prunebench("compare-masks", tmp_path / "arms", "--out", out).returncode == 0
-    out.unlink()
-    assert_refused(prunebench("compare-masks", tmp_path / "arms", tmp_path / "without", "--out", out), "without/masks")
-    masks.write_bytes(masks.read_bytes()[:-1])
-    assert_refused(prunebench("compare-masks", tmp_path / "arms", "--out", out), masks)
-    assert_refused(prunebench("compare-masks", tmp_path / "none", "--out", out), tmp_path / "none")
-    assert not out.exists()
+    with open(tmp_path / "started/phases.csv", newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["diverged"]
 
 
 def test_an_out_folder_that_cannot_be_made_is_named(data, tmp_path):
     (tmp_path / "file").write_text("")
-    assert_refused(train(CHAIN, data, tmp_path / "file/out"), f"cannot write {tmp_path}/file/out", progress=True)
+    assert_refused(run(CHAIN, data, tmp_path / "file/out"), f"cannot write {tmp_path}/file/out", progress=True)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the case above stands in for it")
-def test_an_unwritable_out_folder_is_named(data, tmp_path):
-    (tmp_path / "out").mkdir(mode=0o500)
-    assert_refused(train(CHAIN, data, tmp_path / "out"), f"cannot write {tmp_path}/out/", progress=True)
-    assert not list((tmp_path / "out").iterdir())
 
 
 class DiskFullAt:
@@ -278,56 +178,43 @@ class DiskFullAt:
         files.os.fsync = fsync
 
 
-@pytest.mark.parametrize(
-    ("name", "there"),
-    [("epochs.csv", []), ("gradients.csv", ["cost.csv", "cycles.csv", "epochs.csv"]), (".resume", [])],
-)
+@pytest.mark.parametrize(("name", "there"), [("epochs.csv", []), ("phases.csv", ["epochs.csv"]), (".resume", [])])
 def test_a_full_disk_is_one_line_and_leaves_whole_files_alone(data, tmp_path, name, there):
     """The write of one file is refused as a full disk would; the next try, with room, makes the job whole."""
     out = tmp_path / "out"
-    words = ["train-chain", "--spec", json.dumps(CHAIN), "--data", data, "--out", out, "--save-every", "0"]
-    done = prunebench(*words, sabotage=DiskFullAt(name))
+    done = run(CHAIN, data, out, "--save-every", "0", sabotage=DiskFullAt(name))
     assert_refused(done, f"cannot write {out}/", "No space left on device", progress=True)
     assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == there
     assert not list(out.glob(".*.tmp"))
-    done = train(CHAIN, data, out)
+    done = run(CHAIN, data, out)
     assert done.returncode == 0, done.stderr
     assert not list(out.glob(".*"))
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 96 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small file system takes root and the right to mount")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_really_full_disk_is_one_line_and_nothing_half_written(data, small_disk):
-    out = small_disk / "out"
-    words = ["train-chain", "--spec", json.dumps(CHAIN), "--data", data, "--out", out, "--save-every", "0"]
-    assert_refused(prunebench(*words), f"cannot write {out}", "No space left on device", progress=True)
-    assert not [path for path in small_disk.rglob("*") if path.is_file()]
-    assert_refused(search(SEARCH, data, out), f"cannot write {out}", "No space left on device", progress=True)
-    assert not [path for path in small_disk.rglob("*") if path.is_file()]
-
-
-def test_the_tables_of_a_study_name_the_run_that_is_missing(tmp_path):
-    from prunebench.config import load_preset
+def test_tables_name_the_run_that_is_missing(tmp_path):
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.preset import load_preset
 
     preset = load_preset(Path(__file__).parents[2] / "config/smoke.yaml")
     (tmp_path / "plan.json").write_text(preset.model_dump_json())
-    first = {
-        "tabulate-s-cyc": preset.s_cyc_chains()[0],
-        "tabulate-runs": preset.dense_jobs()[0],
-        "tabulate-cascade": preset.cascade_jobs()[0],
-        "tabulate-directional": preset.directional_jobs()[0],
-    }
-    for verb, spec in first.items():
-        done = prunebench(verb, "--plan", tmp_path / "plan.json", "--runs", tmp_path, "--out", tmp_path / "out")
-        assert_refused(done, spec.folder)
+    for key in preset.studies():
+        done = prunebench("tabulate", key, "--plan", tmp_path / "plan.json", "--out", tmp_path / "out")
+        assert_refused(done, "cannot read", "/runs/")
+    done = prunebench("tabulate-runs", "--plan", tmp_path / "plan.json", "--out", tmp_path / "out.csv")
+    assert_refused(done, make_plan(preset).trained()[0].folder)
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_a_plan_or_folder_that_does_not_fit_is_one_line(tmp_path):
+    from prunebench.suite.preset import load_preset
+
+    preset = load_preset(Path(__file__).parents[2] / "config/smoke.yaml")
+    plan = tmp_path / "plan.json"
+    plan.write_text(preset.model_dump_json())
+    job = tmp_path / "runs/dense/digits-resnet8/cyclical/seed-0"
+    assert_refused(prunebench("run", tmp_path / "elsewhere", "--plan", plan), "is not below")
+    assert_refused(
+        prunebench("run", tmp_path / "runs/dense/digits-resnet8/cyclical/seed-9", "--plan", plan), "no job", job.name
+    )
+    assert_refused(prunebench("run", job, "--plan", plan, "--digest", "abc"), "another spec")
+    assert_refused(prunebench("run", job), "--plan", "--spec")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunebench.claims.record import read_ledger
-from prunebench.claims.terminal import markdown
+from prunebench.suite.record import read_ledger
+from prunebench.suite.terminal import markdown
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -26,10 +26,22 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
         *("Snakefile", "environment.yml", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore"),
         *("config/README.md", "config/smoke.yaml", "config/laptop.yaml", "slurm/config.yaml"),
         *("workflow/rules/common.smk", "workflow/schemas/config.schema.json"),
-        *("src/prunebench/config/__init__.py", "src/prunebench/cli.py", "src/prunebench/stats.py"),
         *("src/prunebench/data", "src/prunebench/models", "src/prunebench/pruning", "src/prunebench/schedules"),
-        *("src/prunebench/optim/grda.py", "workflow/rules/directional.smk", "benchmarks/optimizer_step.py"),
-        *("src/prunebench/training", "src/prunebench/analysis", "src/prunebench/studies", "src/prunebench/report"),
+        *(
+            "src/prunebench/optim/grda.py",
+            "src/prunebench/analysis",
+            "src/prunebench/cli.py",
+            "src/prunebench/stats.py",
+        ),
+        *("src/prunebench/runs", "src/prunebench/suite", "workflow/rules/runs.smk", "benchmarks/optimizer_step.py"),
+        *("src/prunebench/papers/s_cyc", "src/prunebench/papers/cascade", "src/prunebench/papers/directional"),
+        *(
+            "docs/architecture.md",
+            "docs/tables.md",
+            "docs/rules.md",
+            "examples/papers/rewinding",
+            "examples/my_ideas.py",
+        ),
         *("tests/unit", "tests/workflow", "tests/faults"),
     ],
 )
@@ -217,3 +229,17 @@ def test_the_python_of_a_document_runs(name):
     assert blocks
     done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_drawn_rules_are_those_of_the_workflow(tmp_path):
+    """Stale? `make docs`."""
+    words = ["--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "1", "--quiet"]
+    line = [TOOLS / "snakemake", *words, "--rulegraph", "mermaid-js", "--config", "preset=smoke"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+    def rules(text):
+        return sorted(re.findall(r"^\tid\d+\[(\w+)\]", text, re.MULTILINE))
+
+    assert rules(done.stdout) == rules((ROOT / "docs/rules.md").read_text())
+    assert "prune_chains" in rules(done.stdout)

@@ -118,7 +118,7 @@ def test_a_dry_run_plans_every_run_of_a_preset_and_nothing_else(tmp_path, name):
         "prepare_data": len({job.data for stage in stages.values() for job in stage.jobs if job.data}),
         **{stage.name: len(stage.jobs) for stage in stages.values()},
         **{f"{verb}_{study}": 1 for verb in ("tabulate", "draw") for study in preset.studies()},
-        **dict.fromkeys(("write_plan", "tabulate_runs", *JUDGE, "draw_calibration", "write_report", "all"), 1),
+        **dict.fromkeys(("tabulate_runs", *JUDGE, "draw_calibration", "write_report", "all"), 1),
     }
     assert stats == expected
     assert planned_jobs(messages) == messages_of(preset)
@@ -163,7 +163,7 @@ DRAW = {*(f"draw_{paper.key}" for paper in PAPERS), "draw_calibration"}
 )
 def test_each_target_plans_by_its_name(tmp_path, target, present):
     stats, _ = plan(tmp_path, target)
-    assert stats.keys() == {target, "prepare_data", "write_plan", *present}
+    assert stats.keys() == {target, "prepare_data", *present}
 
 
 def test_the_stages_tell_what_is_done():
@@ -214,8 +214,9 @@ def test_every_training_job_asks_for_what_the_preset_says(tmp_path):
 ACCEPTED_LINTS = {
     "Specify a conda environment or container for each rule.": "one environment serves all: environment.yml",
     "Param tables is a prefix of input or output file but hardcoded": "their folder, one level above every input",
+    "Param figures is a prefix of input or output file but hardcoded": "their folder, one level above every input",
+    "Param results is a prefix of input or output file but hardcoded": "the preset's folder, above every input",
     "Mixed rules and functions in same snakefile.": "they are the rules' own inputs and outputs, a few lines each",
-    "No log directive defined": {"write_plan": "writes one small file and calls nothing"},
 }
 
 
@@ -380,7 +381,7 @@ def test_smoke_s_arms_learn_and_weights_are_shed(smoke):
     last = rows_of(arms / "criteria/digits-resnet8/seed-0/batch-0/phases.csv")
     plain = [float(row["test_accuracy"]) for row in last if row["arm"].startswith("global_magnitude.s")]
     assert max(plain) > 0.6  # chance is 0.1
-    rows = rows_of(arms / "shedding/digits-resnet8/seed-0/batch-0/shed.csv")
+    rows = rows_of(arms / "shedding/digits-resnet8/seed-0/batch-0/shedding.csv")
     ends = {
         row["arm"]: float(row["relative"]) for row in rows if float(row["epoch"]) == 2 and row["arm"] == row["followed"]
     }

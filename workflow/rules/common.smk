@@ -21,6 +21,8 @@ from prunebench.suite.report import captions
 
 min_version("9.0")
 NAMED = str(config.get("preset", "laptop"))
+if "/" in NAMED and not NAMED.endswith(".yaml"):
+    raise WorkflowError(f"'preset' is {NAMED}: the name of a file in config/, or the path of a .yaml file")
 PRESET_FILE = Path(NAMED) if NAMED.endswith(".yaml") else Path(workflow.basedir) / "config" / f"{NAMED}.yaml"
 if not PRESET_FILE.exists():
     known = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
@@ -43,12 +45,14 @@ shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PA
 RESULTS = f"results/{PRESET.preset}"
 FIGURES_FOLDER = f"figures/{PRESET.preset}"
 RUNS = f"{RESULTS}/runs"
+PLAN_FILE = f"{RESULTS}/plan.json"
+DIGEST = PRESET.model_copy(update={"raw_data": None}).digest()[:12]
 LEDGER = [f"{RESULTS}/{name}" for name in ("claims.json", "claims.csv", "report.html")]
 EXHIBITS = [(paper, paper.tables, paper.figures) for paper, _ in PRESET.studies().values()]
 EXHIBITS.append((None, (CALIBRATION,), (POWER,)))
 
 if workflow.is_main_process:
-    for line in changes(Path(RESULTS) / "plan.json", PRESET):
+    for line in changes(Path(PLAN_FILE), PRESET):
         logger.info(line)
 
 

@@ -1,6 +1,5 @@
 localrules:
     prepare_data,  # it may download, and compute nodes seldom reach the internet
-    write_plan,
 
 
 def dataset_spec(wildcards):
@@ -22,12 +21,7 @@ rule prepare_data:
         "prunebench prepare-data --spec {params.spec:q} --out {output.data:q} > {log:q} 2>&1"
 
 
-rule write_plan:
-    output:
-        f"{RESULTS}/plan.json",
-    params:
-        digest=PRESET.model_copy(update={"raw_data": None}).digest()[:12],
-    message:
-        "Writing the resolved preset"
-    run:
-        write_json(Path(output[0]), PRESET.model_dump(mode="json", exclude={"raw_data"}))
+# Not a rule: Snakemake asks a job that comes after another which has to run no more whether its own parameters have
+# changed, and every job would come after this one.
+onstart:
+    write_json(Path(PLAN_FILE), PRESET.model_dump(mode="json", exclude={"raw_data"}))

@@ -14,7 +14,6 @@ for KEY, (PAPER, _) in PRESET.studies().items():
         name:
             f"tabulate_{KEY}"
         input:
-            plan=f"{RESULTS}/plan.json",
             runs=run_files(KEY),
         output:
             table_files(PAPER, PAPER.tables),
@@ -23,17 +22,18 @@ for KEY, (PAPER, _) in PRESET.studies().items():
         localrule: True
         params:
             key=KEY,
+            digest=DIGEST,
+            plan=PLAN_FILE,
             out=subpath(output[0], parent=True),
         message:
             f"Tabulating {PAPER.short}"
         shell:
-            "prunebench tabulate {params.key} --plan {input.plan:q} --out {params.out:q} > {log:q} 2>&1"
+            "prunebench tabulate {params.key} --plan {params.plan:q} --out {params.out:q} > {log:q} 2>&1"
 
     rule:
         name:
             f"draw_{KEY}"
         input:
-            plan=ancient(f"{RESULTS}/plan.json"),
             tables=csv_files(PAPER.tables),
         output:
             figure_files(PAPER, PAPER.figures),
@@ -42,13 +42,14 @@ for KEY, (PAPER, _) in PRESET.studies().items():
         localrule: True
         params:
             key=KEY,
+            plan=PLAN_FILE,
             margins=PRESET.margins(KEY).digest()[:12],
             tables=f"{RESULTS}/tables",
             out=subpath(output[0], parent=True),
         message:
             f"Drawing the figures of {PAPER.short}"
         shell:
-            "prunebench draw {params.key} --plan {input.plan:q} --tables {params.tables:q} --out {params.out:q}"
+            "prunebench draw {params.key} --plan {params.plan:q} --tables {params.tables:q} --out {params.out:q}"
             " > {log:q} 2>&1"
 
     rule:

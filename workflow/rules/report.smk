@@ -9,7 +9,6 @@ localrules:
 
 rule judge_claims:
     input:
-        plan=f"{RESULTS}/plan.json",
         tables=[file for paper, tables, _ in EXHIBITS[:-1] for file in csv_files(tables)],
     output:
         claims=f"{RESULTS}/claims.json",
@@ -18,23 +17,25 @@ rule judge_claims:
     log:
         f"{RESULTS}/logs/judge_claims.log",
     params:
-        results=subpath(input.plan, parent=True),
+        results=RESULTS,
+        digest=DIGEST,
+        plan=PLAN_FILE,
     message:
         "Judging every claim"
     shell:
-        "prunebench judge-claims --plan {input.plan:q} --out {params.results:q} > {log:q} 2>&1"
+        "prunebench judge-claims --plan {params.plan:q} --out {params.results:q} > {log:q} 2>&1"
 
 
 rule calibrate:
     input:
-        plan=f"{RESULTS}/plan.json",
         observations=f"{RESULTS}/observations.csv",
     output:
         table_files(None, (CALIBRATION,)),
     log:
         f"{RESULTS}/logs/calibrate.log",
     params:
-        results=subpath(input.plan, parent=True),
+        results=RESULTS,
+        digest=DIGEST,
         out=subpath(output[0], parent=True),
     message:
         "Trying the claims' rules on simulated tables"
@@ -44,25 +45,24 @@ rule calibrate:
 
 rule draw_calibration:
     input:
-        plan=ancient(f"{RESULTS}/plan.json"),
         tables=csv_files((CALIBRATION,)),
     output:
         figure_files(None, (POWER,)),
     log:
         f"{RESULTS}/logs/draw_calibration.log",
     params:
+        plan=PLAN_FILE,
         tables=f"{RESULTS}/tables",
         out=subpath(output[0], parent=True),
     message:
         "Drawing the calibration of the claims' rules"
     shell:
-        "prunebench draw calibration --plan {input.plan:q} --tables {params.tables:q} --out {params.out:q}"
+        "prunebench draw calibration --plan {params.plan:q} --tables {params.tables:q} --out {params.out:q}"
         " > {log:q} 2>&1"
 
 
 rule write_report:
     input:
-        plan=f"{RESULTS}/plan.json",
         claims=f"{RESULTS}/claims.json",
         observations=f"{RESULTS}/observations.csv",
         runs=f"{RESULTS}/runs.csv",
@@ -73,7 +73,8 @@ rule write_report:
     log:
         f"{RESULTS}/logs/write_report.log",
     params:
-        results=subpath(input.plan, parent=True),
+        results=RESULTS,
+        digest=DIGEST,
         figures=FIGURES_FOLDER,
     message:
         "Writing the report"

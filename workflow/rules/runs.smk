@@ -33,8 +33,6 @@ for STAGE in PLAN.stages.values():
         name:
             STAGE.name
         input:
-            # Which jobs a changed plan touches, their digests tell.
-            plan=ancient(f"{RESULTS}/plan.json"),
             data=data_of(STAGE),
             needs=needs_of(STAGE),
         output:
@@ -43,8 +41,8 @@ for STAGE in PLAN.stages.values():
             f"{RESULTS}/logs/{STAGE.name}/{{run}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/{STAGE.name}/{{run}}.tsv"
-        localrule: STAGE.local
         priority: STAGE.priority
+        localrule: STAGE.local
         threads: PRESET.resources.threads
         resources:
             mem_mb=PRESET.resources.mem_mb,
@@ -52,24 +50,27 @@ for STAGE in PLAN.stages.values():
             gpu=PRESET.resources.gpu,
         params:
             digest=digest_of(STAGE),
+            plan=PLAN_FILE,
             out=subpath(output[0], parent=True),
         message:
             f"{STAGE.title} {{wildcards.run}}"
         shell:
-            "prunebench run {params.out:q} --plan {input.plan:q} --digest {params.digest} --threads {threads}"
+            "prunebench run {params.out:q} --plan {params.plan:q} --digest {params.digest} --threads {threads}"
             " > {log:q} 2>&1"
 
 
 rule tabulate_runs:
     input:
-        plan=f"{RESULTS}/plan.json",
         runs=[f"{RUNS}/{job.folder}/provenance.json" for job in PLAN.trained()],
     output:
         shown(f"{RESULTS}/runs.csv", None, "table", "runs"),
     log:
         f"{RESULTS}/logs/tabulate_runs.log",
     localrule: True
+    params:
+        digest=DIGEST,
+        plan=PLAN_FILE,
     message:
         "Listing every run"
     shell:
-        "prunebench tabulate-runs --plan {input.plan:q} --out {output:q} > {log:q} 2>&1"
+        "prunebench tabulate-runs --plan {params.plan:q} --out {output:q} > {log:q} 2>&1"

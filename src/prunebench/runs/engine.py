@@ -22,6 +22,7 @@ from prunebench.analysis.cost import TRAINING_FACTOR, peak_memory_mb, sparse_flo
 from prunebench.analysis.overlap import pack, unpack
 from prunebench.analysis.shedding import absolute_threshold, shed
 from prunebench.data.batches import Augment, Split, train_batches
+from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.models import initialise_
 from prunebench.models.batch_norm import recompute_statistics_
@@ -218,7 +219,13 @@ def _load_start_(job: Job[RunSpec], arm: Arm, state: State) -> bool:
     record = start_record(start, job.runs, job.device)
     if record is None:
         return False
-    state.model.load_state_dict(record.model)
+    try:
+        state.model.load_state_dict(record.model)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{job.runs / start.run} holds another network than {job.spec.folder} trains: {reason}"
+        ) from None
     state.masks = record.masks or state.masks
     state.previous, state.kept = record.previous, record.kept
     return True

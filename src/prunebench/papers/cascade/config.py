@@ -193,6 +193,7 @@ class Cascade(Strict):
 
     def check(self, preset: Preset) -> None:
         """Raises InputError where a name is unknown or numbers do not hold together."""
+        known("cascade.dense", self.dense, preset.schedules)
         for name, prelude in self.preludes.items():
             if name == "none":
                 raise InputError("cascade.preludes.none: 'none' means no prelude; choose another name")
