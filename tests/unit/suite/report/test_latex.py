@@ -1,0 +1,128 @@
+"""Cells of LaTeX tables: numbers, intervals, marks; and the frame around them."""
+
+import math
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from prunebench.suite.paper import Column, Table
+from prunebench.suite.registry import papers
+from prunebench.suite.report import latex
+
+
+def declared(*notes):
+    return Table("s_cyc_cost", (Column("n", "seeds"),), ".tables:cost", notes=notes)
+
+
+def check_latex(text):
+    """No character that LaTeX would take for a command."""
+    assert text.isascii()
+    assert text.count("$") % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"),
+    [
+        (1.25, 1, "1.2"),
+        (-1.26, 1, "$-$1.3"),
+        (-0.04, 1, "0.0"),
+        (math.nan, 1, "n/a"),
+        (math.inf, 2, r"$\infty$"),
+        (-math.inf, 2, r"$-\infty$"),
+        (0.012345, None, "0.0123"),
+        (-0.5, None, "$-$0.5"),
+        (1234567, None, r"$1.23 \cdot 10^{6}$"),
+        (-4.5e-7, None, r"$-4.5 \cdot 10^{-7}$"),
+        (np.float64(1e-5), None, r"$1 \cdot 10^{-5}$"),
+    ],
+)
+def test_numbers(value, digits, expected):
+    assert latex.number(value, digits) == expected
+    check_latex(expected)
+
+
+def frame_of(*ends):
+    return pd.DataFrame([{"x": mean, "x_low": low, "x_high": high} for mean, low, high in ends])
+
+
+@pytest.mark.parametrize(
+    ("ends", "null", "marked"),
+    [
+        ((0.02, 0.01, 0.03), 0, True),
+        ((-0.02, -0.03, -0.01), 0, True),
+        ((0.02, -0.01, 0.05), 0, False),
+        ((0.0, 0.0, 0.0), 0, False),  # the reference itself
+        ((0.02, 0.0, 0.04), 0, False),  # at the value is not beyond it
+        ((0.02, 1e-17, 0.04), 0, False),  # nor is a rounding error
+        ((0.02, math.nan, math.nan), 0, False),
+        ((math.nan, math.nan, math.nan), 0, False),
+        ((1.0, 1.0, 1.0), 1, False),
+        ((0.9, 0.8, 0.99), 1, True),
+        ((0.9, 0.8, 1.01), 1, False),
+        ((0.9, 0.8, 0.99), math.nan, False),
+        ((1e-4, 5e-5, 2e-4), 0, True),  # though it prints as 0.0 [0.0, 0.0]
+    ],
+)
+def test_an_interval_is_marked_where_it_excludes_the_value_of_no_effect(ends, null, marked):
+    (text,) = latex.intervals(frame_of(ends), "x", null=null)
+    assert text.endswith(latex.MARK) == marked
+    assert latex.sure_of(frame_of(ends), "x", null) == [marked]
+    check_latex(text)
+
+
+def test_intervals_show_the_mean_alone_where_there_is_none():
+    frame = frame_of((0.0123, math.nan, math.nan), (-0.5, -1, 0.25))
+    assert latex.intervals(frame, "x") == ["1.2", "$-$50.0 [$-$100.0, 25.0]"]
+    assert latex.intervals(frame, "x", 1, None) == ["0.0123", "$-$0.5 [$-$1, 0.25]"]
+
+
+def test_the_best_of_a_group_equal_ones_all():
+    frame = pd.DataFrame({"task": list("aabb"), "test_accuracy": [0.5, 0.6, 0.7, 0.7 - 1e-14]})
+    assert latex.with_best(frame, "task")["best"].tolist() == [False, True, True, True]
+
+
+def test_a_table_names_its_scale_caption_label_and_notes():
+    view = pd.DataFrame({"a_b": ["1"], "c, %": ["2"]})
+    frame = pd.DataFrame({"scale": ["one % of\n it"]})
+    lines = latex.table(declared("A note.", "Another."), view, frame, "Cost by schedule", "What it is.").splitlines()
+    assert lines[:4] == [
+        "% s_cyc_cost (one % of it). Needs booktabs.",
+        r"% \caption{Cost by schedule (one \% of it).}",
+        r"% \label{tab:s_cyc_cost}",
+        "% What it is.",
+    ]
+    assert lines[-4:] == [
+        r"\bottomrule",
+        r"\multicolumn{2}{p{.95\linewidth}}{\footnotesize A note.} \\",
+        r"\multicolumn{2}{p{.95\linewidth}}{\footnotesize Another.} \\",
+        r"\end{tabular}",
+    ]
+    assert lines[lines.index(r"\toprule") + 1].split() == [r"a\_b", "&", "c,", r"\%", r"\\"]
+    empty = latex.table(declared("A note."), view, pd.DataFrame(columns=["scale"]), "Cost", "What it is.")
+    assert "multicolumn" not in empty
+
+
+def test_every_table_with_marks_has_a_note_that_says_what_they_mean():
+    tables = [table for paper in papers().values() for table in paper.tables if table.latex]
+    assert len(tables) > 10
+    for table in tables:
+        for note in (note for note in table.notes if note.startswith(latex.MARK)):
+            assert "not corrected for multiplicity" in note
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex: the structure alone is tested")
+def test_pdflatex_takes_a_table(tmp_path):
+    row = {"n": 3, "diverged": 1, "test_accuracy": 0.5, "std": 0.1, "best": True}
+    cells = pd.DataFrame([row | {"x": -1e-7, "x_low": -2e-7, "x_high": -1e-8, "scale": "s"}])
+    view = pd.DataFrame({"a & b": latex.accuracies(cells, [True]), "c_d": latex.intervals(cells, "x", 1, None, null=0)})
+    (tmp_path / "t.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}\begin{table}"
+        + latex.table(declared("A note."), view, cells, "Cost", "What it is.")
+        + r"\end{table}\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
