@@ -21,7 +21,7 @@ from prunebench.suite.report import captions
 
 min_version("9.0")
 NAMED = str(config.get("preset", "laptop"))
-if "/" in NAMED and not NAMED.endswith(".yaml"):
+if Path(NAMED).name != NAMED and not NAMED.endswith(".yaml"):
     raise WorkflowError(f"'preset' is {NAMED}: the name of a file in config/, or the path of a .yaml file")
 PRESET_FILE = Path(NAMED) if NAMED.endswith(".yaml") else Path(workflow.basedir) / "config" / f"{NAMED}.yaml"
 if not PRESET_FILE.exists():
