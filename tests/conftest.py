@@ -1,6 +1,11 @@
 """Fixtures that several test files share."""
 
+import copy
+import csv
+import json
 import os
+import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -53,3 +58,141 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class MadeUpResults:
+    """Results folders with made-up numbers of any preset: claims, runs, tables, figures.
+
+    One simple rule decides all claims: the first is reproduced, the second is not, the third is open, and so on; of a
+    paper's last one nothing is measured.
+    """
+
+    LEVELS = (0.75, 0.875, 0.9375, 0.96875, 0.984375)
+    MEANS = ((0.03, 0.003), (-0.03, 0.003), (0.012, 0.02))
+    SVG = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="518.4pt" height="216pt" viewBox="0 0 518.4 216">'
+        '<rect width="518.4" height="216" fill="white"/><path d="M40 180L480 40" stroke="#0072B2" fill="none"/></svg>'
+    )
+
+    def __init__(self):
+        self.kept = {}
+        """Ledgers, which take time to judge."""
+
+    def observations(self, preset):
+        """Numbers of each claim in a task's five sparsities."""
+        import pandas as pd
+
+        from prunebench.suite.asked import all_claims
+        from prunebench.suite.cells import cell
+        from prunebench.suite.claim import OBSERVATION
+
+        last = {claim.paper: claim.id for claim in all_claims(preset) if claim.method is None}
+        cells = [cell(task=next(iter(preset.tasks)), sparsity=level) for level in self.LEVELS]
+        rows = []
+        for index, claim in enumerate(all_claims(preset)):
+            mean, spread = self.MEANS[index % 3]
+            for quantity in claim.quantities if claim.id not in last.values() else ():
+                draw = random.Random(f"{claim.id} {quantity.name}")
+                rows += [
+                    (claim.id, quantity.name, at, seed, draw.gauss(mean, spread))
+                    for at in cells
+                    for seed in preset.seeds
+                ]
+        return pd.DataFrame(rows, columns=list(OBSERVATION))
+
+    def ledger(self, preset, missing=()):
+        """The content of claims.json."""
+        key = preset.model_dump_json(), tuple(missing)
+        if key not in self.kept:
+            self.kept[key] = self._judged(preset, missing)
+        return copy.deepcopy(self.kept[key])
+
+    def _judged(self, preset, missing):
+        from prunebench.suite import ledger
+        from prunebench.suite.claim import Ruling, above, below
+
+        def judge(sample, margins):
+            mean = sample.pooled(next(iter(sample.cells)))
+            high, low = (f"the mean's interval lies {side} 0.01" for side in ("above", "below"))
+            return Ruling({high: above(mean.low, 0.01)}, {low: below(mean.high, 0.01)})
+
+        with pytest.MonkeyPatch.context() as patch:
+            of = ledger.all_claims
+            patch.setattr(ledger, "all_claims", lambda preset: [replace(claim, judge=judge) for claim in of(preset)])
+            return ledger.judge(preset, self.observations(preset), missing).model_dump(mode="json")
+
+    def runs(self, preset):
+        """A run per study and seed, as runs.csv has them."""
+        return [
+            {
+                "study": study, "task": next(iter(preset.tasks)), "seed": seed, "sparsity": 0.5, "status": "trained",
+                "steps": 100, "images": 6400, "flops": 2e12, "flops_sparse": 1e12, "seconds": 40.5,
+                "peak_memory_mb": 310.2, "commit": "f3e1277bdd7dbb8c", "dirty": False, "device": "a processor",
+                "finished": "2026-11-22T00:42:46+00:00", "platform": "Linux", "precision": "bf16", "threads": 1,
+                "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "prunebench": "0.1.0",
+                "source_digest": "08dcc1cd457a7472f88f", "folder": f"{study}/task/seed-{seed}",
+            }
+            for study in preset.studies()
+            for seed in preset.seeds
+        ]  # fmt: skip
+
+    def calibration(self, preset):
+        """Rows of calibration.csv."""
+        from prunebench.suite.asked import all_claims
+
+        return [
+            {
+                "claim": claim.id, "n": n, "noise": noise, "tables": 10_000, "null_reproduced": 0.02 + 0.0001 * n,
+                "null_reproduced_low": 0.018, "null_reproduced_high": 0.024, "claimed_reproduced": min(0.99, n / 11),
+                "claimed_not_reproduced": 0.01, "seeds_for_80": 9, "noise_from": "measured: 3 seeds", "scale": "x",
+            }
+            for claim in all_claims(preset)
+            for n in (3, 5, 10)
+            for noise in ("independent", "shared by seed", "heavy-tailed")
+        ]  # fmt: skip
+
+    def table(self):
+        """Rows of every other table."""
+        return [
+            {
+                "schedule": "ours", "n": 3, "test_accuracy": 0.78033, "std": 0.008, "ci_low": 0.76, "ci_high": 0.80,
+                "best": best, "difference": -0.0123, "difference_low": -0.02, "difference_high": 0.001, "control": "",
+                "scale": "x",
+            }
+            for best in (True, False)
+        ]  # fmt: skip
+
+    def write(self, folder, preset, claims=None):
+        """The folders of the results and of the figures."""
+        from prunebench.suite.claim import write_observations
+
+        results, figures = folder / "results", folder / "figures"
+        (results / "tables").mkdir(parents=True)
+        figures.mkdir()
+        plan = preset.model_dump(mode="json", exclude={"raw_data"})
+        (results / "plan.json").write_text(json.dumps(plan))
+        (results / "claims.json").write_text(json.dumps(claims or self.ledger(preset)))
+        write_observations(results / "observations.csv", self.observations(preset))
+        self.rows(results / "runs.csv", self.runs(preset))
+        for paper, _ in preset.studies().values():
+            for table in paper.tables:
+                self.rows(results / "tables" / f"{table.name}.csv", self.table())
+            for figure in paper.figures:
+                (figures / f"{figure.name}.svg").write_text(self.SVG)
+        self.rows(results / "tables" / "calibration.csv", self.calibration(preset))
+        (figures / "calibration_power.svg").write_text(self.SVG)
+        return results, figures
+
+    @staticmethod
+    def rows(path, rows):
+        """Writes rows as CSV; the first names the columns."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    """Writes results folders with made-up numbers."""
+    return MadeUpResults()

@@ -59,8 +59,10 @@ def draw_figures(
 def _read(path: Path, table: Table) -> pd.DataFrame:
     texts = [column.name for column in table.columns if column.unit == "name"]
     try:
-        # Without converters a schedule named "NA" would read as a missing value.
-        frame = pd.read_csv(path, converters=dict.fromkeys((*texts, "scale"), str))
+        # Only an empty cell is missing: a schedule may be named "NA", and one named "1" stays text.
+        frame = pd.read_csv(
+            path, converters=dict.fromkeys((*texts, "scale"), str), keep_default_na=False, na_values=[""]
+        )
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -21,13 +21,13 @@ from prunebench.suite.report.style import (
     Look,
     cross,
     draw_points,
+    fix_layout,
     footer,
     limits,
     mark_diverged,
     new_figure,
     pretty,
     seeds_text,
-    settle,
     spacing,
     sparsity_axis,
     sparsity_position,
@@ -176,7 +176,7 @@ def stacked(rows: Sequence[str | float], margin: float) -> tuple[Figure, list[Su
 
 def finish(fig: Figure, scale: str, notes: Sequence[str]) -> Figure:
     footer(fig, scale, notes)
-    settle(fig)
+    fix_layout(fig)
     return fig
 
 

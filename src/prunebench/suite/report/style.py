@@ -135,15 +135,15 @@ def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
     return looks
 
 
-_SPELT = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
-_SPELT |= {name: name.upper() for name in ("gelu", "elu", "lamp", "silo")}
-_SPELT |= {"random_gmp_ratios": "random, GMP ratios", "one_shot": "one-shot"}
-_SPELT |= {"fine_tune": "fine-tuning", "rewind_lr": "LR rewinding", "rewind_weights": "weight rewinding"}
+_LABELS = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
+_LABELS |= {name: name.upper() for name in ("gelu", "elu", "lamp", "silo")}
+_LABELS |= {"random_gmp_ratios": "random, GMP ratios", "one_shot": "one-shot"}
+_LABELS |= {"fine_tune": "fine-tuning", "rewind_lr": "LR rewinding", "rewind_weights": "weight rewinding"}
 
 
 def pretty(name: str) -> str:
     """A name of the configuration as a reader spells it."""
-    return _SPELT.get(name, name.replace("_", " "))
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def wrapped(text: str, inches: float, points: float = 8.0, letter: float = 0.57) -> str:
@@ -383,7 +383,7 @@ def not_run(title: str, scale: str) -> Figure:
     return fig
 
 
-def settle(fig: Figure) -> None:
+def fix_layout(fig: Figure) -> None:
     """Lays the figure out for good: `save` then writes the same bytes in every process.
 
     The layout's solver leaves noise in the last digits of the panels' positions, which differs between processes;
@@ -406,7 +406,7 @@ def save(fig: Figure, out: Path, name: str) -> None:
     }
     # Laid out once: both files show the same, and layout is what takes time.
     if not isinstance(fig.get_layout_engine(), PlaceHolderLayoutEngine):
-        settle(fig)
+        fix_layout(fig)
     for kind, stated in metadata.items():
         buffer = BytesIO()
         fig.savefig(buffer, format=kind, metadata=stated)

@@ -1,6 +1,7 @@
 """Cells of LaTeX tables: numbers, intervals, marks; and the frame around them."""
 
 import math
+import re
 import shutil
 import subprocess
 
@@ -8,19 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prunebench.suite.paper import Column, Table
+from prunebench.suite.notes import MARK, best_of, excludes
+from prunebench.suite.paper import Table
 from prunebench.suite.registry import papers
 from prunebench.suite.report import latex
 
-
-def declared(*notes):
-    return Table("s_cyc_cost", (Column("n", "seeds"),), ".tables:cost", notes=notes)
+MATH = re.compile(r"\$(?:\\pm|-|\^\{\*\}|-?\\infty|-?[\d.]+ \\cdot 10\^\{-?\d+\})\$")
 
 
-def check_latex(text):
-    """No character that LaTeX would take for a command."""
-    assert text.isascii()
-    assert text.count("$") % 2 == 0
+def check(text):
+    """LaTeX that compiles: balanced braces, known mathematics and commands, no bare special character."""
+    assert text.count("{") == text.count("}")
+    plain = MATH.sub("", text)
+    plain = re.sub(r"\\(?:textbf|textbackslash|textasciitilde|textasciicircum|[&%$#_{}])", "", plain)
+    assert not re.search(r"[&%#$_\\~^]", plain), text
+    assert not re.search(r"(?<!\w)-\.?\d", plain), f"{text}: a hyphen for a minus"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def check_latex(text):
 )
 def test_numbers(value, digits, expected):
     assert latex.number(value, digits) == expected
-    check_latex(expected)
+    check(expected)
 
 
 def frame_of(*ends):
@@ -68,9 +71,9 @@ def frame_of(*ends):
 )
 def test_an_interval_is_marked_where_it_excludes_the_value_of_no_effect(ends, null, marked):
     (text,) = latex.intervals(frame_of(ends), "x", null=null)
-    assert text.endswith(latex.MARK) == marked
+    assert text.endswith(MARK) == marked
     assert latex.sure_of(frame_of(ends), "x", null) == [marked]
-    check_latex(text)
+    check(text)
 
 
 def test_intervals_show_the_mean_alone_where_there_is_none():
@@ -84,32 +87,66 @@ def test_the_best_of_a_group_equal_ones_all():
     assert latex.with_best(frame, "task")["best"].tolist() == [False, True, True, True]
 
 
+def test_accuracies_have_the_best_in_bold_and_name_diverged_seeds():
+    rows = [
+        {"test_accuracy": 0.5, "std": 0.1, "best": True, "diverged": 0},
+        {"test_accuracy": 0.4, "std": math.nan, "best": False, "diverged": 2},
+    ]
+    texts = latex.accuracies(pd.DataFrame(rows), [False, True])
+    assert texts == [r"\textbf{50.0 $\pm$ 10.0}", f"40.0{MARK} (2 diverged)"]
+
+
+def test_a_pivot_has_a_column_per_cycle_named_by_its_sparsity():
+    cells = pd.DataFrame(
+        [
+            {"task": task, "cycle": cycle, "sparsity": sparsity, "cell": f"{task}{cycle}"}
+            for task, cycle, sparsity in (("b_1", 2, 0.75), ("b_1", 1, 0.5), ("a", 1, 0.5002))
+        ]
+    )
+    wide = latex.pivot(cells, ["task"], "cycle")
+    assert wide.columns.tolist() == ["task", "50.0 %", "75.0 %"]
+    assert wide.to_numpy().tolist() == [[r"b\_1", "b_11", "b_12"], ["a", "a1", "n/a"]]
+
+
+def test_columns_of_a_pivot_are_told_apart_where_sparsities_print_alike():
+    cells = pd.DataFrame({"task": "a", "cycle": [1, 2], "sparsity": [0.9991, 0.9994], "cell": ["x", "y"]})
+    assert latex.pivot(cells, ["task"], "cycle").columns.tolist() == ["task", "99.91 %", "99.94 %"]
+
+
+def test_text_prints_as_it_is():
+    assert latex.escape(r"a_b & 5 % \x {~^}") == (
+        r"a\_b \& 5 \% \textbackslash{}x \{\textasciitilde{}\textasciicircum{}\}"
+    )
+
+
 def test_a_table_names_its_scale_caption_label_and_notes():
     view = pd.DataFrame({"a_b": ["1"], "c, %": ["2"]})
+    declared = Table("toy_cost", (), "", notes=("A note.", "Another."))
     frame = pd.DataFrame({"scale": ["one % of\n it"]})
-    lines = latex.table(declared("A note.", "Another."), view, frame, "Cost by schedule", "What it is.").splitlines()
-    assert lines[:4] == [
-        "% s_cyc_cost (one % of it). Needs booktabs.",
-        r"% \caption{Cost by schedule (one \% of it).}",
-        r"% \label{tab:s_cyc_cost}",
-        "% What it is.",
-    ]
-    assert lines[-4:] == [
+    assert latex.table(declared, view, frame, "Cost of a run", "First.\n\nSecond.").splitlines() == [
+        "% toy_cost (one % of it). Needs booktabs.",
+        r"% \caption{Cost of a run (one \% of it).}",
+        r"% \label{tab:toy_cost}",
+        "% First.",
+        "% Second.",
+        r"\begin{tabular}{ll}",
+        r"\toprule",
+        r"a\_b & c, \% \\",
+        r"\midrule",
+        r"1 & 2 \\",
         r"\bottomrule",
         r"\multicolumn{2}{p{.95\linewidth}}{\footnotesize A note.} \\",
         r"\multicolumn{2}{p{.95\linewidth}}{\footnotesize Another.} \\",
         r"\end{tabular}",
     ]
-    assert lines[lines.index(r"\toprule") + 1].split() == [r"a\_b", "&", "c,", r"\%", r"\\"]
-    empty = latex.table(declared("A note."), view, pd.DataFrame(columns=["scale"]), "Cost", "What it is.")
-    assert "multicolumn" not in empty
+    assert "multicolumn" not in latex.table(declared, view, frame[:0], "Cost", "First.")
 
 
-def test_every_table_with_marks_has_a_note_that_says_what_they_mean():
-    tables = [table for paper in papers().values() for table in paper.tables if table.latex]
-    assert len(tables) > 10
-    for table in tables:
-        for note in (note for note in table.notes if note.startswith(latex.MARK)):
+@pytest.mark.parametrize("paper", papers().values(), ids=lambda paper: paper.key)
+def test_every_table_with_marks_has_a_note_that_says_what_they_mean(paper):
+    for table in paper.tables:
+        if table.latex:
+            (note,) = [note for note in table.notes if note.startswith(MARK)]
             assert "not corrected for multiplicity" in note
 
 
@@ -118,9 +155,10 @@ def test_pdflatex_takes_a_table(tmp_path):
     row = {"n": 3, "diverged": 1, "test_accuracy": 0.5, "std": 0.1, "best": True}
     cells = pd.DataFrame([row | {"x": -1e-7, "x_low": -2e-7, "x_high": -1e-8, "scale": "s"}])
     view = pd.DataFrame({"a & b": latex.accuracies(cells, [True]), "c_d": latex.intervals(cells, "x", 1, None, null=0)})
+    declared = Table("toy_cost", (), "", notes=(best_of("all"), excludes("It")))
     (tmp_path / "t.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs}\begin{document}\begin{table}"
-        + latex.table(declared("A note."), view, cells, "Cost", "What it is.")
+        + latex.table(declared, view, cells, "Cost", "Cost.")
         + r"\end{table}\end{document}"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from prunebench.errors import InputError
 from prunebench.files import write_text
+from prunebench.parsing import known
 from prunebench.suite.exhibits import CALIBRATION, POWER
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.preset import Preset, parse_preset
@@ -20,6 +21,12 @@ from prunebench.suite.report.page import evidence, exhibits, provenance
 from prunebench.suite.report.page.inputs import Download, Record, read_csv, read_json
 
 HERE = Path(__file__).parent
+
+RATES = (
+    *("claim", "n", "noise", "null_reproduced", "null_reproduced_low", "claimed_reproduced"),
+    *("claimed_not_reproduced", "seeds_for_80", "noise_from"),
+)
+"""Columns of calibration.csv that the page reads."""
 
 
 def write_page(results: Path, figures: Path, out: Path) -> None:
@@ -40,14 +47,10 @@ def write_page(results: Path, figures: Path, out: Path) -> None:
 
 
 def _render(preset: Preset, results: Path, figures: Path) -> str:
-    claims = read_ledger(results).model_dump() if (results / "claims.json").exists() else None
+    claims = _claims(results, preset.all_papers()) if (results / "claims.json").exists() else None
     runs = read_csv(results / "runs.csv", ("study", "task", "seed", "status", "folder"))
     observations = read_csv(results / "observations.csv", ("claim", "quantity", "cell", "value"))
-    columns = (
-        *("claim", "n", "noise", "null_reproduced", "null_reproduced_low", "claimed_reproduced"),
-        *("claimed_not_reproduced", "seeds_for_80", "noise_from"),
-    )
-    calibration = read_csv(results / "tables" / "calibration.csv", columns)
+    calibration = read_csv(results / "tables" / "calibration.csv", RATES)
     ledger = None if claims is None else evidence.findings(claims, observations or [], calibration or [])
 
     def cited(kind: str, name: str) -> list[str]:
@@ -60,21 +63,10 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         return exhibits.table(paper, declared, results / "tables", cited("tables", declared.name))
 
     rules = evidence.calibration_summary(calibration or [], ledger or [])
-    papers = []
-    for key, paper in preset.all_papers().items():
-        run = key in preset.studies()
-        shown, data = ([t for t in paper.tables if bool(t.latex) is readers] for readers in (True, False))
-        papers.append(
-            {
-                **{
-                    name: getattr(paper, name) for name in ("key", "short", "title", "reference", "arxiv", "deviations")
-                },
-                "run": run,
-                "figures": [exhibit(paper, figure.name) for figure in paper.figures] if run else [],
-                "tables": [table(paper, each) for each in shown] if run else [],
-                "data": _data(results / "tables", [each.name for each in data]) if run else [],
-            }
-        )
+    papers = [
+        {**_head(paper), **(_exhibits(paper, results / "tables", exhibit, table) if key in preset.studies() else _NONE)}
+        for key, paper in preset.all_papers().items()
+    ]
     power = {"figure": exhibit(None, POWER.name), "table": table(None, CALIBRATION)}
     shown_figures = [*(figure for paper in papers for figure in paper["figures"]), power["figure"]]
     shown_tables = [*(shown for paper in papers for shown in paper["tables"]), power["table"]]
@@ -113,6 +105,38 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+def _head(paper: Paper) -> dict[str, Any]:
+    names = ("key", "short", "title", "reference", "arxiv", "deviations")
+    return {name: getattr(paper, name) for name in names}
+
+
+_NONE: dict[str, Any] = {"run": False, "figures": [], "tables": [], "data": []}
+"""Exhibits of a paper that the preset leaves out."""
+
+
+def _exhibits(
+    paper: Paper,
+    folder: Path,
+    exhibit: Callable[[Paper, str], exhibits.FigureView],
+    table: Callable[[Paper, Table], exhibits.TableView],
+) -> dict[str, Any]:
+    """Figures, tables for readers, and files of the others."""
+    return {
+        "run": True,
+        "figures": [exhibit(paper, figure.name) for figure in paper.figures],
+        "tables": [table(paper, each) for each in paper.tables if each.latex],
+        "data": _data(folder, [each.name for each in paper.tables if not each.latex]),
+    }
+
+
+def _claims(results: Path, papers: Mapping[str, Paper]) -> dict[str, Any]:
+    """The content of claims.json; InputError for one that is no ledger of these papers."""
+    claims = read_ledger(results).model_dump()
+    for index, finding in enumerate(claims["findings"]):
+        known(f"{results / 'claims.json'}: 'findings.{index}.paper'", finding["paper"], papers)
+    return claims
 
 
 def _data(folder: Path, names: Sequence[str]) -> list[Download]:
