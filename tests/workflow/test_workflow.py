@@ -7,11 +7,9 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,6 @@ import yaml
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import load_preset, parse_preset
 from prunebench.suite.registry import papers
-from prunebench.suite.report import captions
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
@@ -452,11 +449,6 @@ def test_what_no_run_reads_retrains_none(smoke, override):
     assert not TRAINING & stats.keys()
 
 
-def test_a_default_that_is_spelled_out_reruns_nothing(smoke):
-    stats, _ = plan(smoke, config=(*ONE_SEED, "s_cyc={pruning: {include_norm: false}}"))
-    assert stats == {}
-
-
 def test_reruns_name_the_keys_that_changed(smoke):
     done = snakemake(smoke, "--dry-run", "--cores", "2", config=(*ONE_SEED, "schedules={s_cyc: {policy: {beta: 3}}}"))
     assert "schedules.s_cyc.policy.beta: 2" in done.stdout
@@ -499,51 +491,6 @@ def test_another_seed_trains_that_seed_alone(smoke):
     )  # now between seeds, too
 
 
-def test_figures_are_redrawn_from_the_tables_without_training(copy):
-    before = {path.name: path.read_bytes() for path in (copy / "figures/smoke").iterdir()}
-    shutil.rmtree(copy / "figures")
-    shutil.rmtree(copy / "results/smoke/data")  # as if only the tables had been handed on
-    planned = plan(copy, "figures", "--rerun-triggers", "params", config=ONE_SEED)[0]
-    assert planned == {**dict.fromkeys(DRAW, 1), "figures": 1}
-    done = snakemake(copy, "figures", "--cores", "1", "--rerun-triggers", "params", config=ONE_SEED)
-    assert done.returncode == 0, done.stdout
-    after = {path.name: path.read_bytes() for path in (copy / "figures/smoke").iterdir()}
-    assert after.keys() == before.keys()
-    assert {name for name in after if name.endswith(".png") and after[name] != before[name]} == set()
-
-
-def test_a_deleted_run_is_trained_again_to_the_same_bytes(copy):
-    """One that trains its own network, and one that starts from a dense one."""
-    runs = {
-        "s_cyc/gradients/digits-mlp/random/cyclical/seed-0": ("epochs.csv", "phases.csv", "gradients.csv"),
-        "cascade/gmp/digits-resnet8/seed-0/batch-0": ("epochs.csv", "spec.json"),
-        "directional/minima/digits-resnet8-sgd/seed-0": ("epochs.csv", "weights.csv", "networks.safetensors"),
-        "directional/toy/network": ("toy.csv", "spec.json"),
-    }
-    folder = copy / "results/smoke/runs"
-    before = {(run, name): (folder / run / name).read_bytes() for run, names in runs.items() for name in names}
-    for run in runs:
-        shutil.rmtree(folder / run)
-    wanted = [f"results/smoke/runs/{run}/{names[0]}" for run, names in runs.items()]
-    done = snakemake(copy, "--cores", "2", *wanted, config=ONE_SEED)
-    assert done.returncode == 0, done.stdout
-    assert {(run, name): (folder / run / name).read_bytes() for run, name in before} == before
-
-
-def test_the_report_holds_the_run_offline(smoke):
-    done = snakemake(smoke, "--report", "report.zip", config=ONE_SEED)
-    assert done.returncode == 0, done.stdout
-    with zipfile.ZipFile(smoke / "report.zip") as archive:
-        packed = {name: archive.read(name) for name in archive.namelist()}
-    (smoke / "report.zip").unlink()
-    text = b"".join(content for name, content in packed.items() if name.endswith((".js", ".html"))).decode()
-    assert "Cascade weight shedding (arXiv 2103.10629)" in text  # a category
-    assert captions.title(papers()["directional"], "figure", "directional_plane") in text  # a label
-    assert captions.caption(papers()["s_cyc"], "figure", "s_cyc_oracle").split(".")[0][:60] in " ".join(text.split())
-    assert sum(name.endswith(".svg") for name in packed) == len(FIGURES) + 1  # and the calibration's
-    assert any(content == (smoke / "results/smoke/report.html").read_bytes() for content in packed.values())
-
-
 def processes_in(folder):
     """Ids of the processes that work in this folder: Snakemake and its jobs, whatever group they are in."""
     found = []
@@ -565,61 +512,6 @@ def without_timings(path):
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def test_killed_in_the_middle_it_ends_with_the_same_tables(smoke, tmp_path):
-    """SIGKILL to Snakemake and all its jobs at once, as a power cut would; then what a user does: unlock, run again."""
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(
-            [*command(folder, "--cores", "2"), "--config", *ONE_SEED],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            start_new_session=True,
-        )
-    finished = "results/smoke/runs/**/provenance.json"
-    logs = "results/smoke/logs/retrain_*/**/*.log"
-    end = time.monotonic() + 240
-
-    def in_the_middle():
-        done = len(list(folder.glob(finished)))
-        return done >= 5 and any(path.stat().st_size for path in folder.glob(logs))
-
-    while not in_the_middle():
-        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    time.sleep(1)  # so that some job is likely in the middle of its training, not of its end
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    while left := processes_in(folder):
-        for number in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    before = {path: path.stat().st_mtime_ns for path in folder.glob(finished)}
-    assert 5 <= len(before) < len(make_plan(smoke_with()).jobs()) - 2
-
-    locked = snakemake(folder, "--cores", "2", "--rerun-incomplete", config=ONE_SEED)
-    assert locked.returncode == 1
-    assert "--unlock" in locked.stdout
-    assert snakemake(folder, "--unlock", "--cores", "2", config=ONE_SEED).returncode == 0
-    done = snakemake(folder, "--cores", "2", "--rerun-incomplete", config=ONE_SEED)
-    assert done.returncode == 0, done.stdout[-6000:]
-
-    kept = [path for path, when in before.items() if path.stat().st_mtime_ns == when]
-    assert len(kept) >= len(before) - 2  # at most the two jobs that were running are run again
-    tables = "results/smoke/tables"
-    names = {path.name for path in (smoke / tables).iterdir()}
-    assert {path.name for path in (folder / tables).iterdir()} == names
-    # seconds in every line, and a simulation with the spread of seconds
-    for name in names - {"s_cyc_cost.tex", "directional_overhead.tex", "calibration.csv", "calibration.tex"}:
-        assert without_timings(folder / tables / name) == without_timings(smoke / tables / name), name
-    assert untimed_observations(folder) == untimed_observations(smoke)
-    assert not list(folder.rglob(".resume.safetensors"))
 
 
 def untimed_observations(folder):
