@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 from prunebench.errors import InputError
 
@@ -36,7 +37,7 @@ def number_value(
         bounds.append(f"{'<' if high_open else '<='} {high:g}")
     allowed = " and ".join(bounds) or "finite"
     # bool is an int to Python; `rate: true` in a config is a mistake, not a rate of 1
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{owner}: {key} is {value!r}; allowed: a number {allowed}")
     if (
         not math.isfinite(value)
@@ -51,7 +52,7 @@ def number_value(
 def integer(owner: object, key: str, *, low: int) -> None:
     """Raises InputError unless field `key` of `owner` is an integer of at least `low`."""
     value = getattr(owner, key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise InputError(f"{type(owner).__name__}: {key} is {value!r}; allowed: an integer >= {low}")
 
 
@@ -77,7 +78,7 @@ def milestones(owner: object) -> None:
 
 def cycle(m: int) -> None:
     """Raises InputError unless `m` is a pruning cycle (an integer >= 0)."""
-    if isinstance(m, bool) or not isinstance(m, int) or m < 0:
+    if isinstance(m, bool) or not isinstance(m, Integral) or m < 0:
         raise InputError(f"pruning cycle is {m!r}; allowed: an integer >= 0 (0 is the dense network)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,16 @@ class Schedule:
         """
         return self.profile.lr(step, total_steps, self.policy.at(cycle))
 
-    def as_torch(self, optimizer: Optimizer, steps_per_cycle: int, first_cycle: int = 0) -> ScheduleLR:
+    def as_torch(
+        self,
+        optimizer: Optimizer,
+        steps_per_cycle: int,
+        first_cycle: int = 0,
+        *,
+        factors: Sequence[float] | None = None,
+        last_epoch: int = -1,
+    ) -> ScheduleLR:
         """A torch LRScheduler with these values, to be stepped once per update (see `ScheduleLR`)."""
         from prunebench.schedules.torch_scheduler import ScheduleLR
 
-        return ScheduleLR(optimizer, self, steps_per_cycle, first_cycle)
+        return ScheduleLR(optimizer, self, steps_per_cycle, first_cycle, factors=factors, last_epoch=last_epoch)

@@ -1,5 +1,8 @@
 """A Schedule as a torch LR scheduler; apart, so that `import prunebench.schedules` imports no torch."""
 
+import math
+from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 from torch.optim import Optimizer
@@ -14,22 +17,37 @@ class ScheduleLR(LRScheduler):
 
     schedule: the Schedule. steps_per_cycle: updates per pruning cycle, an integer >= 1; the scheduler moves
     on to the next cycle by itself. first_cycle: the cycle at which it starts, for loops that make a new
-    optimizer in each cycle.
+    optimizer in each cycle. last_epoch: as of torch's schedulers, updates done minus one; -1 begins.
 
-    Every param group gets the same LR, whatever it was made with. The state_dict is plain numbers and loads
-    with weights_only=True; loading it also sets the optimizer's LR. Past the last cycle of a Table, the step
-    that ends that cycle leaves the LR as it is and the next one raises InputError.
+    The schedule's LR is that of the first param group, times the group's factor that of another. factors: one number
+    >= 0 per group; None takes the LRs that the groups were made with (`initial_lr`), each over the first one's. A group
+    that is added later gets its factor in the same way.
+
+    It behaves as torch's own do, in SequentialLR and ChainedScheduler too: an LR that is a tensor is written in place;
+    the optimizer's state_dict holds the LR, so load both. The state_dict is plain numbers (and tensors, where the LR is
+    one) and loads with weights_only=True. Past the last cycle of a Table, the step that ends that cycle leaves the LR
+    as it is and the next one raises InputError.
     """
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule, steps_per_cycle: int, first_cycle: int = 0) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        steps_per_cycle: int,
+        first_cycle: int = 0,
+        *,
+        factors: Sequence[float] | None = None,
+        last_epoch: int = -1,
+    ) -> None:
         for key, value, low in (("steps_per_cycle", steps_per_cycle, 1), ("first_cycle", first_cycle, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
                 raise InputError(f"as_torch: {key} is {value!r}; allowed: an integer >= {low}")
         self.schedule = schedule
-        self.steps_per_cycle = steps_per_cycle
-        self.first_cycle = first_cycle
-        schedule.lr(first_cycle, 0, steps_per_cycle)
-        super().__init__(optimizer)
+        self.steps_per_cycle = int(steps_per_cycle)
+        self.first_cycle = int(first_cycle)
+        self.factors = None if factors is None else _checked(factors, len(optimizer.param_groups))
+        schedule.lr(self.first_cycle, 0, self.steps_per_cycle)
+        super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
         """The LR of the coming update, once per param group."""
@@ -41,25 +59,40 @@ class ScheduleLR(LRScheduler):
             if step == 0 and passed > 0:
                 return [group["lr"] for group in self.optimizer.param_groups]
             raise
-        return [lr] * len(self.optimizer.param_groups)
+        return [lr * self._factor(index) for index in range(len(self.optimizer.param_groups))]
+
+    def _factor(self, index: int) -> float:
+        """The LR of a param group over that of the first."""
+        if self.factors is not None and index < len(self.factors):
+            return self.factors[index]
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+            self.base_lrs.append(group.setdefault("initial_lr", float(group["lr"])))
+        first, own = float(self.base_lrs[0]), float(self.base_lrs[index])
+        if own == first:
+            return 1.0
+        if not (first > 0 and math.isfinite(own / first)):
+            raise InputError(f"as_torch: the param groups begin at LRs of {first} and {own}; give `factors`")
+        return own / first
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers: the updates done, steps_per_cycle and first_cycle."""
-        return {
-            "updates": self.last_epoch,
-            "steps_per_cycle": self.steps_per_cycle,
-            "first_cycle": self.first_cycle,
-        }
+        """What torch's schedulers save, without the schedule: that is given anew when resuming."""
+        return {key: value for key, value in super().state_dict().items() if key != "schedule"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes; InputError if the state was saved with another cycle length or first cycle."""
-        for key in ("steps_per_cycle", "first_cycle"):
+        """Resumes; InputError if the state was saved with another cycle length, first cycle or number of groups."""
+        if missing := [key for key in self.state_dict() if key not in state_dict]:
+            raise InputError(f"as_torch: this is no state of ScheduleLR: it has no {' and no '.join(missing)}")
+        for key in ("steps_per_cycle", "first_cycle", "factors"):
             if state_dict[key] != getattr(self, key):
                 raise InputError(
                     f"as_torch: {key} is {state_dict[key]} in the saved state; allowed: {getattr(self, key)}"
                 )
-        self.last_epoch = state_dict["updates"]
-        self._step_count = self.last_epoch + 1
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            group["lr"] = lr
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        super().load_state_dict({key: state_dict[key] for key in self.state_dict()})
+
+
+def _checked(factors: Sequence[float], groups: int) -> list[float]:
+    """`factors` as floats. Raises InputError unless there is one number >= 0 per group."""
+    numbers = [float(factor) for factor in factors]
+    if len(numbers) != groups or not all(0 <= number < math.inf for number in numbers):
+        raise InputError(f"as_torch: factors are {numbers}; allowed: {groups} finite numbers >= 0, one per param group")
+    return numbers
