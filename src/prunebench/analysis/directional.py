@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from prunebench.errors import InputError
-from prunebench.optim.grda import grda_step_, threshold_increment
+from prunebench.optim.grda_step import grda_step_, threshold_increment
 from prunebench.seeding import generator
 
 Array = npt.NDArray[np.float64]

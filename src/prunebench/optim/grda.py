@@ -1,140 +1,16 @@
-"""gRDA, the optimizer of directional pruning (Chao, Wang, Xing, Cheng, NeurIPS 2020, arXiv 2006.09358).
-
-`GRDA` is a torch optimizer; `threshold_increment` and `grda_step_` are its arithmetic, for a loop of its own. Importing
-this module does not import torch._dynamo (1.3 s); constructing a torch optimizer, `GRDA` among them, does.
-"""
+"""gRDA, the optimizer of directional pruning (Chao, Wang, Xing, Cheng, NeurIPS 2020, arXiv 2006.09358)."""
 
 import math
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from prunebench.errors import InputError
-
-Number = TypeVar("Number", float, Tensor)
-
-
-def threshold_increment(n: Number, lr: Number | float, c: float, mu: float) -> Number:
-    """What update n = 1, 2, ... adds to the threshold: c lr^(mu + 1/2) (n^mu - (n - 1)^mu).
-
-    n and lr: floats, or 0-dim float64 tensors for loops that must not wait for a device. At a constant lr the sum over
-    updates is the paper's g(n, lr) = c lr^(1/2 + mu) n^mu. As a sum, as in the authors' PyTorch code, a lower lr makes
-    the threshold grow more slowly; the closed form with the current lr would let it collapse.
-    """
-    return c * lr ** (mu + 0.5) * (n**mu - (n - 1) ** mu)
-
-
-@torch.no_grad()
-def grda_step_(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    accumulators: list[Tensor],
-    *,
-    lr: float | Tensor,
-    threshold: float | Tensor,
-    foreach: bool = False,
-) -> None:
-    """One update in place: v -= lr g, w = v - clamp(v, -threshold, threshold) = sign(v) max(|v| - threshold, 0).
-
-    parameters (w), gradients (g) and accumulators (v): tensors of the same shapes and dtypes, in the same order; v
-    begins as a clone of w. threshold >= 0, that of this update, its `threshold_increment` included; 0 makes this SGD,
-    to the bit where lr and threshold are numbers and nothing is compiled. Numbers for lr and threshold, or 0-dim
-    tensors on the parameters' device, which are not waited for.
-    foreach: torch's multi-tensor functions in place of a loop; the result has the same bits. NaN stays NaN; the sign of
-    a zero means nothing. No parameter-sized temporary for numbers, and at most one per tensor for tensors.
-    """
-    if not parameters:
-        return
-    if isinstance(lr, Tensor) or isinstance(threshold, Tensor):
-        # One dtype at a time: 0-dim tensors are rounded to it just as numbers are by the functions below.
-        for dtype in dict.fromkeys(p.dtype for p in parameters):
-            device = next(p.device for p in parameters if p.dtype == dtype)
-            rounded_lr, rounded_threshold = (
-                x.to(device=device, dtype=dtype) if isinstance(x, Tensor) else x for x in (lr, threshold)
-            )
-            chosen = [t for t in zip(parameters, gradients, accumulators, strict=True) if t[0].dtype == dtype]
-            step: Callable[..., None] = _multi_tensor_from_device_ if foreach else _single_tensor_
-            step(*map(list, zip(*chosen, strict=True)), rounded_lr, rounded_threshold)
-    else:
-        step = _multi_tensor_ if foreach else _single_tensor_
-        step(parameters, gradients, accumulators, lr, threshold)
-
-
-def _single_tensor_(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    accumulators: list[Tensor],
-    lr: Any,  # with threshold a float or a tensor: torch's stubs know no union of the two
-    threshold: Any,
-) -> None:
-    for p, g, v in zip(parameters, gradients, accumulators, strict=True):
-        if isinstance(lr, Tensor):
-            v.sub_(g * lr)
-        else:
-            v.add_(g, alpha=-lr)
-        _shrink_(p, v, threshold)
-
-
-def _multi_tensor_(
-    parameters: list[Tensor], gradients: list[Tensor], accumulators: list[Tensor], lr: float, threshold: float
-) -> None:
-    torch._foreach_add_(accumulators, gradients, alpha=-lr)
-    if any(p.is_cpu for p in parameters):  # where torch's multi-tensor functions are loops themselves
-        for p, v in zip(parameters, accumulators, strict=True):
-            _shrink_(p, v, threshold)
-    else:
-        _multi_shrink_(parameters, accumulators, threshold)
-
-
-def _shrink_(p: Tensor, v: Tensor, threshold: Any) -> None:
-    """p = sign(v) max(|v| - threshold, 0) for a threshold that is a float or a tensor."""
-    if not isinstance(threshold, Tensor) and threshold == 0:
-        p.copy_(v)  # v - clamp(v, 0, 0) would turn -0.0 into 0.0
-    elif torch.compiler.is_compiling():
-        p.copy_(v - v.clamp(-threshold, threshold))  # fused; the tracer knows no out= with strides
-    elif p.is_cpu and p.dtype in (torch.float32, torch.float64) and not isinstance(threshold, Tensor):
-        # One pass where the general way takes two, 1.3 times as fast a step. Not general: it takes no tensor, rounds a
-        # threshold in bf16 otherwise, and the sign of its zeros depends on strides.
-        F.softshrink(v, threshold, out=p)  # type: ignore[call-arg]
-    else:
-        torch.clamp(v, -threshold, threshold, out=p)
-        torch.sub(v, p, out=p)
-
-
-def _multi_shrink_(parameters: list[Tensor], accumulators: list[Tensor], threshold: float) -> None:
-    """`_shrink_` in its general way."""
-    torch._foreach_copy_(parameters, accumulators)
-    if threshold == 0:
-        return
-    torch._foreach_clamp_min_(parameters, -threshold)
-    torch._foreach_clamp_max_(parameters, threshold)
-    torch._foreach_neg_(parameters)
-    torch._foreach_add_(parameters, accumulators)
-
-
-def _multi_tensor_from_device_(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    accumulators: list[Tensor],
-    lr: float | Tensor,
-    threshold: float | Tensor,
-) -> None:
-    """With no multi-tensor clamp at a tensor: max(v - threshold, 0) + min(v + threshold, 0), one of which is 0."""
-    if isinstance(lr, Tensor):
-        torch._foreach_sub_(accumulators, torch._foreach_mul(gradients, lr))
-    else:
-        torch._foreach_add_(accumulators, gradients, alpha=-lr)
-    torch._foreach_copy_(parameters, accumulators)
-    torch._foreach_add_(parameters, -threshold)
-    torch._foreach_clamp_min_(parameters, 0.0)
-    negative = torch._foreach_add(accumulators, threshold)
-    torch._foreach_clamp_max_(negative, 0.0)
-    torch._foreach_add_(parameters, negative)
+from prunebench.optim.grda_step import grda_step_, threshold_increment
 
 
 class GRDA(Optimizer):
@@ -195,7 +71,8 @@ class GRDA(Optimizer):
     without them. Zeros are exact (`p == 0`), but not masked: a weight may come back when its |v| outgrows g.
 
     params: an iterable of tensors, of (name, tensor) pairs or of groups (dicts), as everywhere in torch.optim.
-    lr >= 0, c >= 0, mu in (0, 1]: each may differ by group. lr may be a 0-dim tensor.
+    lr >= 0, c >= 0, mu in (0, 1]: each may differ by group. lr may be a tensor of one element.
+    maximize: ascends the objective instead, as in torch.optim.
     foreach: torch's multi-tensor functions in place of a loop over tensors, with the same bits. None takes them where
       all of a group's parameters are on a GPU; on a CPU the loop is faster.
     capturable: for CUDA graphs. Nothing then waits for the device: step and threshold lie on the parameters' device,
@@ -206,9 +83,15 @@ class GRDA(Optimizer):
 
     Under torch.compile give lr as a tensor, or each new lr is compiled anew (as for torch.optim's).
 
-    State: one tensor per parameter, `state[p]["accumulator"]`, in p's dtype; two float64 tensors of one element per
-    group, `group["step"]` (n) and `group["threshold"]` (g), which `state_dict` carries. A parameter without a gradient
-    is left alone in that step; a step counts for a group where at least one of its parameters has one.
+    State: one tensor per parameter, `state[p]["accumulator"]`, in the dtype that p had in its first step, or in p's
+    where a loaded state is in a narrower one; two float64 tensors of one element per group, `group["step"]` (n) and
+    `group["threshold"]` (g), which `state_dict` carries.
+
+    n counts the steps of a parameter [authors' code]. One without a gradient is left alone in that step, and its
+    threshold does not grow. A parameter that begins later than others of its group, or that has missed a step of
+    theirs, has `step` and `threshold` of its own in `state[p]` from then on. Where an InputError ends a step, nothing
+    has moved.
+
     `load_state_dict` copies what it is given, and keeps this optimizer's own foreach, capturable and kind of lr (number
     or tensor, a new one in float64): they belong to the machine, not to the run. NaNs stay NaN: thresholding does not
     hide a diverged run.
@@ -225,6 +108,7 @@ class GRDA(Optimizer):
         mu: float = 0.6,
         *,
         spare_norm_and_bias: bool = False,
+        maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
     ) -> None:
@@ -233,6 +117,7 @@ class GRDA(Optimizer):
             "c": c,
             "mu": mu,
             "spare_norm_and_bias": spare_norm_and_bias,
+            "maximize": maximize,
             "foreach": foreach,
             "capturable": capturable,
         }
@@ -258,23 +143,28 @@ class GRDA(Optimizer):
         An InputError leaves this optimizer as it was.
         """
         before = self.state, self.param_groups
-        super().load_state_dict(state_dict)
+        # What torch is given once all hooks have run: it rounds a state to its parameter's dtype.
+        given: dict[str, Any] = {}
+        hook = self.register_load_state_dict_pre_hook(lambda _, state: given.update(state))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            hook.remove()
         try:
             self._check_loaded()
         except InputError:
             self.state, self.param_groups = before
             raise
-        for group, own in zip(self.param_groups, before[1], strict=True):
+        for group, own, saved_group in zip(self.param_groups, before[1], given["param_groups"], strict=True):
             group["foreach"], group["capturable"] = own["foreach"], own["capturable"]
+            group.setdefault("maximize", own["maximize"])
             lr = float(group["lr"])
             tensor = isinstance(own["lr"], Tensor)
             group["lr"] = torch.tensor(lr, dtype=torch.float64, device=own["lr"].device) if tensor else lr
             _place_(group)
-            for p in group["params"]:
+            for p, index in zip(group["params"], saved_group["params"], strict=True):
                 if p in self.state:
-                    # torch hands over the given tensor itself: two optimizers would go on with one accumulator.
-                    state = self.state[p]
-                    state["accumulator"] = torch.empty_like(p.detach()).copy_(state["accumulator"])
+                    _take_up(self.state[p], given["state"][index], p, group["capturable"])
 
     def _check_loaded(self) -> None:
         """Looks at what torch made of a loaded state: pre-hooks may have turned another kind of state into gRDA's."""
@@ -293,29 +183,67 @@ class GRDA(Optimizer):
                         "allowed: the state of a GRDA for parameters of the same shapes"
                     )
 
+    def _check_step(self, group: dict[str, Any]) -> None:
+        """Raises InputError unless the group's gradients and lr allow a step."""
+        for p in group["params"]:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise InputError(f"a gradient is sparse ({p.grad.layout}); GRDA allows dense ones only")
+        if group["capturable"] or torch.compiler.is_compiling():
+            return
+        if not 0 <= float(group["lr"]) < math.inf:
+            raise InputError(f"lr of GRDA is {float(group['lr'])} in a step; allowed: a finite number, 0 or more")
+        if group["params"] and group["params"][0].is_cuda and torch.cuda.is_current_stream_capturing():
+            raise InputError("a CUDA graph is being captured; allowed: GRDA with capturable=True only")
+        for p in group["params"]:
+            if p.grad is not None and (state := self.state.get(p)) and state["accumulator"].device != p.device:
+                where = f"{state['accumulator'].device}, its parameter on {p.device}"
+                raise InputError(
+                    f"an accumulator lies on {where}: make GRDA after the model is moved, or load its state"
+                )
+
     def _init_group(
         self,
         group: dict[str, Any],
         parameters: list[Tensor],
         gradients: list[Tensor],
         accumulators: list[Tensor],
+        steps: list[Tensor],
+        thresholds: list[Tensor],
         spared: list[Tensor],
         spared_gradients: list[Tensor],
     ) -> None:
-        """Fills the lists, empty at first. torch.compile knows this name: it runs it once and traces around it."""
+        """Fills the lists, empty at first: parameters that share the group's count come first, those with one of their
+        own, which `steps` and `thresholds` hold, last. torch.compile knows this name: it runs it once and traces around
+        it."""
+        moving, resting = [], []
         for p in group["params"]:
             if p.grad is None:
-                continue
-            if group["spare_norm_and_bias"] and p.dim() < 2:
+                if p in self.state:
+                    resting.append(p)
+            elif group["spare_norm_and_bias"] and p.dim() < 2:
                 spared.append(p)
                 spared_gradients.append(p.grad)
-                continue
+            else:
+                moving.append(p)
+        begun = None
+        for p in moving:
             state = self.state[p]
             if "accumulator" not in state:
                 state["accumulator"] = p.detach().clone()
+                begun = float(group["step"]) > 0 if begun is None else begun
+                if begun:
+                    state["step"], state["threshold"] = (torch.zeros_like(group[key]) for key in ("step", "threshold"))
+        late = [p for p in moving if "step" in self.state[p]]
+        if len(late) < len(moving):  # the group counts on, without those that rest
+            for p in resting:
+                if "step" not in self.state[p]:
+                    self.state[p].update({key: group[key].clone() for key in ("step", "threshold")})
+        for p in [*(p for p in moving if "step" not in self.state[p]), *late]:
             parameters.append(p)
             gradients.append(p.grad)
-            accumulators.append(state["accumulator"])
+            accumulators.append(self.state[p]["accumulator"])
+        steps += [self.state[p]["step"] for p in late]
+        thresholds += [self.state[p]["threshold"] for p in late]
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -331,43 +259,78 @@ class GRDA(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:  # all of them, before any is updated
-            for p in group["params"]:
-                if p.grad is not None and p.grad.layout != torch.strided:
-                    raise InputError(f"a gradient is sparse ({p.grad.layout}); GRDA allows dense ones only")
+            self._check_step(group)
         for group in self.param_groups:
             parameters: list[Tensor] = []
             gradients: list[Tensor] = []
             accumulators: list[Tensor] = []
+            steps: list[Tensor] = []
+            thresholds: list[Tensor] = []
             spared: list[Tensor] = []
             spared_gradients: list[Tensor] = []
-            self._init_group(group, parameters, gradients, accumulators, spared, spared_gradients)
-            if not parameters and not spared:
-                continue
-            lr, threshold = _advance_(group)
+            self._init_group(group, parameters, gradients, accumulators, steps, thresholds, spared, spared_gradients)
             foreach = group["foreach"]
             if foreach is None:
                 foreach = all(p.is_cuda for p in group["params"])
-            grda_step_(parameters, gradients, accumulators, lr=lr, threshold=threshold, foreach=foreach)
+            lr = group["lr"]
+            if not (group["capturable"] or torch.compiler.is_compiling()):
+                lr = float(lr)
+            elif isinstance(lr, Tensor):
+                lr = lr.reshape(())
+            signed = -lr if group["maximize"] else lr
+            together = len(parameters) - len(steps)
+            cohorts = [([group["step"]], [group["threshold"]], list(range(together)))] if together else []
+            for its_steps, its_thresholds, indices in cohorts + _cohorts(group, steps, thresholds, together):
+                threshold = _advance_(group, its_steps, its_thresholds, lr)
+                lists = ([tensors[i] for i in indices] for tensors in (parameters, gradients, accumulators))
+                grda_step_(*lists, lr=signed, threshold=threshold, foreach=foreach)
             # SGD is gRDA without a threshold, and w its own accumulator.
-            _sgd_step_(spared, spared_gradients, lr, foreach)
+            _sgd_step_(spared, spared_gradients, signed, foreach)
         return loss
 
 
-def _advance_(group: dict[str, Any]) -> tuple[float | Tensor, float | Tensor]:
-    """Counts an update of the group; its lr and threshold, as tensors where nothing may wait for them."""
-    lr, step, threshold = group["lr"], group["step"], group["threshold"]
+Cohort = tuple[list[Tensor], list[Tensor], list[int]]
+"""Tensors of one count of steps and of one threshold, and the places of the parameters that they are for."""
+
+
+def _cohorts(group: dict[str, Any], steps: list[Tensor], thresholds: list[Tensor], first: int) -> list[Cohort]:
+    """Of the parameters with counts of their own, from place `first` on, those with equal ones together."""
+    if group["capturable"] or torch.compiler.is_compiling():
+        return [([s], [t], [first + i]) for i, (s, t) in enumerate(zip(steps, thresholds, strict=True))]
+    cohorts: dict[tuple[float, float], Cohort] = {}
+    for i, (step, threshold) in enumerate(zip(steps, thresholds, strict=True)):
+        cohort = cohorts.setdefault((step.item(), threshold.item()), ([], [], []))
+        cohort[0].append(step)
+        cohort[1].append(threshold)
+        cohort[2].append(first + i)
+    return list(cohorts.values())
+
+
+def _advance_(
+    group: dict[str, Any], steps: list[Tensor], thresholds: list[Tensor], lr: float | Tensor
+) -> float | Tensor:
+    """Counts an update of a cohort; its threshold, as a tensor where nothing may wait for it."""
+    step, threshold = steps[0], thresholds[0]
     if group["capturable"] or torch.compiler.is_compiling():
         step.add_(1)
         exact = lr.double() if isinstance(lr, Tensor) else lr
         threshold.add_(threshold_increment(step, exact, group["c"], group["mu"]))
-        return lr, threshold.view(())
-    if group["params"][0].is_cuda and torch.cuda.is_current_stream_capturing():
-        raise InputError("a CUDA graph is being captured; allowed: GRDA with capturable=True only")
-    lr, n = float(lr), step.item() + 1
-    total = threshold.item() + threshold_increment(n, lr, group["c"], group["mu"])
-    step.fill_(n)
-    threshold.fill_(total)
-    return lr, total
+        return threshold.view(())
+    n = step.item() + 1
+    total = threshold.item() + threshold_increment(n, float(lr), group["c"], group["mu"])
+    for step, threshold in zip(steps, thresholds, strict=True):
+        step.fill_(n)
+        threshold.fill_(total)
+    return total
+
+
+def _take_up(state: dict[str, Any], saved: dict[str, Any], p: Tensor, capturable: bool) -> None:
+    """A parameter's state from what was saved, in its precision and as a copy, where torch gives neither."""
+    dtype = torch.promote_types(saved["accumulator"].dtype, p.dtype)
+    state["accumulator"] = torch.empty_like(p.detach(), dtype=dtype).copy_(saved["accumulator"])
+    for key in saved.keys() & {"step", "threshold"}:
+        device = p.device if capturable else "cpu"
+        state[key] = torch.empty(1, dtype=torch.float64, device=device).copy_(saved[key])
 
 
 def _sgd_step_(parameters: list[Tensor], gradients: list[Tensor], lr: float | Tensor, foreach: bool) -> None:
@@ -385,9 +348,9 @@ def _sgd_step_(parameters: list[Tensor], gradients: list[Tensor], lr: float | Te
 def _check(group: dict[str, Any]) -> None:
     """Raises InputError unless the group's hyperparameters and parameters are allowed."""
     lr, c, mu = group["lr"], group["c"], group["mu"]
-    scalar = isinstance(lr, Real) or (isinstance(lr, Tensor) and lr.dim() == 0 and not lr.is_complex())
+    scalar = isinstance(lr, Real) or (isinstance(lr, Tensor) and lr.numel() == 1 and not lr.is_complex())
     if not scalar or not 0 <= float(lr) < math.inf:  # False for NaN, too
-        raise InputError(f"lr of GRDA is {lr!r}; allowed: a finite number, 0 or more, or a 0-dim tensor of one")
+        raise InputError(f"lr of GRDA is {lr!r}; allowed: a finite number, 0 or more, or a tensor of one")
     if not isinstance(c, Real) or not 0 <= float(c) < math.inf:
         raise InputError(f"c of GRDA is {c!r}; allowed: a finite number, 0 or more")
     if not isinstance(mu, Real) or not 0 < float(mu) <= 1:

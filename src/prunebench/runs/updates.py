@@ -215,7 +215,7 @@ class Grda(Update):
 
     def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
         """One update; the threshold grows by this update's increment first."""
-        from prunebench.optim.grda import grda_step_, threshold_increment
+        from prunebench.optim.grda_step import grda_step_, threshold_increment
 
         numbers = state.numbers
         numbers["updates"] += 1

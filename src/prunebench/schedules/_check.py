@@ -39,12 +39,13 @@ def number_value(
     # bool is an int to Python; `rate: true` in a config is a mistake, not a rate of 1
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{owner}: {key} is {value!r}; allowed: a number {allowed}")
+    number = float(value)
     if (
-        not math.isfinite(value)
-        or value < low
-        or value > high
-        or (low_open and value == low)
-        or (high_open and value == high)
+        not math.isfinite(number)
+        or number < low
+        or number > high
+        or (low_open and number == low)
+        or (high_open and number == high)
     ):
         raise InputError(f"{owner}: {key} is {value}; allowed: a finite number {allowed}")
 
