@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunebench.analysis._modes import eval_mode
 from prunebench.errors import InputError
 from prunebench.models.batch_norm import buffers_kept, recompute_statistics_
+from prunebench.models.modes import eval_mode
 from prunebench.optim.sgd import sgd_step_
 
 Weights = dict[str, Tensor]

@@ -6,53 +6,111 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunebench.analysis._modes import eval_mode
+from prunebench.models.modes import eval_mode
+from prunebench.pruning.layers import table_of
 
 TRAINING_FACTOR = 3
 """FLOPs of a training step over those of a forward pass: forward, and the two products of the backward pass
 (for the input's gradient and the weight's). Slightly high: the first layer needs no input gradient."""
 
 
-def flops_per_image(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Layer name -> dense forward FLOPs for one (C, H, W) image; the values add up to the network's.
+class _Counter(TorchDispatchMode):
+    """Adds up the FLOPs of what runs, by `name_of` its operands."""
 
-    Convolutions and linear layers, a multiply-add as 2 FLOPs, padding included; batch norm, activations, pooling and
-    additions count as 0: the conventions of torch.utils.flop_counter, which a test holds this to. That counter itself
-    costs a second and a half to import, more than a small run trains. In the order in which forward calls the layers.
-    The model's modes and buffers stay as they are.
+    def __init__(self, name_of: Callable[[tuple[Any, ...]], str]) -> None:
+        super().__init__()
+        self.flops: dict[str, int] = {}
+        self.name_of = name_of
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # Functions that are made of others, attention's among them, show what they are made of.
+        if func not in _PRODUCTS and (made := func.decompose(*args, **(kwargs or {}))) is not NotImplemented:
+            return made
+        out = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS:
+            name = self.name_of(args)
+            self.flops[name] = self.flops.get(name, 0) + _PRODUCTS[func](args, out)
+        return out
+
+
+def _of_product(a: Tensor, b: Tensor) -> int:
+    return 2 * a.numel() * b.shape[-1]
+
+
+def _of_convolution(args: tuple[Any, ...], out: Tensor) -> int:
+    x, weight, transposed = args[0], args[1], args[6]
+    return 2 * weight.numel() * x.shape[0] * (x if transposed else out)[0, 0].numel()
+
+
+_aten = torch.ops.aten
+_PRODUCTS: dict[Any, Callable[[tuple[Any, ...], Any], int]] = {
+    _aten.mm.default: lambda args, _: _of_product(args[0], args[1]),
+    _aten.bmm.default: lambda args, _: _of_product(args[0], args[1]),
+    _aten.addmm.default: lambda args, _: _of_product(args[1], args[2]),
+    _aten.baddbmm.default: lambda args, _: _of_product(args[1], args[2]),
+    _aten.convolution.default: _of_convolution,
+}
+"""A function of torch -> FLOPs of a call, from its arguments and result."""
+
+
+def flops(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Name -> dense FLOPs of a forward pass of these inputs in eval mode; the values add up to the network's.
+
+    Convolutions (1-D to 3-D, transposed ones), linear layers, attention and any other product of matrices; a
+    multiply-add as 2 FLOPs, padding included; normalisation, activations, pooling and additions count as 0: the
+    conventions of torch.utils.flop_counter, which tests hold this to. (That counter itself costs a second and a half to
+    import, more than a small run trains.) By the name of the weight, as in `layers_of`, in the order in which they are
+    used; products without a weight, such as attention's, by the module that they are in. The model's modes and buffers
+    stay as they are.
     """
-    flops: dict[str, int] = {}
+    layers, _ = table_of(model)
+    storages = {_storage(layer.weight()): name for name, layer in layers.items() if layer.plain}
+    held = {id(layer.module): name for name, layer in layers.items() if not layer.plain}
+    running: list[tuple[str, nn.Module]] = [("", model)]
 
-    def count(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-            weight = layer.get_parameter("weight")
-            flops[name] = flops.get(name, 0) + 2 * output.numel() * weight[0].numel()
+    def name_of(args: tuple[Any, ...]) -> str:
+        tensors = (arg for arg in args[:3] if isinstance(arg, Tensor))
+        inside, module = running[-1]
+        return next((storages[at] for at in map(_storage, tensors) if at in storages), held.get(id(module), inside))
 
-        return hook
-
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    handles = [layer.register_forward_hook(count(name)) for name, layer in layers]
-    parameter = next(model.parameters())
-    x = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    handles: list[Any] = []
+    for name, module in model.named_modules():
+        enter, leave = (lambda m, _, name=name: running.append((name, m))), (lambda *_: running.pop() and None)
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        with eval_mode(model), torch.no_grad():
-            model(x)
+        torch.backends.mha.set_fastpath_enabled(False)  # one fused function, which shows no products
+        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Counter(name_of) as counter:
+            model(*inputs)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
-    return flops
+    return counter.flops
 
 
-def sparse_flops(per_layer_flops: Mapping[str, int], masks: Mapping[str, Tensor]) -> float:
-    """Sum of each layer's FLOPs times the density of the mask of "<layer>.weight"; dense where there is none.
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def flops_per_image(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:
+    """`flops` of one (C, H, W) image."""
+    parameter = next(model.parameters())
+    return flops(model, torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+
+
+def sparse_flops(flops: Mapping[str, int], masks: Mapping[str, Tensor]) -> float:
+    """Sum of the FLOPs of each weight times the density of its mask; dense where there is none.
 
     Theoretical: what hardware that skips every zero would do. Nothing here runs sparse; time does not follow.
     """
     total = 0.0
-    for layer, flops in per_layer_flops.items():
-        mask = masks.get(f"{layer}.weight")
-        total += flops if mask is None else flops * (int(mask.count_nonzero()) / mask.numel())
+    for name, dense in flops.items():
+        mask = masks.get(name)
+        total += dense if mask is None else dense * (int(mask.count_nonzero()) / mask.numel())
     return total
 
 

@@ -17,9 +17,9 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunebench.analysis._modes import eval_mode
 from prunebench.analysis.connectivity import Batch, unflatten
 from prunebench.errors import InputError, nearest
+from prunebench.models.modes import eval_mode
 from prunebench.seeding import generator
 
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunebench.analysis._modes import eval_mode
 from prunebench.errors import InputError
+from prunebench.models.modes import eval_mode
 
 Floats = NDArray[np.float64]
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from prunebench.errors import InputError
+from prunebench.pruning.layers import Layer, transposed
 from prunebench.pruning.masks import Masks, survivors
 
 HISTOGRAM_EDGES = tuple(10.0 ** (k / 4) for k in range(-32, 5))
@@ -87,17 +88,19 @@ def absolute_threshold(reference: Mapping[str, Tensor], share: float) -> float:
     return float(np.partition(sizes.numpy(), pruned)[pruned])
 
 
-def structures(alive: Mapping[str, Tensor]) -> dict[str, int]:
+def structures(alive: Mapping[str, Tensor], layers: Mapping[str, Layer] | None = None) -> dict[str, int]:
     """How many filters and input channels the layers have, and how many of them are dead [ours].
 
-    alive: name -> bool tensor, True = in the mask and not shed. A filter is one output channel of a layer (dim 0), an
-    input channel one index of dim 1; it is dead when none of its weights in this layer is alive. Input channels are
-    counted only in layers with more than one in dim 1, thus not in depthwise convolutions ([C, 1, k, k]), where they
-    would repeat the layer as a whole; in grouped ones an index of dim 1 stands for one channel in each group. Weights
-    of fewer than 2 dimensions (normalisation) have neither. The keys: filters, dead_filters, channels, dead_channels.
+    alive: name -> bool tensor, True = in the mask and not shed. layers: of `layers_of(model)`, needed where the network
+    has transposed convolutions, whose dim 0 and 1 are the other way round. A filter is one output channel of a layer
+    (dim 0), an input channel one index of dim 1; it is dead when none of its weights in this layer is alive. Input
+    channels are counted only in layers with more than one in dim 1, thus not in depthwise convolutions ([C, 1, k, k]),
+    where they would repeat the layer as a whole; in grouped ones an index of dim 1 stands for one channel in each
+    group. Weights of fewer than 2 dimensions (normalisation) have neither. The keys: filters, dead_filters, channels,
+    dead_channels.
     """
     counts = dict.fromkeys(("filters", "dead_filters", "channels", "dead_channels"), 0)
-    for mask in alive.values():
+    for mask in transposed(alive, layers).values():
         if mask.dim() < 2:
             continue
         filters, channels = _living(mask)
@@ -109,13 +112,16 @@ def structures(alive: Mapping[str, Tensor]) -> dict[str, int]:
     return counts
 
 
-def in_dead(alive: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> float:
+def in_dead(
+    alive: Mapping[str, Tensor], masks: Mapping[str, Tensor], layers: Mapping[str, Layer] | None = None
+) -> float:
     """Share of the survivors in `masks` that lie in a dead filter or a dead input channel of their layer, in [0, 1].
 
     Dead as in `structures`, by `alive`; within a layer only: a weight that reads a channel which the layer before no
     longer writes is not counted for that [ours]. NaN without survivors. Raises InputError where names or shapes differ.
     """
     _check("alive weights", alive, masks)
+    alive, masks = (transposed(tensors, layers) for tensors in (alive, masks))
     dead = total = 0
     for name, mask in masks.items():
         total += int(mask.count_nonzero())

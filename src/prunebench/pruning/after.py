@@ -69,11 +69,7 @@ def after_prune_(
         _load(model, saved_state, "saved_state", option)
     elif option is AfterPrune.REINITIALISE:
         _load(model, fresh_state, "fresh_state", option)
-    try:
-        params = {name: model.get_parameter(name) for name in masks}
-    except AttributeError as error:
-        raise InputError(f"a mask has no parameter in {type(model).__name__}: {error}") from None
-    apply_masks_(params, masks)
+    apply_masks_(model, masks)
 
 
 def _load(model: nn.Module, state: Mapping[str, Any] | None, key: str, option: AfterPrune) -> None:

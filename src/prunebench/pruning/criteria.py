@@ -26,6 +26,8 @@ from prunebench.errors import InputError, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prunebench.pruning.layers import Layer
+
 Scores = dict[str, "Tensor"]
 ScoreFunction = Callable[["ScoreInputs"], Scores]
 
@@ -40,6 +42,7 @@ class ScoreInputs:
     gradients: dL/dw on a batch that the caller states, or None.
     previous_weights: the weights one epoch earlier, w_(T-1), or None.
     seed, cycle: what random criteria draw from, and nothing else.
+    layers: of `pruning.layers.layers_of(model)`; lookahead reads transposed convolutions by it.
     """
 
     weights: Mapping[str, Tensor]
@@ -48,6 +51,7 @@ class ScoreInputs:
     previous_weights: Mapping[str, Tensor] | None = None
     seed: int = 0
     cycle: int = 0
+    layers: Mapping[str, Layer] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,10 @@ def lookahead(inputs: ScoreInputs) -> Scores:
     approximation for residual networks, where a shortcut also feeds a layer; the paper's correction for batch
     normalisation is left out. Scores are comparable within a layer only.
     """
+    from prunebench.pruning.layers import transposed
+
     alive = {name: w.where(inputs.masks[name], w.new_zeros(())) for name, w in inputs.weights.items()}
+    alive = transposed(alive, inputs.layers)
     layers = [name for name, w in alive.items() if w.dim() >= 2]
     scores: Scores = {name: w.abs() for name, w in alive.items()}
     for before, after in itertools.pairwise(layers):
@@ -231,7 +238,7 @@ def lookahead(inputs: ScoreInputs) -> Scores:
         consumed = second.double().transpose(0, 1).reshape(channels, -1).norm(dim=1)
         scores[after] = scores[after] * _along(produced.repeat_interleave(repeats), second, 1)
         scores[before] = scores[before] * _along(consumed, first, 0)
-    return scores
+    return transposed(scores, inputs.layers)
 
 
 def _along(factors: Tensor, weight: Tensor, dim: int) -> Tensor:

@@ -10,44 +10,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
 from prunebench.errors import InputError, nearest
 from prunebench.pruning.amounts import density_after as density_after
+from prunebench.pruning.layers import mask_layer_, table_of
+from prunebench.pruning.layers import prunable_parameters as prunable_parameters
+from prunebench.pruning.layers import prunable_weights as prunable_weights
 
 Masks = dict[str, Tensor]
-
-
-def prunable_parameters(model: nn.Module, include_norm: bool = False) -> dict[str, nn.Parameter]:
-    """The weights that may be pruned, in module order: of convolutions, linear layers and attention
-    projections.
-
-    include_norm: also the weights of normalisation layers (batch, instance, group, layer), which the authors
-    of SILO prune along with the rest [authors' code]. Biases never. A weight that several modules share
-    appears once. Raises InputError if the model has no such weight.
-    """
-    found: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
-    for prefix, module in model.named_modules():
-        for key in _weight_names(module, include_norm):
-            weight = module._parameters.get(key)
-            if weight is not None and id(weight) not in seen:
-                seen.add(id(weight))
-                found[f"{prefix}.{key}" if prefix else key] = weight
-    if not found:
-        raise InputError(f"{type(model).__name__} has no convolution or linear weight to prune")
-    return found
-
-
-def _weight_names(module: nn.Module, include_norm: bool) -> tuple[str, ...]:
-    if isinstance(module, _ConvNd | nn.Linear):
-        return ("weight",)
-    if isinstance(module, nn.MultiheadAttention):
-        return ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-    if include_norm and isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
-        return ("weight",)
-    return ()
 
 
 def full_masks(params: Mapping[str, Tensor]) -> Masks:
@@ -87,18 +57,30 @@ def survivors(total: int, share: float) -> int:
 
 
 @torch.no_grad()
-def apply_masks_(params: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Sets the pruned weights to zero in place, also those that are NaN. Parameters without a mask are left
-    alone.
+def apply_masks_(weights: Mapping[str, Tensor] | nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Sets the pruned weights to zero in place, also those that are NaN. Weights without a mask are left alone.
 
-    Raises InputError if a mask has no parameter or another shape than its parameter.
+    weights: parameters by name, or a model, whose weights are zeroed through weight_norm, spectral_norm and torch's
+    pruning, too.
+
+    Raises InputError if a mask has no weight or another shape than its weight, before any is changed.
     """
+    layers = None
+    if isinstance(weights, nn.Module):
+        layers, _ = table_of(weights, include_norm=True)
+        shapes = {name: layer.weight().shape for name, layer in layers.items()}
+    else:
+        shapes = {name: weight.shape for name, weight in weights.items()}
     for name, mask in masks.items():
-        if name not in params:
-            raise InputError(f"mask '{name}' has no parameter: {nearest(name, params)}")
-        if params[name].shape != mask.shape:
-            raise InputError(f"mask '{name}' has shape {tuple(mask.shape)}, its parameter {tuple(params[name].shape)}")
-        params[name].masked_fill_(~mask, 0)
+        if name not in shapes:
+            raise InputError(f"mask '{name}' has no parameter: {nearest(name, shapes)}")
+        if shapes[name] != mask.shape:
+            raise InputError(f"mask '{name}' has shape {tuple(mask.shape)}, its parameter {tuple(shapes[name])}")
+    for name, mask in masks.items():
+        if layers is not None:
+            mask_layer_(layers[name], mask)
+        else:
+            weights[name].masked_fill_(~mask, 0)  # type: ignore[index]
 
 
 @torch.no_grad()

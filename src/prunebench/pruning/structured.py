@@ -1,10 +1,11 @@
 """Semi-structured masks: N:M sparsity and blocks, both along the input dimension.
 
-A group is m consecutive weights along dim 1 (input features or channels) of a weight of two or more dimensions, at a
-fixed output and, in a convolution, a fixed kernel position. These are consecutive in the innermost dimension of the
-matrix that semi-structured kernels multiply by: a linear layer's (out, in), and (out, kh * kw * in) of a convolution in
-channels_last format. Layers whose dim 1 is not a multiple of m, such as a stem of one channel or depthwise
-convolutions, have no groups and keep their masks.
+A group is m consecutive weights along the input dimension (features or channels) of a weight of two or more dimensions,
+at a fixed output and, in a convolution, a fixed kernel position. That is dim 1, but dim 0 in transposed convolutions:
+`layers`, from `layers_of(model)`, says which these are, and needs to be given where there are any. Groups are
+consecutive in the innermost dimension of the matrix that semi-structured kernels multiply by: a linear layer's
+(out, in), and (out, kh * kw * in) of a convolution in channels_last format. Layers whose inputs are not a multiple of
+m, such as a stem of one channel or depthwise convolutions, have no groups and keep their masks.
 """
 
 import functools
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor
 
 from prunebench.errors import InputError
+from prunebench.pruning.layers import Layer, transposed
 from prunebench.pruning.masks import Masks, alive, check_scores, check_share, keep_top, survivors
 
 
-def groupable(masks: Mapping[str, Tensor], m: int) -> list[str]:
+def groupable(masks: Mapping[str, Tensor], m: int, layers: Mapping[str, Layer] | None = None) -> list[str]:
     """The layers that split into groups of m, in order. InputError if there is none or m is not positive."""
     if m < 1:
         raise InputError(f"group size is {m}; allowed: >= 1")
+    masks = transposed(masks, layers)
     names = [name for name, mask in masks.items() if mask.dim() >= 2 and mask.shape[1] % m == 0]
     if not names:
         raise InputError(f"no layer has a multiple of {m} input channels: there is nothing to group")
@@ -28,7 +31,13 @@ def groupable(masks: Mapping[str, Tensor], m: int) -> list[str]:
 
 
 @torch.no_grad()
-def n_of_m_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], n: int, m: int) -> Masks:
+def n_of_m_masks(
+    scores: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    n: int,
+    m: int,
+    layers: Mapping[str, Layer] | None = None,
+) -> Masks:
     """New masks in which of every m weights the n alive ones with the highest scores survive, 1 <= n <= m.
 
     scores: one number per weight, in the shapes of the masks; higher is kept. Those of dead weights are never read.
@@ -42,6 +51,7 @@ def n_of_m_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], n: i
     if not 1 <= n <= m:
         raise InputError(f"pattern is {n}:{m}; allowed: 1 <= n <= m")
     check_scores(scores, masks)
+    scores, masks = (transposed(tensors, layers) for tensors in (scores, masks))
     kept: Masks = {name: mask.clone() for name, mask in masks.items()}
     for name in groupable(masks, m):
         score, living = _grouped(scores[name], m).contiguous(), _grouped(masks[name], m).contiguous()
@@ -56,11 +66,17 @@ def n_of_m_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], n: i
                 rank[j] += ahead
                 rank[i] += ~ahead
         kept[name] = (living & (rank < n)).movedim(0, 2).flatten(1, 2)
-    return kept
+    return transposed(kept, layers)
 
 
 @torch.no_grad()
-def block_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], density: float, size: int) -> Masks:
+def block_masks(
+    scores: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    density: float,
+    size: int,
+    layers: Mapping[str, Layer] | None = None,
+) -> Masks:
     """New masks in which 1 x size blocks, the groups of `size` weights, survive or are pruned whole.
 
     Blocks are ranked over all layers that have them by the sum of |score| of their alive weights, in float64, and
@@ -72,6 +88,7 @@ def block_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], densi
     score is NaN, or names, shapes or density are not as above.
     """
     check_scores(scores, masks)
+    scores, masks = (transposed(tensors, layers) for tensors in (scores, masks))
     sums: dict[str, Tensor] = {}
     living: Masks = {}
     for name in groupable(masks, size):
@@ -83,18 +100,20 @@ def block_masks(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], densi
     if count > alive(living):
         raise InputError(f"{count} blocks of 1x{size} were to be kept but only {alive(living)} have an alive weight")
     chosen = keep_top(sums, living, density)
-    return {
+    kept = {
         name: mask & chosen[name].repeat_interleave(size, dim=1) if name in chosen else mask.clone()
         for name, mask in masks.items()
     }
+    return transposed(kept, layers)
 
 
 @torch.no_grad()
-def occupancy(alive: Mapping[str, Tensor], m: int) -> Tensor:
+def occupancy(alive: Mapping[str, Tensor], m: int, layers: Mapping[str, Layer] | None = None) -> Tensor:
     """How many groups of m have 0, 1, ..., m alive weights, over all layers that have groups.
 
     alive: a mask set. Returns int64 of length m + 1, on the CPU. Raises InputError if no layer has groups.
     """
+    alive = transposed(alive, layers)
     names = groupable(alive, m)
     counts = torch.zeros(m + 1, dtype=torch.int64)
     for name in names:
