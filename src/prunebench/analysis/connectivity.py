@@ -102,6 +102,8 @@ def train_bend_(
     """
     _check(a, b=b, bend=bend, momentum=momentum)
     _check_model(model, a)
+    if torch.is_inference_mode_enabled():
+        raise InputError("a curve is trained with gradients; allowed: outside torch.inference_mode()")
     if len(ts) != len(lrs) or not ts:
         raise InputError(f"{len(ts)} positions on the curve and {len(lrs)} LRs: need one of each per batch")
     for t in ts:
@@ -122,7 +124,7 @@ def train_bend_(
                 weight.requires_grad_()
             with autocast():
                 loss = F.cross_entropy(functional_call(model, dict(zip(names, point, strict=True)), (x,)), y)
-            gradients = list(torch.autograd.grad(loss, point))
+            gradients = list(torch.autograd.grad(loss, point, materialize_grads=True))
             torch._foreach_mul_(gradients, 2 * t * (1 - t))
             sgd_step_(middle, gradients, buffers, lr=lrs[steps], momentum=momentum_factor, weight_decay=0.0)
             total += loss.detach()
@@ -160,7 +162,6 @@ def point(
             if first is None:
                 raise InputError("no images to take batch normalisation's statistics on")
             recompute_statistics_(model, chain([first], images))
-            model.eval()  # it is left in train mode
         return {name: _loss_and_error(model, split, name) for name, split in splits.items()}
 
 

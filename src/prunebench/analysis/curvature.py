@@ -15,11 +15,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from prunebench.analysis._derivatives import (
+    Differentiable,
+    check_twice,
+    differentiation,
+    gradient_of,
+    product_of,
+    second_derivatives,
+)
 from prunebench.analysis.connectivity import Batch, unflatten
-from prunebench.errors import InputError, nearest
-from prunebench.models.modes import eval_mode
+from prunebench.errors import InputError
 from prunebench.seeding import generator
 
 
@@ -42,27 +48,27 @@ def hessian_vector_product(
     """H v (d,), float64: H the Hessian of the mean cross-entropy over all images, with respect to `parameters`.
 
     parameters: some or all of the model's, by name: its own or others of these shapes, at which H is taken; vector (d,)
-    runs through them as `flatten` does. `batches()` gives the chunks of one fixed set of images: x (N, C, H, W), y (N,)
-    classes; how it is cut changes nothing beyond rounding, since sums over chunks are kept in float64. By double
-    backward (Pearlmutter 1994) in the parameters' dtype; BN uses its running statistics, autocast is off, and TF32 on a
-    GPU follows torch's own switches. Where ReLU has a kink, its second derivative counts as 0.
+    runs through them as `flatten` does. Frozen ones count like others; one that the loss does not depend on has zeros.
+    `batches()` gives the chunks of one fixed set of images: x (N, C, H, W), or token ids (N, T), and y (N,) classes.
+    How it is cut changes nothing beyond rounding: sums over chunks are kept in float64. By double backward (Pearlmutter
+    1994) in the parameters' dtype; BN uses its running statistics, autocast is off, and TF32 on a
+    GPU follows torch's own switches. Where ReLU has a kink, its second derivative counts as 0. Attention is computed
+    unfused and hard-sigmoid as relu6(x + 3) / 6, since torch has no second derivatives of its own functions for these.
 
     Neither parameters, `.grad`, buffers, modes nor the global RNG change. Raises InputError where the vector's length
-    or a name does not fit, and where there are no images.
+    or a name does not fit, where there are no images, and for another function without a second derivative in torch.
     """
-    _check_names(model, parameters)
-    weights = {name: parameter.detach().requires_grad_() for name, parameter in parameters.items()}
-    inputs = list(weights.values())
-    device, dtype = inputs[0].device, inputs[0].dtype
-    directions = list(unflatten(vector.to(device), parameters).values())
-    total = torch.zeros(len(vector), dtype=torch.float64, device=device)
+    device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
     images = 0
-    with eval_mode(model), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+    with differentiation(model, device), second_derivatives():
+        network = Differentiable(model, parameters)
+        directions = list(unflatten(vector.to(device), parameters).values())
+        total = torch.zeros(len(vector), dtype=torch.float64, device=device)
         for x, y in batches():
-            logits = functional_call(model, weights, (x.to(device, dtype),))
-            loss = nn.functional.cross_entropy(logits, y.to(device).long(), reduction="sum")
-            gradients = torch.autograd.grad(loss, inputs, create_graph=True)
-            products = torch.autograd.grad(gradients, inputs, directions)
+            gradients = gradient_of(network.loss(x, y), network.weights, twice=True)
+            if images == 0:
+                check_twice(gradients)
+            products = product_of(gradients, network.weights, directions)
             total += torch.cat([product.reshape(-1) for product in products])
             images += len(y)
     if images == 0:
@@ -152,15 +158,3 @@ def quadratic(values: Tensor, vectors: Tensor, dw: Tensor) -> float:
 def _check_lengths(vectors: Tensor, dw: Tensor) -> None:
     if vectors.dim() != 2 or dw.shape != vectors.shape[1:]:
         raise InputError(f"vectors {tuple(vectors.shape)} and a step {tuple(dw.shape)}; must be (k, d) and (d,)")
-
-
-def _check_names(model: nn.Module, parameters: Mapping[str, Tensor]) -> None:
-    own = dict(model.named_parameters())
-    if not parameters:
-        raise InputError("no parameters to take the Hessian with respect to")
-    for name, parameter in parameters.items():
-        if name not in own:
-            raise InputError(f"the model has no parameter '{name}': {nearest(name, own)}")
-        if parameter.shape != own[name].shape:
-            found, wanted = tuple(parameter.shape), tuple(own[name].shape)
-            raise InputError(f"parameter '{name}' has shape {found}; the model's has {wanted}")

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunebench.analysis._derivatives import Differentiable, differentiation, gradient_of
 from prunebench.errors import InputError
-from prunebench.models.modes import eval_mode
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,8 @@ def mean_gradients(
 ) -> dict[str, Tensor]:
     """Gradient of the mean cross-entropy over all images of `batches`: tensors like `params`, by name.
 
-    `batches` are the chunks of one fixed batch: x (N, C, H, W) in the parameters' dtype, y (N,) classes.
+    `params`: some or all of the model's, frozen ones too; one that the loss does not depend on has zeros. `batches` are
+    the chunks of one fixed batch: x (N, C, H, W), or token ids (N, T), and y (N,) classes.
     How the batch is cut changes nothing beyond rounding within a chunk: sums over chunks are kept in float64.
     BN uses its running statistics (eval mode), and autocast is off, so that neither batch statistics nor low
     precision enter; TF32 on a GPU follows torch's own switches. Pruned weights get their true gradient.
@@ -64,15 +65,15 @@ def _mean_gradients(
     model: nn.Module, params: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[dict[str, Tensor], float, int]:
     """`mean_gradients` in float64, the mean loss, and the number of images."""
-    weights = list(params.values())
-    device = weights[0].device
-    sums = [torch.zeros_like(weight, dtype=torch.float64, requires_grad=False) for weight in weights]
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    device = next(iter(params.values())).device if params else torch.device("cpu")
     images = 0
-    with eval_mode(model), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+    with differentiation(model, device):
+        network = Differentiable(model, params)
+        sums = [torch.zeros_like(w, dtype=torch.float64, requires_grad=False) for w in network.weights.values()]
+        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         for x, y in batches:
-            loss = nn.functional.cross_entropy(model(x.to(device)), y.to(device).long(), reduction="sum")
-            for total, gradient in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+            loss = network.loss(x, y)
+            for total, gradient in zip(sums, gradient_of(loss, network.weights), strict=True):
                 total += gradient
             loss_sum += loss.detach()
             images += len(y)

@@ -7,30 +7,52 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prunebench.errors import InputError
+from prunebench.models.modes import eval_mode
+
 
 @torch.no_grad()
 def recompute_statistics_(model: nn.Module, images: Iterable[Tensor]) -> None:
     """Replaces running means and variances by averages over these batches of images (N, C, H, W), weighted by N.
 
-    Autocast is the caller's. Leaves the model in train mode; does nothing to a model without batch normalisation.
+    All else is in eval mode meanwhile, dropout among it; modes stay as they were. One image has no variance where a
+    layer sees one value per channel, so a batch of one joins the batch before. Autocast is the caller's. Does nothing
+    to a model without running statistics. Raises InputError where the only batch has one image.
     """
-    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
         return
-    model.train()
-    for layer in layers:
-        layer.reset_running_stats()
+    momenta = [layer.momentum for layer in layers]
     seen = 0
-    try:
-        for batch in images:
-            seen += len(batch)
-            for layer in layers:
-                layer.momentum = len(batch) / seen
-            model(batch)
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+    with eval_mode(model):
+        for layer in layers:
+            layer.train()
+            layer.reset_running_stats()
+        try:
+            for batch in _of_two_or_more(images):
+                seen += len(batch)
+                for layer in layers:
+                    layer.momentum = len(batch) / seen
+                model(batch)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+
+
+def _of_two_or_more(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The batches; one of a single image together with the batch before it, or after it where it is the first."""
+    before: Tensor | None = None
+    for batch in batches:
+        if before is not None and (len(batch) == 1 or len(before) == 1):
+            before = torch.cat([before, batch])
+            continue
+        if before is not None:
+            yield before
+        before = batch
+    if before is not None and len(before) == 1:
+        raise InputError("batch normalisation's statistics are to be taken on one image; allowed: two or more")
+    if before is not None:
+        yield before
 
 
 @contextmanager
