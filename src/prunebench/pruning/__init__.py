@@ -1,17 +1,16 @@
 """Pruning: masks with exact counts, criteria by name, and what happens to the weights after a prune.
 
     from prunebench.pruning import ScoreInputs, after_prune_, get_criterion
-    from prunebench.pruning.masks import density_after, full_masks, prunable_parameters
+    from prunebench.pruning.masks import density_after, full_masks, prunable_weights
 
-    params = prunable_parameters(model)
-    masks = full_masks(params)
+    masks = full_masks(prunable_weights(model))
     for cycle in range(1, 26):
         train(model, masks)
-        inputs = ScoreInputs(params, masks, cycle=cycle)
+        inputs = ScoreInputs(prunable_weights(model), masks, cycle=cycle)
         masks = get_criterion("global_magnitude").prune(inputs, density_after(0.2, cycle))
         after_prune_(model, masks, "rewind_lr")
 
-This package does not import torch; `prunebench.pruning.masks` and `prunebench.pruning.structured` do.
+This package does not import torch; its modules `layers`, `masks`, `structured`, `interchange` and `lightning` do.
 """
 
 from prunebench.pruning.after import AfterPrune, after_prune_

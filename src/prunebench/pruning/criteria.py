@@ -223,10 +223,11 @@ def lookahead(inputs: ScoreInputs) -> Scores:
     """
     from prunebench.pruning.layers import transposed
 
-    alive = {name: w.where(inputs.masks[name], w.new_zeros(())) for name, w in inputs.weights.items()}
+    sizes = {name: w.abs() for name, w in inputs.weights.items()}
+    alive = {name: size.where(inputs.masks[name], size.new_zeros(())) for name, size in sizes.items()}
     alive = transposed(alive, inputs.layers)
     layers = [name for name, w in alive.items() if w.dim() >= 2]
-    scores: Scores = {name: w.abs() for name, w in alive.items()}
+    scores: Scores = dict(alive)
     for before, after in itertools.pairwise(layers):
         first, second = alive[before], alive[after]
         channels, inputs_of_second = first.shape[0], second.shape[1]

@@ -6,6 +6,7 @@ The order of its layers is the order in which the network's modules are register
 
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 
 import numpy as np
 import torch
@@ -169,9 +170,9 @@ def _scatter(mask: Tensor, chosen: Tensor) -> Tensor:
 
 
 def check_share(value: float, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise InputError(f"{what} is {value!r}; allowed: a number >= 0 and <= 1")
-    return value
+    return float(value)
 
 
 def check_scores(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
