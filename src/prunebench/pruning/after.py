@@ -20,6 +20,10 @@ class AfterPrune(StrEnum):
     REWIND_LR: the weights stay, the LR schedule starts over (Renda et al. 2020).
     REWIND_WEIGHTS: the weights go back to epoch k (Frankle et al. 2019), and the LR schedule with them.
     REINITIALISE: the weights are drawn anew, the default of the S-Cyc and SILO scripts [authors' code].
+
+    >>> from prunebench.pruning import AfterPrune
+    >>> [option.value for option in AfterPrune if option.restarts_lr]
+    ['rewind_weights', 'rewind_lr', 'reinitialise']
     """
 
     KEEP = "keep"
@@ -29,6 +33,7 @@ class AfterPrune(StrEnum):
 
     @property
     def restarts_lr(self) -> bool:
+        """Whether the next cycle's LR schedule begins anew, rewound or not."""
         return self is not AfterPrune.KEEP
 
     @property
@@ -61,6 +66,14 @@ def after_prune_(
     and left unchanged. The optimizer is the caller's: it should be made anew wherever `restarts_lr` is true.
 
     Raises InputError if the option is unknown, its state is missing or a state does not fit the model.
+
+    >>> import torch
+    >>> from prunebench.pruning import after_prune_
+    >>> model, masks = torch.nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])}
+    >>> early = {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.zeros(1)}
+    >>> after_prune_(model, masks, "rewind_weights", saved_state=early)
+    >>> model.weight.tolist()
+    [[3.0, 0.0]]
     """
     from prunebench.pruning.masks import apply_masks_
 

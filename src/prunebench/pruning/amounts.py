@@ -12,6 +12,10 @@ def cubic_density(start: float, end: float, share: float) -> float:
 
     The sparsity s = 1 - density follows s_f + (s_i - s_f) (1 - share)^3 (Zhu & Gupta 2017, equation 1), and the
     density the same cubic. Raises InputError if a number is out of its range.
+
+    >>> from prunebench.pruning import cubic_density
+    >>> [cubic_density(1.0, 0.5, share) for share in (0, 0.5, 1)]  # 0.5 + 0.5 * 0.5^3 halfway
+    [1.0, 0.5625, 0.5]
     """
     _check(start, end)
     if not 0 <= share <= 1:
@@ -25,6 +29,10 @@ def cubic_density(start: float, end: float, share: float) -> float:
 def round_density(start: float, end: float, round: int, rounds: int) -> float:
     """Density after `round`, in [0, rounds], of `rounds` prunes that each take the same share of the survivors:
     start (end / start)^(round / rounds). Raises InputError if a number is out of its range.
+
+    >>> from prunebench.pruning import round_density
+    >>> [round_density(1.0, 0.25, round, rounds=2) for round in range(3)]
+    [1.0, 0.5, 0.25]
     """
     _check(start, end)
     if rounds < 1:
@@ -42,7 +50,14 @@ def _check(start: float, end: float) -> None:
 
 
 def density_after(rate: float, cycles: int) -> float:
-    """Density after `cycles` prunes that each take the share `rate`, in [0, 1), of the rest."""
+    """Density after `cycles` prunes that each take the share `rate`, in [0, 1), of the rest.
+
+    Raises InputError if a number is out of its range.
+
+    >>> from prunebench.pruning.masks import density_after
+    >>> [density_after(0.5, cycles) for cycles in range(4)]
+    [1.0, 0.5, 0.25, 0.125]
+    """
     if not 0 <= rate < 1:
         raise InputError(f"prune rate is {rate}; allowed: >= 0 and < 1")
     if cycles < 0:

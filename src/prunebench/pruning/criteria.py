@@ -43,6 +43,14 @@ class ScoreInputs:
     previous_weights: the weights one epoch earlier, w_(T-1), or None.
     seed, cycle: what random criteria draw from, and nothing else.
     layers: of `pruning.layers.layers_of(model)`; lookahead reads transposed convolutions by it.
+
+    >>> import torch
+    >>> from prunebench.pruning import ScoreInputs, get_criterion
+    >>> from prunebench.pruning.masks import full_masks
+    >>> weights, gradients = {"w": torch.tensor([1.0, -3.0])}, {"w": torch.tensor([0.5, 0.0])}
+    >>> inputs = ScoreInputs(weights, full_masks(weights), gradients=gradients)
+    >>> get_criterion("global_weight_gradient").scores(inputs)
+    {'w': tensor([0.5000, 0.0000])}
     """
 
     weights: Mapping[str, Tensor]
@@ -60,6 +68,16 @@ class Criterion:
 
     ratios: the name of another criterion that decides how many weights each layer keeps, while this one's scores
     decide which; None: the scope decides.
+
+    score: the function of the module's docstring. scope: "global" or "layer", as of `masks.keep_top`. needs_gradients,
+    needs_previous_weights: whether `ScoreInputs` must hold them. doc: one line, for lists of criteria.
+
+    >>> import torch
+    >>> from prunebench.pruning import ScoreInputs, get_criterion
+    >>> from prunebench.pruning.masks import full_masks
+    >>> weights = {"w": torch.tensor([1.0, -3.0, 2.0, 0.5])}
+    >>> get_criterion("global_magnitude").prune(ScoreInputs(weights, full_masks(weights)), density=0.5)
+    {'w': tensor([False,  True,  True, False])}
     """
 
     name: str
@@ -118,6 +136,14 @@ def register(
     ratios: a registered criterion whose layer densities are used (see `Criterion`); what it needs is needed too.
     InputError if the name is taken, the scope is not "global" or "layer", `ratios` is unknown, or is given with a
     scope other than "layer", in which its layers are ranked.
+
+    >>> from prunebench.pruning import get_criterion, register
+    >>> @register("layer_fourth_power", scope="layer")
+    ... def fourth_power(inputs):
+    ...     '''w^4'''
+    ...     return {name: w**4 for name, w in inputs.weights.items()}
+    >>> get_criterion("layer_fourth_power").doc
+    'w^4'
     """
     if name in CRITERIA:
         raise InputError(f"criterion '{name}' exists already: choose another name")
@@ -141,7 +167,12 @@ def register(
 
 
 def get_criterion(name: str) -> Criterion:
-    """The criterion of that name; InputError with the nearest name if there is none."""
+    """The criterion of that name; InputError with the nearest name if there is none.
+
+    >>> from prunebench.pruning import get_criterion
+    >>> get_criterion("lookahead").scope
+    'layer'
+    """
     if name not in CRITERIA:
         raise InputError(f"unknown criterion '{name}': {nearest(str(name), CRITERIA)}")
     return CRITERIA[name]

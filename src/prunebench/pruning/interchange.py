@@ -24,7 +24,14 @@ _KEY = "prunebench"
 
 def masks_from_torch(model: nn.Module, include_norm: bool = False) -> Masks:
     """The masks of what torch.nn.utils.prune has pruned; where it has not, every weight is alive. Layers and errors as
-    `layers_of`."""
+    `layers_of`.
+
+    >>> import torch
+    >>> from torch.nn.utils import prune
+    >>> from prunebench.pruning.interchange import masks_from_torch
+    >>> masks_from_torch(prune.custom_from_mask(torch.nn.Linear(2, 1), "weight", torch.tensor([[1, 0]])))
+    {'weight': tensor([[ True, False]])}
+    """
     layers = layers_of(model, include_norm)
     masks = full_masks({name: layer.weight() for name, layer in layers.items()})
     for name, layer in layers.items():
@@ -37,6 +44,13 @@ def masks_to_torch_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Prunes the model in place by torch.nn.utils.prune: `weight_orig` and `weight_mask` where `weight` was.
 
     Raises InputError, before anything is changed, where a mask fits no weight, or one under a parametrization.
+
+    >>> import torch
+    >>> from prunebench.pruning.interchange import masks_to_torch_
+    >>> model = torch.nn.Linear(2, 1)
+    >>> masks_to_torch_(model, {"weight": torch.tensor([[True, False]])})
+    >>> model.weight_mask
+    tensor([[1., 0.]])
     """
     layers = layers_of(model, include_norm=True)
     for name, mask in masks.items():
@@ -57,13 +71,29 @@ def _fitting(name: str, mask: Tensor, layers: Mapping[str, Layer]) -> Layer:
 
 
 def save_masks(path: str | os.PathLike[str], masks: Mapping[str, Tensor]) -> None:
-    """Writes masks to a safetensors file of bool tensors, whole or not at all."""
+    """Writes masks to a safetensors file of bool tensors, whole or not at all.
+
+    >>> import tempfile, torch
+    >>> from prunebench.pruning.interchange import load_masks, save_masks
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_masks(f"{folder}/masks.safetensors", {"weight": torch.tensor([[True, False]])})
+    ...     load_masks(f"{folder}/masks.safetensors")
+    {'weight': tensor([[ True, False]])}
+    """
     tensors = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
     write_bytes(Path(path), save(tensors, {_KEY: json.dumps({"kind": "masks"})}))
 
 
 def load_masks(path: str | os.PathLike[str]) -> Masks:
-    """The masks of a safetensors file, on the CPU. Raises InputError unless it is one, of bool tensors."""
+    """The masks of a safetensors file, on the CPU. Raises InputError unless it is one, of bool tensors.
+
+    >>> import tempfile, torch
+    >>> from prunebench.pruning.interchange import load_masks, save_masks
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_masks(f"{folder}/masks.safetensors", {"weight": torch.tensor([[True, False]])})
+    ...     load_masks(f"{folder}/masks.safetensors")
+    {'weight': tensor([[ True, False]])}
+    """
     tensors, _ = _read(path)
     for name, mask in tensors.items():
         if mask.dtype != torch.bool:
@@ -76,6 +106,14 @@ def save_pruned(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any
 
     sparsity: share of the prunable weights (`layers_of`) that are zero as the network uses them. densities: name ->
     share that is not. weights: how many there are. Tensors with several names (tied weights) are written once.
+
+    >>> import tempfile, torch
+    >>> from prunebench.pruning.interchange import save_pruned
+    >>> model = torch.nn.Linear(4, 1)
+    >>> model.weight.data = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pruned(f"{folder}/model.safetensors", model)["sparsity"]
+    0.75
     """
     masks = nonzero(prunable_weights(model))
     info = {
@@ -102,6 +140,14 @@ def load_pruned(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[s
     """The state_dict of a file of `save_pruned`, on the CPU, and what it says of its sparsity.
 
     Raises InputError unless it is such a file.
+
+    >>> import tempfile, torch
+    >>> from prunebench.pruning.interchange import load_pruned, save_pruned
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_pruned(f"{folder}/model.safetensors", torch.nn.Linear(4, 1))
+    ...     state, info = load_pruned(f"{folder}/model.safetensors")
+    >>> sorted(state), info["weights"]
+    (['bias', 'weight'], 4)
     """
     tensors, info = _read(path)
     if info.get("kind") != "network":
@@ -126,6 +172,17 @@ def semi_structured_(model: nn.Module) -> list[str]:
 
     Raises InputError, before anything is changed, where there is none such, or one on another device or of a shape or
     dtype that torch's kernels do not take.
+
+    >>> import torch
+    >>> from prunebench.pruning.interchange import semi_structured_
+    >>> model = torch.nn.Linear(128, 128).half()
+    >>> model.weight.data[:, ::2] = 0
+    >>> semi_structured_(model.cuda())  # doctest: +SKIP
+    ['weight']
+    >>> semi_structured_(model.cpu())
+    Traceback (most recent call last):
+        ...
+    prunebench.errors.InputError: 'weight' lies on the CPU; torch's semi-structured tensors need a CUDA GPU
     """
     layers = {n: layer for n, layer in layers_of(model).items() if type(layer.module) is nn.Linear and layer.plain}
     masks = nonzero({name: layer.weight() for name, layer in layers.items()})

@@ -34,7 +34,17 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 class LeftOut(UserWarning):
-    """Weights of a network are not pruned, since their layers are not in the table."""
+    """Weights of a network are not pruned, since their layers are not in the table.
+
+    >>> import warnings, torch
+    >>> from prunebench.pruning.layers import LeftOut, prunable_weights
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", LeftOut)
+    ...     prunable_weights(torch.nn.Sequential(torch.nn.Embedding(3, 4), torch.nn.Linear(4, 2)))
+    Traceback (most recent call last):
+        ...
+    prunebench.pruning.layers.LeftOut: Sequential: these weights are never pruned: 0.weight (Embedding)
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +53,12 @@ class Layer:
 
     name: as in `masks`. module: what has it, as attribute `key`. transposed: of shape (in, out / groups, *kernel), as
     transposed convolutions have it; else (out, in / groups, *kernel).
+
+    >>> import torch
+    >>> from prunebench.pruning.layers import layers_of
+    >>> layer = layers_of(torch.nn.ConvTranspose2d(4, 6, 3))["weight"]
+    >>> layer.weight().shape, layer.transpose(layer.weight()).shape
+    (torch.Size([4, 6, 3, 3]), torch.Size([6, 4, 3, 3]))
     """
 
     name: str
@@ -87,6 +103,12 @@ def layers_of(model: nn.Module, include_norm: bool = False) -> dict[str, Layer]:
     first of these names. Weights of two or more dimensions that are left out (embeddings, recurrent layers, parameters
     of modules that are not known here, layers under a parametrization that does not keep zeros) are named in a
     `LeftOut` warning. Raises InputError if the model has no weight to prune, or one without a shape yet.
+
+    >>> import torch
+    >>> from prunebench.pruning.layers import layers_of
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+    >>> list(layers_of(model)), list(layers_of(model, include_norm=True))
+    (['0.weight', '2.weight'], ['0.weight', '1.weight', '2.weight'])
     """
     found, left_out = table_of(model, include_norm)
     if left_out:
@@ -182,7 +204,14 @@ def _of_hook(module: nn.Module, key: str) -> Tensor:
 
 def prunable_weights(model: nn.Module, include_norm: bool = False) -> dict[str, Tensor]:
     """Name -> weight as the network uses it, detached, for scores and densities: through weight_norm, spectral_norm and
-    torch's pruning too. The layers, warnings and errors of `layers_of`."""
+    torch's pruning too. The layers, warnings and errors of `layers_of`.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import prunable_weights
+    >>> model = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 2))
+    >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
+    {'weight': (2, 3)}
+    """
     return {name: layer.weight() for name, layer in layers_of(model, include_norm).items()}
 
 
@@ -191,6 +220,12 @@ def prunable_parameters(model: nn.Module, include_norm: bool = False) -> dict[st
 
     Raises InputError, too, where a weight is no parameter of its own: under weight_norm or spectral_norm, or pruned by
     torch. `prunable_weights` gives these, and `apply_masks_` of the model prunes them.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import prunable_parameters
+    >>> model = torch.nn.Linear(3, 2)
+    >>> prunable_parameters(model)["weight"] is model.weight
+    True
     """
     layers = layers_of(model, include_norm)
     if held := [name for name, layer in layers.items() if not layer.plain]:

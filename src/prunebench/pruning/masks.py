@@ -22,38 +22,85 @@ Masks = dict[str, Tensor]
 
 
 def full_masks(params: Mapping[str, Tensor]) -> Masks:
-    """Masks of the parameters' shapes and devices in which every weight is alive."""
+    """Masks of the parameters' shapes and devices in which every weight is alive.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import full_masks
+    >>> full_masks({"w": torch.zeros(2)})
+    {'w': tensor([True, True])}
+    """
     return {name: torch.ones_like(p, dtype=torch.bool) for name, p in params.items()}
 
 
 def nonzero(weights: Mapping[str, Tensor]) -> Masks:
-    """Masks of the weights that are not zero; a NaN is not."""
+    """Masks of the weights that are not zero; a NaN is not.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import nonzero
+    >>> nonzero({"w": torch.tensor([0.0, 2.0, float("nan")])})
+    {'w': tensor([False,  True,  True])}
+    """
     return {name: weight.detach() != 0 for name, weight in weights.items()}
 
 
 def alive(masks: Mapping[str, Tensor]) -> int:
-    """How many weights are alive."""
+    """How many weights are alive.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import alive
+    >>> alive({"a": torch.tensor([True, False]), "b": torch.tensor([True, True])})
+    3
+    """
     return sum(int(mask.count_nonzero()) for mask in masks.values())
 
 
 def density(masks: Mapping[str, Tensor]) -> float:
-    """Share of the prunable weights that are alive, in [0, 1]."""
+    """Share of the prunable weights that are alive, in [0, 1].
+
+    Raises InputError if there is none.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import density
+    >>> density({"a": torch.tensor([True, False]), "b": torch.tensor([True, True])})
+    0.75
+    """
     return alive(masks) / _total(masks)
 
 
 def sparsity(masks: Mapping[str, Tensor]) -> float:
-    """Share of the prunable weights that are pruned, in [0, 1]."""
+    """Share of the prunable weights that are pruned, in [0, 1].
+
+    Raises InputError if there is none.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import sparsity
+    >>> sparsity({"a": torch.tensor([True, False]), "b": torch.tensor([True, True])})
+    0.25
+    """
     total = _total(masks)
     return (total - alive(masks)) / total
 
 
 def layer_densities(masks: Mapping[str, Tensor]) -> dict[str, float]:
-    """Per layer, the share of its weights that are alive, in [0, 1]."""
+    """Per layer, the share of its weights that are alive, in [0, 1].
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import layer_densities
+    >>> layer_densities({"a": torch.tensor([True, False]), "b": torch.tensor([True, True])})
+    {'a': 0.5, 'b': 1.0}
+    """
     return {name: density({name: mask}) for name, mask in masks.items()}
 
 
 def survivors(total: int, share: float) -> int:
-    """How many of `total` weights a density of `share` keeps: the nearest integer, halves rounded up."""
+    """How many of `total` weights a density of `share` keeps: the nearest integer, halves rounded up.
+
+    total: >= 0. share: in [0, 1]; neither is checked.
+
+    >>> from prunebench.pruning.masks import survivors
+    >>> survivors(10, 0.25), survivors(10, 0.24)
+    (3, 2)
+    """
     return math.floor(total * share + 0.5)
 
 
@@ -65,6 +112,13 @@ def apply_masks_(weights: Mapping[str, Tensor] | nn.Module, masks: Mapping[str, 
     pruning, too.
 
     Raises InputError if a mask has no weight or another shape than its weight, before any is changed.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import apply_masks_
+    >>> weights = {"w": torch.tensor([1.0, 2.0])}
+    >>> apply_masks_(weights, {"w": torch.tensor([True, False])})
+    >>> weights
+    {'w': tensor([1., 0.])}
     """
     layers = None
     if isinstance(weights, nn.Module):
@@ -107,6 +161,14 @@ def keep_top(
 
     Raises InputError if more weights are asked for than are alive, if an alive weight's score is NaN, or if
     names, shapes, density or scope are not as above.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import full_masks, keep_top
+    >>> scores = {"a": torch.tensor([9.0, 8.0]), "b": torch.tensor([1.0, 2.0])}
+    >>> keep_top(scores, full_masks(scores), density=0.5)
+    {'a': tensor([True, True]), 'b': tensor([False, False])}
+    >>> keep_top(scores, full_masks(scores), density=0.5, scope="layer")
+    {'a': tensor([ True, False]), 'b': tensor([False,  True])}
     """
     check_scores(scores, masks)
     if isinstance(density, Mapping):

@@ -20,7 +20,14 @@ from prunebench.pruning.masks import Masks, alive, check_scores, check_share, ke
 
 
 def groupable(masks: Mapping[str, Tensor], m: int, layers: Mapping[str, Layer] | None = None) -> list[str]:
-    """The layers that split into groups of m, in order. InputError if there is none or m is not positive."""
+    """The layers that split into groups of m, in order. InputError if there is none or m is not positive.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import full_masks
+    >>> from prunebench.pruning.structured import groupable
+    >>> groupable(full_masks({"stem": torch.zeros(8, 3, 3, 3), "conv": torch.zeros(8, 8, 3, 3)}), m=4)
+    ['conv']
+    """
     if m < 1:
         raise InputError(f"group size is {m}; allowed: >= 1")
     masks = transposed(masks, layers)
@@ -47,6 +54,13 @@ def n_of_m_masks(
 
     Raises InputError if the pattern is not as above, no layer can be grouped, an alive weight's score is NaN, or names
     or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import full_masks
+    >>> from prunebench.pruning.structured import n_of_m_masks
+    >>> scores = {"w": torch.tensor([[4.0, 1.0, 3.0, 2.0]])}
+    >>> n_of_m_masks(scores, full_masks(scores), n=2, m=4)
+    {'w': tensor([[ True, False,  True, False]])}
     """
     if not 1 <= n <= m:
         raise InputError(f"pattern is {n}:{m}; allowed: 1 <= n <= m")
@@ -86,6 +100,13 @@ def block_masks(
 
     Raises InputError if more blocks are asked for than have an alive weight, no layer has blocks, an alive weight's
     score is NaN, or names, shapes or density are not as above.
+
+    >>> import torch
+    >>> from prunebench.pruning.masks import full_masks
+    >>> from prunebench.pruning.structured import block_masks
+    >>> scores = {"w": torch.tensor([[4.0, 1.0, 3.0, 3.0]])}
+    >>> block_masks(scores, full_masks(scores), density=0.5, size=2)
+    {'w': tensor([[False, False,  True,  True]])}
     """
     check_scores(scores, masks)
     scores, masks = (transposed(tensors, layers) for tensors in (scores, masks))
@@ -112,6 +133,11 @@ def occupancy(alive: Mapping[str, Tensor], m: int, layers: Mapping[str, Layer] |
     """How many groups of m have 0, 1, ..., m alive weights, over all layers that have groups.
 
     alive: a mask set. Returns int64 of length m + 1, on the CPU. Raises InputError if no layer has groups.
+
+    >>> import torch
+    >>> from prunebench.pruning.structured import occupancy
+    >>> occupancy({"w": torch.tensor([[True, False, True, True]])}, m=2)
+    tensor([0, 1, 1])
     """
     alive = transposed(alive, layers)
     names = groupable(alive, m)

@@ -73,12 +73,23 @@ def s_cyc(rate: float, delay: int, eps: float, alpha: float, beta: float, profil
 
     rate, delay, eps, alpha, beta: see `SShape`, which raises InputError on bad values. The number of
     triangles per cycle is [ours]; the paper's step size is not known.
+
+    >>> from prunebench.schedules import s_cyc
+    >>> schedule = s_cyc(rate=0.2, delay=1, eps=0.03, alpha=0.04, beta=5)
+    >>> [round(schedule.lr(cycle, step=4, total_steps=10), 3) for cycle in (0, 1, 4, 25)]  # the peaks
+    [0.03, 0.03, 0.048, 0.07]
     """
     return Schedule(profile or Cyclical(), SShape(rate, delay, eps, alpha, beta))
 
 
 def silo(profile: WarmupStepDecay, rate: float, delay: int, eps: float, alpha: float, beta: float) -> Schedule:
-    """SILO (arXiv 2212.06144): a warm-up profile with step drops under the S-shape (see `SShape`)."""
+    """SILO (arXiv 2212.06144): a warm-up profile with step drops under the S-shape (see `SShape`).
+
+    >>> from prunebench.schedules import WARMUP_RESNET20, silo
+    >>> schedule = silo(WARMUP_RESNET20, rate=0.2, delay=1, eps=0.03, alpha=0.04, beta=5)
+    >>> [round(schedule.lr(0, step, total_steps=100), 6) for step in (0, 49, 50, 64)]
+    [0.0006, 0.03, 0.003, 0.0003]
+    """
     return Schedule(profile, SShape(rate, delay, eps, alpha, beta))
 
 
@@ -92,12 +103,22 @@ SILO: dict[str, Schedule] = {
 
 
 def make_profile(name: str, **settings: Any) -> Profile:
-    """The profile called `name` in PROFILES with these fields; InputError names an unknown name or field."""
+    """The profile called `name` in PROFILES with these fields; InputError names an unknown name or field.
+
+    >>> from prunebench.schedules import make_profile
+    >>> make_profile("step_decay", milestones=(0.5, 0.75))
+    StepDecay(milestones=(0.5, 0.75), factor=0.1)
+    """
     return _make("profile", PROFILES, name, settings)
 
 
 def make_policy(name: str, **settings: Any) -> Policy:
-    """The policy called `name` in POLICIES with these fields; InputError names an unknown name or field."""
+    """The policy called `name` in POLICIES with these fields; InputError names an unknown name or field.
+
+    >>> from prunebench.schedules import make_policy
+    >>> make_policy("table", values=[0.1, 0.4]).at(1)
+    0.4
+    """
     return _make("policy", POLICIES, name, settings)
 
 

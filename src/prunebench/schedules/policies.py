@@ -21,6 +21,10 @@ class Fixed:
     """The same peak LR in every cycle. max_lr: > 0.
 
     Fixed(shape.top) is the control for an SShape: the shape's top from the dense network on.
+
+    >>> from prunebench.schedules import Fixed
+    >>> Fixed(0.1).at(cycle=7)
+    0.1
     """
 
     max_lr: float
@@ -45,6 +49,13 @@ class SShape:
     rate (p): share of the remaining weights that one cycle prunes, in (0, 1). delay (q): cycles at eps,
     integer >= 0.
     eps: peak LR of the dense network, > 0. alpha: total rise, >= 0. beta: steepness, > 0.
+
+    Raises InputError for a number out of range.
+
+    >>> from prunebench.schedules import SShape
+    >>> shape = SShape(rate=0.5, delay=0, eps=0.25, alpha=0.5, beta=5)
+    >>> [round(shape.at(cycle), 3) for cycle in range(4)]  # half of the rise where half of the weights are left
+    [0.25, 0.5, 0.748, 0.75]
     """
 
     rate: float
@@ -85,6 +96,11 @@ class Linear:
     """A straight line over the cycles: `start` at cycle 0, `top` at cycle `last` and in every later one.
 
     start, top: > 0. last: index of the last pruning cycle, an integer >= 1.
+
+    >>> from prunebench.schedules import Linear
+    >>> policy = Linear(start=0.1, top=0.5, last=4)
+    >>> [round(policy.at(cycle), 3) for cycle in (0, 1, 2, 3, 4, 9)]
+    [0.1, 0.2, 0.3, 0.4, 0.5, 0.5]
     """
 
     start: float
@@ -109,6 +125,10 @@ class Table:
     """One explicit peak LR per cycle, such as an oracle selected.
 
     values: at least one, each > 0; entry m is that of cycle m.
+
+    >>> from prunebench.schedules import Table
+    >>> Table((0.1, 0.4, 0.2)).at(cycle=1)
+    0.4
     """
 
     values: tuple[float, ...]

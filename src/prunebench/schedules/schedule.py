@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The LR of every update: `profile` shapes one pruning cycle, `policy` gives each cycle its peak."""
+    """The LR of every update: `profile` shapes one pruning cycle, `policy` gives each cycle its peak.
+
+    >>> from prunebench.schedules import Cosine, Fixed, S_CYC, Schedule
+    >>> Schedule(Cosine(), Fixed(0.1)).lr(cycle=3, step=0, total_steps=100)
+    0.1
+    >>> S_CYC["resnet20_cifar10"].lr(cycle=0, step=49, total_steps=100)
+    0.03
+    """
 
     profile: Profile
     policy: Policy

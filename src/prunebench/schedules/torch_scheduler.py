@@ -27,6 +27,20 @@ class ScheduleLR(LRScheduler):
     the optimizer's state_dict holds the LR, so load both. The state_dict is plain numbers (and tensors, where the LR is
     one) and loads with weights_only=True. Past the last cycle of a Table, the step that ends that cycle leaves the LR
     as it is and the next one raises InputError.
+
+    Raises InputError for a number out of range, where `factors` are needed, and for a state that does not fit.
+
+    >>> import torch
+    >>> from prunebench.schedules import Constant, Schedule, Table
+    >>> optimizer = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), lr=0.1)
+    >>> scheduler = Schedule(Constant(), Table((0.1, 0.4))).as_torch(optimizer, steps_per_cycle=2)
+    >>> lrs = []
+    >>> for _ in range(4):
+    ...     lrs += scheduler.get_last_lr()
+    ...     optimizer.step()
+    ...     scheduler.step()
+    >>> lrs
+    [0.1, 0.1, 0.4, 0.4]
     """
 
     def __init__(
