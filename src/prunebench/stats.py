@@ -22,6 +22,11 @@ class Summary:
     """n values: mean, sample standard deviation (n - 1) and the confidence interval of the mean.
 
     With one value `std`, `low` and `high` are NaN: one seed says nothing about spread.
+
+    >>> from prunebench.stats import summarise
+    >>> got = summarise([1.0, 2.0, 3.0])
+    >>> got.n, got.mean, got.std, round(got.low, 2), round(got.high, 2)  # 2 ± 4.303 / sqrt(3)
+    (3, 2.0, 1.0, -0.48, 4.48)
     """
 
     n: int
@@ -36,6 +41,12 @@ class Interval:
     """Means with their confidence intervals, elementwise: every field has the shape of the values without seeds.
 
     Below two values `std`, `low` and `high` are NaN: one seed says nothing about spread.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import t_interval
+    >>> got = t_interval(np.array([[1.0, 2.0, 3.0], [4.0, 4.0, np.nan]]))
+    >>> got.n, got.mean, got.std
+    (array([3, 2]), array([2., 4.]), array([1., 0.]))
     """
 
     n: NDArray[np.int_]
@@ -50,6 +61,12 @@ class RandomEffects:
     """A mean over cells whose true effects differ, elementwise, with its interval.
 
     `tau2` is the variance of the true effects, `i2` the share of the cells' spread that seeds do not explain.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import random_effects
+    >>> got = random_effects(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    >>> float(got.mean), float(got.tau2), float(got.i2)
+    (2.0, 1.0, 0.5)
     """
 
     mean: Floats
@@ -61,7 +78,13 @@ class RandomEffects:
 
 @dataclass(frozen=True)
 class Slope:
-    """Slope of a straight line with its confidence interval; NaN where there are too few points for it."""
+    """Slope of a straight line with its confidence interval; NaN where there are too few points for it.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import slope
+    >>> slope(np.array([0.0, 1.0]), np.array([1.0, 3.0]))
+    Slope(slope=2.0, low=nan, high=nan)
+    """
 
     slope: float
     low: float
@@ -69,13 +92,27 @@ class Slope:
 
 
 def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """Mean with Student's t interval (Student 1908); NaN throughout for no values. A NaN is no value."""
+    """Mean with Student's t interval (Student 1908); NaN throughout for no values. A NaN is no value.
+
+    >>> from prunebench.stats import summarise
+    >>> summarise([0.5, 0.5, 0.5])
+    Summary(n=3, mean=0.5, std=0.0, low=0.5, high=0.5)
+    """
     got = t_interval(np.asarray(values), confidence)
     return Summary(int(got.n), *(float(field) for field in (got.mean, got.std, got.low, got.high)))
 
 
 def t_interval(values: Floats, confidence: float = 0.95) -> Interval:
-    """Student's t interval over the last axis; a NaN is no value. Infinite values give infinite or NaN ends."""
+    """Student's t interval over the last axis; a NaN is no value. Infinite values give infinite or NaN ends.
+
+    values: (..., seeds). confidence: in (0, 1).
+
+    >>> import numpy as np
+    >>> from prunebench.stats import t_interval
+    >>> got = t_interval(np.array([1.0, 2.0, 3.0]))
+    >>> round(float(got.low), 2), round(float(got.high), 2)  # 2 ± 4.303 / sqrt(3)
+    (-0.48, 4.48)
+    """
     values = np.asarray(values, dtype=np.float64)
     there = ~np.isnan(values)
     n = there.sum(axis=-1)
@@ -103,6 +140,11 @@ def t_test_p(
     """p-values of Student's t test that the mean over the last axis is `null`; NaN below two values.
 
     Equal values give 0 or 1; NaN where they equal `null`, because they say nothing.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import t_test_p
+    >>> float(t_test_p(np.array([-1.0, 0.0, 1.0]))), float(t_test_p(np.array([-1.0, 0.0, 1.0]), alternative="greater"))
+    (1.0, 0.5)
     """
     got = t_interval(values)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -116,13 +158,27 @@ def tost(values: Floats, margin: float) -> Floats:
     """p-values of two one-sided t tests (Schuirmann 1987) that the mean over the last axis lies within ± `margin`.
 
     Below 0.05 exactly where the 90 % t interval lies inside the margins.
+
+    margin: > 0.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import tost
+    >>> values = np.array([-1.0, 0.0, 1.0])  # the 90 % interval is ± 1.69
+    >>> bool(tost(values, margin=1.7) < 0.05), bool(tost(values, margin=1.6) < 0.05)
+    (True, False)
     """
     above, below = t_test_p(values, -margin, "greater"), t_test_p(values, margin, "less")
     return np.maximum(above, below)
 
 
 def holm(p: Floats) -> Floats:
-    """p-values over the last axis, adjusted so that the chance of any false one is bounded (Holm 1979); NaN stay."""
+    """p-values over the last axis, adjusted so that the chance of any false one is bounded (Holm 1979); NaN stay.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import holm
+    >>> holm(np.array([0.04, 0.01, 0.03])).tolist()  # 3 * 0.01, 2 * 0.03, and no less than that
+    [0.06, 0.03, 0.06]
+    """
     p = np.asarray(p, dtype=np.float64)
     order = np.argsort(p, axis=-1)
     # NaN sort last: the first of the others is multiplied by their number, the next by one less.
@@ -139,6 +195,12 @@ def bca_interval(values: Floats, confidence: float = 0.95, seed: int = 0, resamp
     It assumes no distribution but needs many values: at 95 % it covers the mean of a normal distribution in 71 % of
     experiments at n = 3 (whose resamples take 10 values), 79 % at 4, 85 % at 5, 90 % at 10, 93 % at 20 and 94 % at 50,
     which the t interval does in 95 % at any n. Below 3 values the ends are NaN; equal values have no width.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import bca_interval
+    >>> got = bca_interval(np.array([1.0, 2.0, 3.0, 4.0, 10.0]), resamples=999)
+    >>> bool(got.low < got.mean < got.high), bool(got.high - got.mean > got.mean - got.low)  # the tail is on the right
+    (True, True)
     """
     values = np.asarray(values, dtype=np.float64)
     plain = t_interval(values, confidence)
@@ -163,6 +225,11 @@ def interquartile_mean(values: Floats) -> float:
     """The mean of all values but the lowest and the highest quarter; NaN for no value.
 
     Of fewer than 4 values none is left out, so it is their mean.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import interquartile_mean
+    >>> interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0]))
+    1.5
     """
     values = np.asarray(values, dtype=np.float64)
     values = values[~np.isnan(values)]
@@ -175,6 +242,12 @@ def random_effects(means: Floats, variances: Floats, confidence: float = 0.95) -
     `variances` are squared standard errors of `means`. The interval is that of Hartung & Knapp (2001): Student's t with
     one degree less than cells. It takes the cells as independent: noise that they share, such as that of a seed, is not
     in it. A cell with a NaN is missing; one cell has no interval; a variance of 0 gives NaN, as no weight suits it.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import random_effects
+    >>> got = random_effects(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    >>> float(got.mean), float(got.tau2), float(got.i2)  # a variance of 2, of which seeds explain 1
+    (2.0, 1.0, 0.5)
     """
     means, variances = (np.asarray(field, dtype=np.float64) for field in (means, variances))
     there = ~(np.isnan(means) | np.isnan(variances))
@@ -200,6 +273,13 @@ def slope(x: Floats, y: Floats, confidence: float = 0.95) -> Slope:
     """Slope of the least-squares line of one row, with its t interval; a NaN in x or y leaves the point out.
 
     Two points have no interval; fewer, or equal x, no slope.
+
+    x, y: (n,).
+
+    >>> import numpy as np
+    >>> from prunebench.stats import slope
+    >>> slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))
+    Slope(slope=2.0, low=2.0, high=2.0)
     """
     x, y = (np.asarray(field, dtype=np.float64) for field in (x, y))
     there = ~(np.isnan(x) | np.isnan(y))
@@ -218,6 +298,12 @@ def correlation(x: Floats, y: Floats, confidence: float = 0.95) -> Interval:
 
     `n` counts pairs, which the interval takes as independent; `std` is NaN. Below 4 pairs there are no ends; where x or
     y does not vary there is no r.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import correlation
+    >>> got = correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.0, 4.0, 3.0]))
+    >>> int(got.n), round(float(got.mean), 6)
+    (4, 0.8)
     """
     x, y = np.broadcast_arrays(*(np.asarray(field, dtype=np.float64) for field in (x, y)))
     there = ~(np.isnan(x) | np.isnan(y))
@@ -237,6 +323,14 @@ def two_way(values: Floats) -> dict[str, tuple[Floats, Floats]]:
 
     `values` has shape (..., a, b, seeds), results have shape (...). Seeds are blocks: what a seed adds to all its cells
     is taken off. Only seeds with a value in every cell count; below two of them, or two levels, there is NaN.
+
+    Partial eta squared is the effect's sum of squares over its sum with the error's; p is of the F test.
+
+    >>> import numpy as np
+    >>> from prunebench.stats import two_way
+    >>> values = np.array([[[0.0, 1.0], [0.0, 1.0]], [[2.0, 4.0], [2.0, 4.0]]])  # shape (2, 2, 2)
+    >>> {name: round(float(eta), 2) for name, (eta, p) in two_way(values).items()}
+    {'first': 0.96, 'second': 0.0, 'interaction': 0.0}
     """
     values = np.asarray(values, dtype=np.float64)
     a, b = values.shape[-3:-1]

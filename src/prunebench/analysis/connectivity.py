@@ -34,20 +34,40 @@ Batch = tuple[Tensor, Tensor]
 
 @torch.no_grad()
 def flatten(weights: Mapping[str, Tensor]) -> Tensor:
-    """All weights as one float64 vector (d,): tensors in the mapping's order, each row-major in any memory format."""
+    """All weights as one float64 vector (d,): tensors in the mapping's order, each row-major in any memory format.
+
+    Raises InputError where there are none.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import flatten
+    >>> flatten({"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([3.0])})
+    tensor([1., 2., 3.], dtype=torch.float64)
+    """
     if not weights:
         raise InputError("there are no weights: at least one tensor is needed")
     return torch.cat([weight.detach().reshape(-1).double() for weight in weights.values()])
 
 
 def displacement(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-    """b - a as a vector (d,), float64, in the order of a. Raises InputError where names or shapes differ."""
+    """b - a as a vector (d,), float64, in the order of a. Raises InputError where names or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import displacement
+    >>> displacement({"w": torch.tensor([1.0, 1.0])}, {"w": torch.tensor([4.0, 5.0])})
+    tensor([3., 4.], dtype=torch.float64)
+    """
     _check(a, b=b)
     return flatten({name: b[name] for name in a}).sub_(flatten(a))
 
 
 def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
-    """||b - a||, Euclidean. Raises InputError where names or shapes differ."""
+    """||b - a||, Euclidean. Raises InputError where names or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import distance
+    >>> distance({"w": torch.tensor([1.0, 1.0])}, {"w": torch.tensor([4.0, 5.0])})
+    5.0
+    """
     return float(displacement(a, b).norm())
 
 
@@ -56,6 +76,11 @@ def segment(a: Mapping[str, Tensor], b: Mapping[str, Tensor], t: float) -> Weigh
     """(1-t) a + t b: the straight line, with t in [0, 1]; at t = 0 and 1 copies of a and b to the bit.
 
     Raises InputError for another t, and where names or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import segment
+    >>> segment({"w": torch.tensor([0.0, 4.0])}, {"w": torch.tensor([4.0, 8.0])}, t=0.25)
+    {'w': tensor([1., 5.])}
     """
     _check(a, b=b)
     return _mixture(t, (a, 1 - t), (b, t))
@@ -66,13 +91,27 @@ def bezier(a: Mapping[str, Tensor], bend: Mapping[str, Tensor], b: Mapping[str, 
     """(1-t)^2 a + 2t(1-t) bend + t^2 b, with t in [0, 1]; at t = 0 and 1 copies of a and b to the bit.
 
     Raises InputError for another t, and where names or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import bezier
+    >>> a, bend, b = ({"w": torch.tensor([value])} for value in (0.0, 4.0, 0.0))
+    >>> bezier(a, bend, b, t=0.5)  # half of the bend
+    {'w': tensor([2.])}
     """
     _check(a, bend=bend, b=b)
     return _mixture(t, (a, (1 - t) ** 2), (bend, 2 * t * (1 - t)), (b, t**2))
 
 
 def midpoint(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Weights:
-    """(a + b) / 2, the bend with which a curve begins: with it, the curve is the straight line."""
+    """(a + b) / 2, the bend with which a curve begins: with it, the curve is the straight line.
+
+    Raises InputError where names or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import midpoint
+    >>> midpoint({"w": torch.tensor([0.0])}, {"w": torch.tensor([4.0])})
+    {'w': tensor([2.])}
+    """
     return segment(a, b, 0.5)
 
 
@@ -99,6 +138,15 @@ def train_bend_(
     ts in [0, 1] (uniform draws, by Garipov et al.) and lrs are as many as the batches. The ends, the model's own
     parameters, buffers, `.grad` and modes are left as they were. The loss is NaN or infinite where training diverged.
     Raises InputError where names or shapes differ or numbers do not fit.
+
+    >>> from contextlib import nullcontext
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import train_bend_
+    >>> end, bend, momentum = ({"weight": torch.zeros(2, 1)} for _ in range(3))
+    >>> batches, model = [(torch.ones(1, 1), torch.tensor([0]))], torch.nn.Linear(1, 2, bias=False)
+    >>> loss = train_bend_(model, end, end, bend, momentum, batches, ts=[0.5], lrs=[1.0], autocast=nullcontext)
+    >>> round(loss, 4), bend["weight"].tolist()  # log 2, and the gradient (-0.5, 0.5) times 2t(1-t)
+    (0.6931, [[0.25], [-0.25]])
     """
     _check(a, b=b, bend=bend, momentum=momentum)
     _check_model(model, a)
@@ -147,6 +195,13 @@ def point(
     None keeps the model's own buffers. Autocast is off. The model is left as it was: parameters and buffers to the
     bit, and modes. The loss is NaN where an output is not a number, and such an image counts as an error.
     Raises InputError where names or shapes differ, and for statistics or a split without images.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import point
+    >>> model, weights = torch.nn.Linear(1, 2, bias=False), {"weight": torch.zeros(2, 1)}
+    >>> found = point(model, weights, None, {"test": [(torch.ones(4, 1), torch.tensor([0, 0, 0, 1]))]})
+    >>> [round(value, 4) for value in found["test"]]  # log 2, and one image in four
+    [0.6931, 0.25]
     """
     _check_model(model, weights)
     device = next(iter(weights.values())).device
@@ -185,6 +240,14 @@ class Plane:
 
     The origin is a, the x axis points towards b, and c has y > 0. Made by `through`. `x_axis` and `y_axis`: orthonormal
     vectors (d,) in float64, in the order of `origin`'s names.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import Plane
+    >>> plane = Plane.through(*({"w": torch.tensor(at)} for at in ([0.0, 0.0], [2.0, 0.0], [1.0, 3.0])))
+    >>> plane.coordinates({"w": torch.tensor([1.0, 3.0])})
+    (1.0, 3.0)
+    >>> plane.at(2.0, 1.0)
+    {'w': tensor([2., 1.])}
     """
 
     origin: Weights
@@ -223,6 +286,11 @@ def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Weights:
     """The inverse of `flatten`: the vector (d,) cut into tensors with the shapes, dtypes and order of `like`.
 
     Raises InputError where d is another number.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import unflatten
+    >>> unflatten(torch.tensor([1.0, 2.0, 3.0]), like={"a": torch.zeros(1, 2), "b": torch.zeros(1)})
+    {'a': tensor([[1., 2.]]), 'b': tensor([3.])}
     """
     sizes = [weight.numel() for weight in like.values()]
     if vector.shape != (sum(sizes),):
@@ -237,6 +305,12 @@ def length(a: Mapping[str, Tensor], bend: Mapping[str, Tensor], b: Mapping[str, 
     The speed is 2 ||u + t w|| with u = bend - a and w = a - 2 bend + b. With s = t + u.w / w.w and h the part of u
     across w, it is 2 ||w|| sqrt(s^2 + h^2 / w^2), whose primitive is closed. Raises InputError where names or shapes
     differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.connectivity import length
+    >>> a, bend, b = ({"w": torch.tensor(at)} for at in ([0.0, 0.0], [1.0, 1.0], [2.0, 0.0]))
+    >>> round(length(a, bend, b), 4)  # the parabola y = x - x^2 / 2: sqrt(2) + asinh(1)
+    2.2956
     """
     u = displacement(a, bend)
     w = displacement(bend, b) - u

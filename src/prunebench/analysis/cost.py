@@ -65,6 +65,11 @@ def flops(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
     import, more than a small run trains.) By the name of the weight, as in `layers_of`, in the order in which they are
     used; products without a weight, such as attention's, by the module that they are in. The model's modes and buffers
     stay as they are.
+
+    >>> import torch
+    >>> from prunebench.analysis.cost import flops
+    >>> flops(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1)), torch.zeros(1, 3))
+    {'0.weight': 12, '2.weight': 4}
     """
     layers, _ = table_of(model)
     storages = {_storage(layer.weight()): name for name, layer in layers.items() if layer.plain}
@@ -97,7 +102,13 @@ def _storage(tensor: Tensor) -> int:
 
 
 def flops_per_image(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:
-    """`flops` of one (C, H, W) image."""
+    """`flops` of one (C, H, W) image.
+
+    >>> import torch
+    >>> from prunebench.analysis.cost import flops_per_image
+    >>> flops_per_image(torch.nn.Conv2d(1, 2, 3), (1, 5, 5))  # 2 * 18 weights at 3 * 3 positions
+    {'weight': 324}
+    """
     parameter = next(model.parameters())
     return flops(model, torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
 
@@ -106,6 +117,11 @@ def sparse_flops(flops: Mapping[str, int], masks: Mapping[str, Tensor]) -> float
     """Sum of the FLOPs of each weight times the density of its mask; dense where there is none.
 
     Theoretical: what hardware that skips every zero would do. Nothing here runs sparse; time does not follow.
+
+    >>> import torch
+    >>> from prunebench.analysis.cost import sparse_flops
+    >>> sparse_flops({"a": 12, "b": 4}, {"a": torch.tensor([True, False])})
+    10.0
     """
     total = 0.0
     for name, dense in flops.items():
@@ -116,7 +132,12 @@ def sparse_flops(flops: Mapping[str, int], masks: Mapping[str, Tensor]) -> float
 
 def peak_memory_mb(device: str | torch.device = "cpu") -> float:
     """Peak memory in MB (10**6 bytes) so far: on CUDA of torch's tensors on `device` (since the last
-    torch.cuda.reset_peak_memory_stats), else the resident set of the whole process."""
+    torch.cuda.reset_peak_memory_stats), else the resident set of the whole process.
+
+    >>> from prunebench.analysis.cost import peak_memory_mb
+    >>> peak_memory_mb() > 1
+    True
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource

@@ -32,7 +32,14 @@ from prunebench.seeding import generator
 @dataclass(frozen=True, eq=False)
 class Eigenpairs:
     """`values` (k,) from the algebraically largest down, and orthonormal `vectors` (k, d) of the same order, both
-    float64; `products`: how many Hessian-vector products they took."""
+    float64; `products`: how many Hessian-vector products they took.
+
+    >>> import torch
+    >>> from prunebench.analysis.curvature import Eigenpairs, quadratic
+    >>> pairs = Eigenpairs(torch.tensor([2.0]), torch.tensor([[1.0, 0.0]]), products=5)
+    >>> quadratic(pairs.values, pairs.vectors, torch.tensor([3.0, 4.0]))  # 0.5 * 2 * 3^2
+    9.0
+    """
 
     values: Tensor
     vectors: Tensor
@@ -57,6 +64,13 @@ def hessian_vector_product(
 
     Neither parameters, `.grad`, buffers, modes nor the global RNG change. Raises InputError where the vector's length
     or a name does not fit, where there are no images, and for another function without a second derivative in torch.
+
+    >>> import torch
+    >>> from prunebench.analysis.curvature import hessian_vector_product
+    >>> model, weights = torch.nn.Linear(1, 2, bias=False), {"weight": torch.zeros(2, 1)}
+    >>> batches = [(torch.ones(1, 1), torch.tensor([0]))]  # H is [[0.25, -0.25], [-0.25, 0.25]]
+    >>> hessian_vector_product(model, weights, lambda: batches, torch.tensor([1.0, 0.0]))
+    tensor([ 0.2500, -0.2500], dtype=torch.float64)
     """
     device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
     images = 0
@@ -96,6 +110,13 @@ def leading_eigenpairs(
 
     k: 1 to d - 1. Raises InputError for another k, where `max_products` do not suffice, where a product is not finite
     (the network has diverged), and as `hessian_vector_product` does.
+
+    >>> import torch
+    >>> from prunebench.analysis.curvature import leading_eigenpairs
+    >>> model, weights = torch.nn.Linear(1, 2, bias=False), {"weight": torch.zeros(2, 1)}
+    >>> batches = [(torch.ones(1, 1), torch.tensor([0]))]  # H is [[0.25, -0.25], [-0.25, 0.25]]
+    >>> leading_eigenpairs(model, weights, lambda: batches, k=1, seed=0).values
+    tensor([0.5000], dtype=torch.float64)
     """
     size = sum(parameter.numel() for parameter in parameters.values())
     if not 1 <= k < size:
@@ -131,6 +152,11 @@ def share(vectors: Tensor, dw: Tensor) -> float:
     """||P dw|| / ||dw|| in [0, 1], with P the projector on the span of orthonormal `vectors` (k, d); dw (d,).
 
     NaN where dw is 0. Raises InputError where d differs.
+
+    >>> import torch
+    >>> from prunebench.analysis.curvature import share
+    >>> round(share(torch.tensor([[1.0, 0.0]]), torch.tensor([3.0, 4.0])), 6)
+    0.6
     """
     _check_lengths(vectors, dw)
     dw = dw.to(vectors)
@@ -138,7 +164,14 @@ def share(vectors: Tensor, dw: Tensor) -> float:
 
 
 def chance(k: int, d: int) -> float:
-    """sqrt(k / d): the root mean square of `share` of a random direction in d dimensions, for k vectors of 0 to d."""
+    """sqrt(k / d): the root mean square of `share` of a random direction in d dimensions, for k vectors of 0 to d.
+
+    Raises InputError for other numbers.
+
+    >>> from prunebench.analysis.curvature import chance
+    >>> chance(1, 4)
+    0.5
+    """
     if not 0 <= k <= d or d < 1:
         raise InputError(f"{k} vectors in {d} dimensions; allowed: 0 to the number of dimensions, which is 1 or more")
     return math.sqrt(k / d)
@@ -148,6 +181,11 @@ def quadratic(values: Tensor, vectors: Tensor, dw: Tensor) -> float:
     """sum_i 0.5 value_i (v_i . dw)^2: 0.5 dw H dw with dw projected on the span of the eigenvectors (k, d), in nats.
 
     Raises InputError where k or d differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.curvature import quadratic
+    >>> quadratic(torch.tensor([2.0]), torch.tensor([[1.0, 0.0]]), torch.tensor([3.0, 4.0]))  # 0.5 * 2 * 3^2
+    9.0
     """
     _check_lengths(vectors, dw)
     if values.shape != vectors.shape[:1]:

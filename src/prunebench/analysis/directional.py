@@ -38,6 +38,12 @@ class FlatSpace(NamedTuple):
     projector: (d, d), P0, orthogonal. dimension: of its range, 0 to d. largest_flat, smallest_steep: the sizes of the
     eigenvalues next to the tolerance below and above it, as shares of the largest; NaN where there is none. The flat
     space is the same for every tolerance from the first up to just below the second.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import flat_space
+    >>> space = flat_space(torch.diag(torch.tensor([2.0, 1.0, 0.0])), tolerance=0.1)
+    >>> space.dimension, space.largest_flat, space.smallest_steep
+    (1, 0.0, 0.5)
     """
 
     projector: Tensor
@@ -50,6 +56,12 @@ def flat_space(hessian: Tensor, tolerance: float) -> FlatSpace:
     """The span of the eigenvectors with |eigenvalue| <= tolerance * the largest |eigenvalue|; all of it for Hessian 0.
 
     hessian: (d, d), symmetric, finite. tolerance: in [0, 1). Raises InputError for anything else.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import flat_space
+    >>> flat_space(torch.diag(torch.tensor([2.0, 0.0])), tolerance=0.1).projector
+    tensor([[0., 0.],
+            [0., 1.]])
     """
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance of flat eigenvalues is {tolerance}; allowed: >= 0 and < 1")
@@ -76,6 +88,12 @@ def scores(weights: Tensor, projector: Tensor) -> Tensor:
     """The directional pruning scores s_j = sign(w_j) (P0 sign(w))_j, shape (d,).
 
     weights: (d,), none of them 0, as the definition demands; projector: (d, d). Raises InputError where not so.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import scores
+    >>> projector = torch.tensor([[0.8, 0.4], [0.4, 0.2]])  # (2, 1) is the flat direction
+    >>> scores(torch.tensor([3.0, -2.0]), projector)
+    tensor([ 0.4000, -0.2000])
     """
     if weights.dim() != 1 or projector.shape != (len(weights), len(weights)):
         found = f"{tuple(weights.shape)} and {tuple(projector.shape)}"
@@ -93,6 +111,11 @@ def directional_prune(weights: Tensor, scores: Tensor, lam: float) -> Tensor:
     Also where s_j < 0 and the sum is not convex: either sign of v_j can have a local minimum, w_j + lam |s_j| and
     w_j - lam |s_j|, and the one with w's sign is lower by 2 lam |s_j w_j|. (At w_j = 0 both are as low, and the formula
     gives 0.) lam: >= 0. Raises InputError for another lam, and where weights and scores are not both of shape (d,).
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import directional_prune
+    >>> directional_prune(torch.tensor([3.0, -2.0, 0.5]), scores=torch.tensor([1.0, -1.0, 1.0]), lam=1.0)
+    tensor([ 2., -3.,  0.])
     """
     if not 0 <= lam < math.inf:
         raise InputError(f"lam is {lam}; allowed: >= 0 and finite")
@@ -103,7 +126,15 @@ def directional_prune(weights: Tensor, scores: Tensor, lam: float) -> Tensor:
 
 
 def soft_threshold(weights: Tensor, lam: float) -> Tensor:
-    """sign(w_j) [ |w_j| - lam ]_+ : `directional_prune` with all scores 1, blind to the Hessian. The control."""
+    """sign(w_j) [ |w_j| - lam ]_+ : `directional_prune` with all scores 1, blind to the Hessian. The control.
+
+    Raises InputError as that does.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import soft_threshold
+    >>> soft_threshold(torch.tensor([3.0, -2.0, 0.5]), lam=1.0)
+    tensor([ 2., -1.,  0.])
+    """
     return directional_prune(weights, torch.ones_like(weights), lam)
 
 
@@ -114,6 +145,12 @@ class Problem:
     inputs: (n, k); targets: (n,), what the labels are without noise; w0: (d,), where SGD and gRDA start;
     label_noise: standard deviation of the normal noise on each label, >= 0; batch: samples per update, drawn with
     replacement. tolerance: what counts as flat, see `flat_space`.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import toy_problem
+    >>> problem = toy_problem("least_squares", seed=0)
+    >>> problem.inputs.shape, problem.w0.shape, problem.hessian(problem.w0).shape
+    (torch.Size([20, 40]), torch.Size([40]), torch.Size([40, 40]))
     """
 
     name: str
@@ -146,7 +183,15 @@ class Problem:
 
 
 class LeastSquares(Problem):
-    """Linear regression: the Hessian is X^T X / n everywhere, and its flat space X's null space."""
+    """Linear regression: the Hessian is X^T X / n everywhere, and its flat space X's null space.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import LeastSquares
+    >>> x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([1.0, 1.0])
+    >>> problem = LeastSquares("one", x, torch.tensor([5.0]), w, label_noise=0.0, batch=1, tolerance=1e-6)
+    >>> float(problem.loss(w)), problem.hessian(w).tolist()  # 0.5 (3 - 5)^2 and X^T X
+    (2.0, [[1.0, 2.0], [2.0, 4.0]])
+    """
 
     def predict(self, w: Tensor) -> Tensor:
         return self.inputs @ w
@@ -159,7 +204,15 @@ class LeastSquares(Problem):
 
 
 class Network(Problem):
-    """One hidden layer of m tanh units, no biases: the weights are [W (m, k) in row-major order, a (m)]."""
+    """One hidden layer of m tanh units, no biases: the weights are [W (m, k) in row-major order, a (m)].
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import Network
+    >>> x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([0.0, 0.0, 7.0])
+    >>> problem = Network("one", x, torch.tensor([5.0]), w, label_noise=0.0, batch=1, tolerance=1e-6)
+    >>> problem.hidden, problem.predict(w)  # 7 tanh(0)
+    (1, tensor([0.]))
+    """
 
     @property
     def hidden(self) -> int:
@@ -192,6 +245,11 @@ def least_squares(seed: int) -> LeastSquares:
 
     They are chosen, not drawn, so that all directions which are not flat have long relaxed at t = 100 (exp(-50) is
     left of them). Random are the singular vectors, the start and the weights that the targets belong to.
+
+    >>> from prunebench.analysis.directional import flat_space, least_squares
+    >>> problem = least_squares(seed=0)
+    >>> flat_space(problem.hessian(problem.w0), problem.tolerance).dimension  # 40 weights, 20 samples
+    20
     """
     samples, d = 20, 40
     left, _ = torch.linalg.qr(_normal("least_squares", "left", seed, shape=(samples, samples)))
@@ -216,6 +274,11 @@ def network(seed: int) -> Network:
     the largest or more over 10 seeds) and have all relaxed at t = 100. The targets are normal numbers: there is nothing
     to learn but the samples. As the label noise keeps SGD off the minimum, flat eigenvalues are not quite 0 (up to 0.04
     of the largest over 10 seeds, at gamma 0.1 and t = 30); the tolerance is in the middle of the gap.
+
+    >>> from prunebench.analysis.directional import network
+    >>> problem = network(seed=0)
+    >>> problem.hidden, len(problem.w0)
+    (8, 72)
     """
     samples, k, m = 8, 8, 8
     directions, _ = torch.linalg.qr(_normal("network", "inputs", seed, shape=(k, samples)))
@@ -237,7 +300,12 @@ PROBLEMS = {"least_squares": least_squares, "network": network}
 
 
 def toy_problem(name: str, seed: int) -> Problem:
-    """The toy problem of that name and seed. Raises InputError for an unknown name."""
+    """The toy problem of that name and seed. Raises InputError for an unknown name.
+
+    >>> from prunebench.analysis.directional import toy_problem
+    >>> len(toy_problem("network", seed=0).w0)
+    72
+    """
     if name not in PROBLEMS:
         raise InputError(f"unknown toy problem '{name}'; allowed: {', '.join(PROBLEMS)}")
     return PROBLEMS[name](seed)
@@ -251,6 +319,12 @@ def trajectories(
     Both see the same minibatches with the same label noise, which depend on the problem's name, gamma and the seed
     only (and so are the same for all c and mu). Neither has momentum or weight decay. Numbers that overflow become
     infinite or NaN. c: >= 0; 0 is SGD. Raises InputError for gamma, steps, c or mu out of range.
+
+    >>> import torch
+    >>> from prunebench.analysis.directional import least_squares, trajectories
+    >>> sgd, grda = trajectories(least_squares(seed=0), gamma=0.1, steps=10, c=0.0, mu=0.6, seed=0)
+    >>> torch.equal(sgd, grda)
+    True
     """
     for name, value in (("gamma", gamma), ("steps", steps)):
         if not 0 < value < math.inf:
@@ -290,6 +364,11 @@ class ToyRun:
     -P0 sign(w_SGD). All three are NaN where nothing is flat. d: weights. flat, largest_flat, smallest_steep: see
     `FlatSpace`; of the Hessian at w_SGD. sparsity: share of weights that are 0 in w_gRDA, in [0, 1].
     sgd_loss, grda_loss: of `Problem.loss`.
+
+    >>> from prunebench.analysis.directional import least_squares, run_toy
+    >>> run = run_toy(least_squares(seed=0), gamma=0.1, t=10.0, c=0.1, mu=0.6, seed=0)
+    >>> run.steps, run.d, run.flat, run.error < run.soft_error
+    (100, 40, 20, True)
     """
 
     problem: str
@@ -317,6 +396,11 @@ def run_toy(problem: Problem, *, gamma: float, t: float, c: float, mu: float, se
     gamma, t: > 0, t at least half of gamma (one update); c: > 0, as without a penalty nothing is displaced and the
     errors are 0 / 0; mu: in (0.5, 1), as the theorem has it. Raises InputError for others, where a weight of SGD ended
     as 0, and where SGD or gRDA diverged.
+
+    >>> from prunebench.analysis.directional import least_squares, run_toy
+    >>> run = run_toy(least_squares(seed=0), gamma=0.25, t=4.0, c=0.5, mu=0.75, seed=0)
+    >>> run.steps, round(run.lam, 6)  # 0.5 * 0.25^0.5 * 4^0.75
+    (16, 0.707107)
     """
     for name, value in (("gamma", gamma), ("t", t), ("c", c)):
         if not 0 < value < math.inf:

@@ -22,6 +22,12 @@ def asinh_edges(bins: int = 201, limit: float = 1.0, linear: float = 1e-4) -> Fl
 
     The same edges for every pruning cycle make the histograms comparable. `bins` is odd and the edges are
     exactly symmetric, so that exact zeros (dead units) lie in the middle of a bin and not to one side.
+
+    limit, linear: > 0. Raises InputError for another `bins`.
+
+    >>> from prunebench.analysis.gradients import asinh_edges
+    >>> asinh_edges(bins=3, limit=1.0, linear=1e-4).round(4).tolist()
+    [-1.0, -0.0014, 0.0014, 1.0]
     """
     if bins < 1 or bins % 2 == 0:
         raise InputError(f"bins {bins}: must be odd and positive")
@@ -37,6 +43,15 @@ class GradientSnapshot:
     `rows`: tidy statistics, see `gradient_statistics`. `histogram`: rows of left, right, count over the
     surviving weights; bins are [left, right), the first starts at -inf (underflow) and the last ends at inf
     (overflow). `loss`: mean cross-entropy (nats) over the `images` images of the batch.
+
+    >>> import torch
+    >>> from prunebench.analysis.gradients import gradient_statistics
+    >>> model = torch.nn.Linear(1, 2, bias=False)
+    >>> _ = torch.nn.init.zeros_(model.weight)
+    >>> masks, batches = {"weight": torch.ones(2, 1, dtype=torch.bool)}, [(torch.ones(1, 1), torch.tensor([0]))]
+    >>> snapshot = gradient_statistics(model, {"weight": model.weight}, masks, batches)
+    >>> round(snapshot.loss, 4), snapshot.images, sum(row["count"] for row in snapshot.histogram)
+    (0.6931, 1, 2)
     """
 
     rows: list[dict[str, float | int | str]]
@@ -56,6 +71,13 @@ def mean_gradients(
     BN uses its running statistics (eval mode), and autocast is off, so that neither batch statistics nor low
     precision enter; TF32 on a GPU follows torch's own switches. Pruned weights get their true gradient.
     Neither `.grad`, buffers, modes nor the global RNG change. Raises InputError for an empty batch.
+
+    >>> import torch
+    >>> from prunebench.analysis.gradients import mean_gradients
+    >>> model = torch.nn.Linear(1, 2, bias=False)
+    >>> mean_gradients(model, {"weight": torch.zeros(2, 1)}, [(torch.ones(1, 1), torch.tensor([0]))])
+    {'weight': tensor([[-0.5000],
+            [ 0.5000]])}
     """
     gradients, _, _ = _mean_gradients(model, params, batches)
     return {name: gradient.to(params[name].dtype) for name, gradient in gradients.items()}
@@ -91,6 +113,12 @@ def describe(values: Floats) -> dict[str, float | int]:
 
     IQR / 1.349 estimates the standard deviation of a normal distribution and ignores its tails. All but n
     are NaN where `values` is empty or holds a NaN (a diverged network).
+
+    >>> import numpy as np
+    >>> from prunebench.analysis.gradients import describe
+    >>> row = describe(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    >>> row["n"], row["mean"], row["q25"], row["max"]
+    (5, 3.0, 2.0, 5.0)
     """
     row: dict[str, float | int] = {"n": values.size}
     names = ("mean", "std", "iqr_over_1349", *QUANTILES, "min", "max")
@@ -109,7 +137,16 @@ def describe(values: Floats) -> dict[str, float | int]:
 
 
 def histogram(values: Floats, edges: Floats) -> list[dict[str, float | int]]:
-    """Counts of 1-D `values` in [left, right) between, below and above increasing `edges`; NaN left out."""
+    """Counts of 1-D `values` in [left, right) between, below and above increasing `edges`; NaN left out.
+
+    Raises InputError for other edges.
+
+    >>> import numpy as np
+    >>> from prunebench.analysis.gradients import histogram
+    >>> rows = histogram(np.array([-1.0, 0.0, 0.5, 2.0]), edges=np.array([0.0, 1.0]))
+    >>> [row["count"] for row in rows]
+    [1, 2, 1]
+    """
     if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
         raise InputError("histogram edges: must be 2 or more strictly increasing numbers")
     bounds = np.concatenate([[-np.inf], edges, [np.inf]])
@@ -143,6 +180,15 @@ def gradient_statistics(
 
     `edges` of the histogram: default `asinh_edges()`. Raises InputError where names, shapes or dtypes of
     params and masks do not fit, where there are none, where a pruned weight is not 0, and for an empty batch.
+
+    >>> import torch
+    >>> from prunebench.analysis.gradients import gradient_statistics
+    >>> model = torch.nn.Linear(1, 2, bias=False)
+    >>> _ = torch.nn.init.zeros_(model.weight)
+    >>> masks, batches = {"weight": torch.tensor([[True], [False]])}, [(torch.ones(1, 1), torch.tensor([0]))]
+    >>> snapshot = gradient_statistics(model, {"weight": model.weight}, masks, batches)
+    >>> {row["weights"]: row["mean"] for row in snapshot.rows}  # the gradient is (-0.5, 0.5)
+    {'surviving': -0.5, 'all': 0.0, 'all_zeroed': -0.25, 'weight': -0.5}
     """
     if not params:
         raise InputError("no prunable parameters to take gradients of")

@@ -16,6 +16,11 @@ def pack(masks: Mapping[str, Tensor]) -> tuple[Tensor, list[tuple[str, int]]]:
 
     Bits run through the layers in order, each in flat (row-major) order whatever its memory format, the highest bit of
     a byte first; the last byte is filled up with zeros. Shapes are not kept. Raises InputError for a mask not bool.
+
+    >>> import torch
+    >>> from prunebench.analysis.overlap import pack
+    >>> pack({"w": torch.tensor([[True, False, True]])})  # 0b10100000
+    (tensor([160], dtype=torch.uint8), [('w', 3)])
     """
     for name, mask in masks.items():
         if mask.dtype != torch.bool:
@@ -29,6 +34,11 @@ def unpack(packed: Tensor, layers: Sequence[tuple[str, int]]) -> Masks:
     """The masks of `pack`, each as a 1-D bool tensor in flat order: all that overlap needs.
 
     Raises InputError where the number of bytes is not that of the layers' weights.
+
+    >>> import torch
+    >>> from prunebench.analysis.overlap import unpack
+    >>> unpack(torch.tensor([0b10100000], dtype=torch.uint8), [("w", 3)])
+    {'w': tensor([ True, False,  True])}
     """
     total = sum(size for _, size in layers)
     if packed.dtype != torch.uint8 or packed.shape != (-(-total // 8),):
@@ -43,6 +53,11 @@ def jaccard(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     """Weights alive in both mask sets over weights alive in either, all layers together, in [0, 1].
 
     Names and shapes must be the same, else InputError; `unpack`'s flat masks will do. NaN where none is alive.
+
+    >>> import torch
+    >>> from prunebench.analysis.overlap import jaccard
+    >>> jaccard({"w": torch.tensor([True, True, False])}, {"w": torch.tensor([True, False, False])})
+    0.5
     """
     both = either = 0
     for _, mask_a, mask_b in _pairs(a, b):
@@ -58,6 +73,12 @@ def chance_jaccard(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     have the expected intersection sum_l n_l a_l b_l and the expected union sum_l n_l (a_l + b_l - a_l b_l); this is
     their ratio [ours]. One layer of density d in both gives d / (2 - d). Not quite the expected ratio: their
     difference falls as 1 / n. Names and shapes as in `jaccard`; NaN where none is alive.
+
+    >>> import torch
+    >>> from prunebench.analysis.overlap import chance_jaccard, jaccard
+    >>> a, b = {"w": torch.tensor([True, True, False, False])}, {"w": torch.tensor([True, True, False, False])}
+    >>> jaccard(a, b), round(chance_jaccard(a, b), 4)  # 0.5 / (2 - 0.5)
+    (1.0, 0.3333)
     """
     both = either = 0.0
     for size, mask_a, mask_b in _pairs(a, b):

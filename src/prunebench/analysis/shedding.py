@@ -38,6 +38,12 @@ def shed(
     weights, reference, masks: tensors of the same names and shapes; reference holds the dense network's weights, in
     the weights' dtype, in which the product is rounded. So where the reference is 0, w is shed just if it is 0 too.
     below: positive. Raises InputError where names, shapes or `below` are not so.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import shed
+    >>> dense, masks = {"w": torch.tensor([10.0, 10.0, 10.0])}, {"w": torch.tensor([True, True, False])}
+    >>> shed({"w": torch.tensor([0.4, 0.6, 0.0])}, dense, masks)  # 0.05 * 10
+    {'w': tensor([ True, False, False])}
     """
     if not below > 0:
         raise InputError(f"below is {below}; allowed: > 0")
@@ -56,6 +62,12 @@ def below_threshold(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], 
     """The survivors with |w| < threshold, the same for all layers: True where shed [ours].
 
     With threshold 0 there is none. Raises InputError where names or shapes do not fit.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import below_threshold
+    >>> masks = {"w": torch.tensor([True, True, False])}
+    >>> below_threshold({"w": torch.tensor([-0.4, 0.6, 0.0])}, masks, threshold=0.5)
+    {'w': tensor([ True, False, False])}
     """
     _check("weights", weights, masks)
     return {name: (weights[name].abs() < threshold).logical_and_(mask) for name, mask in masks.items()}
@@ -71,6 +83,11 @@ def absolute_threshold(reference: Mapping[str, Tensor], share: float) -> float:
 
     Exact, by partition: torch.quantile refuses more than 2^24 elements. Raises InputError for another share, for no
     weights, and where a weight is NaN.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import absolute_threshold
+    >>> absolute_threshold({"w": torch.tensor([4.0, -1.0, 3.0, 2.0])}, share=0.5)
+    3.0
     """
     if not 0 <= share <= 1:
         raise InputError(f"share of pruned weights is {share}; allowed: >= 0 and <= 1")
@@ -98,6 +115,11 @@ def structures(alive: Mapping[str, Tensor], layers: Mapping[str, Layer] | None =
     where they would repeat the layer as a whole; in grouped ones an index of dim 1 stands for one channel in each
     group. Weights of fewer than 2 dimensions (normalisation) have neither. The keys: filters, dead_filters, channels,
     dead_channels.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import structures
+    >>> structures({"w": torch.tensor([[True, False, True], [False, False, False]])})
+    {'filters': 2, 'dead_filters': 1, 'channels': 3, 'dead_channels': 1}
     """
     counts = dict.fromkeys(("filters", "dead_filters", "channels", "dead_channels"), 0)
     for mask in transposed(alive, layers).values():
@@ -119,6 +141,12 @@ def in_dead(
 
     Dead as in `structures`, by `alive`; within a layer only: a weight that reads a channel which the layer before no
     longer writes is not counted for that [ours]. NaN without survivors. Raises InputError where names or shapes differ.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import in_dead
+    >>> masks = {"w": torch.ones(2, 2, dtype=torch.bool)}
+    >>> in_dead({"w": torch.tensor([[True, True], [False, False]])}, masks)
+    0.5
     """
     _check("alive weights", alive, masks)
     alive, masks = (transposed(tensors, layers) for tensors in (alive, masks))
@@ -141,6 +169,13 @@ def magnitude_histogram(weights: Mapping[str, Tensor], masks: Mapping[str, Tenso
     The same bins always: [0, 1e-8), 4 per decade up to 10 (`HISTOGRAM_EDGES`), [10, inf). Infinite weights count in
     the last one, NaN in none, so the counts add up to the survivors of every network that has not diverged. Raises
     InputError where names or shapes do not fit.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import magnitude_histogram
+    >>> masks = {"w": torch.tensor([True, True, False])}
+    >>> rows = magnitude_histogram({"w": torch.tensor([0.0, -20.0, 1.0])}, masks)
+    >>> [(row["left"], row["count"]) for row in rows if row["count"]]
+    [(0.0, 1), (10.0, 1)]
     """
     _check("weights", weights, masks)
     parts = [_as_known(weights[name].abs().masked_select(mask)) for name, mask in masks.items()]
@@ -174,6 +209,13 @@ def removable_share(
     NaN where the loss before is not finite, and without survivors; a share whose loss is NaN does not pass. The weights
     are changed in place during the calls and restored to the bit, also when loss_of raises. Raises InputError where
     names or shapes do not fit, for another resolution, and for a negative tolerance.
+
+    >>> import torch
+    >>> from prunebench.analysis.shedding import removable_share
+    >>> w = torch.nn.Parameter(torch.tensor([1.0, 4.0, 2.0, 3.0]))
+    >>> masks = {"w": torch.ones(4, dtype=torch.bool)}
+    >>> removable_share(lambda: 1.0 if w[3] else 2.0, {"w": w}, masks, resolution=0.25)  # 1 and 2 go first, then 3
+    0.5
     """
     if not 0 < resolution <= 1:
         raise InputError(f"resolution is {resolution}; allowed: > 0 and <= 1")

@@ -18,6 +18,13 @@ def recompute_statistics_(model: nn.Module, images: Iterable[Tensor]) -> None:
     All else is in eval mode meanwhile, dropout among it; modes stay as they were. One image has no variance where a
     layer sees one value per channel, so a batch of one joins the batch before. Autocast is the caller's. Does nothing
     to a model without running statistics. Raises InputError where the only batch has one image.
+
+    >>> import torch
+    >>> from prunebench.models.batch_norm import recompute_statistics_
+    >>> model = torch.nn.BatchNorm1d(1)
+    >>> recompute_statistics_(model, [torch.tensor([[1.0], [3.0]])])
+    >>> model.running_mean, model.running_var
+    (tensor([2.]), tensor([2.]))
     """
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
@@ -57,7 +64,16 @@ def _of_two_or_more(batches: Iterable[Tensor]) -> Iterator[Tensor]:
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Whatever happens inside to the model's buffers, afterwards they hold what they held before."""
+    """Whatever happens inside to the model's buffers, afterwards they hold what they held before.
+
+    >>> import torch
+    >>> from prunebench.models.batch_norm import buffers_kept
+    >>> model = torch.nn.BatchNorm1d(1)
+    >>> with buffers_kept(model):
+    ...     _ = model(torch.tensor([[1.0], [3.0]]))
+    >>> model.running_mean
+    tensor([0.])
+    """
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         yield

@@ -39,6 +39,14 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
 
     The gain is that of `model.activation` (see `GAIN`), ReLU's for a model without that attribute.
     Raises TypeError, before any change, for a model with parameters in any other kind of layer.
+
+    >>> import torch
+    >>> from prunebench.models import initialise_
+    >>> a, b = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    >>> initialise_(a, seed=0)
+    >>> initialise_(b, seed=0)
+    >>> torch.equal(a.weight, b.weight), a.bias.tolist()
+    (True, [0.0, 0.0])
     """
     leaves = [(name, module) for name, module in model.named_modules() if list(module.parameters(recurse=False))]
     for name, module in leaves:
@@ -59,7 +67,16 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
 
 
 def fresh_state(model: nn.Module, seed: int, *names: object) -> dict[str, Tensor]:
-    """The state dict that `initialise_(model, seed, *names)` would give; `model` is left as it is."""
+    """The state dict that `initialise_(model, seed, *names)` would give; `model` is left as it is.
+
+    >>> import torch
+    >>> from prunebench.models import fresh_state, initialise_
+    >>> model = torch.nn.Linear(3, 2)
+    >>> state = fresh_state(model, 0, "cycle", 1)
+    >>> initialise_(model, 0, "cycle", 1)
+    >>> torch.equal(model.weight, state["weight"])
+    True
+    """
     twin = copy.deepcopy(model)
     initialise_(twin, seed, *names)
     return twin.state_dict()

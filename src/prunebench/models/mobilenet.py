@@ -20,7 +20,12 @@ _STEM, _HIDDEN = 16, 48
 
 def divisible(channels: float) -> int:
     """The multiple of 8 nearest to `channels`, at least 8, and the next one up where that would lose more than 10 %:
-    the rule of the MobileNets' authors and of torchvision."""
+    the rule of the MobileNets' authors and of torchvision.
+
+    >>> from prunebench.models.mobilenet import divisible
+    >>> divisible(3), divisible(11), divisible(19), divisible(20)  # 8 would lose more than 10 % of 11
+    (8, 16, 24, 24)
+    """
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -96,6 +101,11 @@ class MobileNet(nn.Module):
 
     Batch norm has torch's momentum 0.1 and eps 1e-5. torchvision's MobileNetV3 has momentum 0.01 and eps 1e-3; its
     running statistics still hold 5 % of their start after 300 updates, about as many as a short training has.
+
+    >>> import torch
+    >>> from prunebench.models import MobileNet
+    >>> MobileNet(classes=10, in_channels=3, width=0.5)(torch.zeros(2, 3, 16, 16)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(self, *, classes: int, in_channels: int, width: float, stem_stride: int = 1) -> None:

@@ -8,7 +8,17 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode inside; after, each in its own previous mode (they may differ: frozen BN)."""
+    """Every module in eval mode inside; after, each in its own previous mode (they may differ: frozen BN).
+
+    >>> import torch
+    >>> from prunebench.models.modes import eval_mode
+    >>> model = torch.nn.Dropout()
+    >>> with eval_mode(model):
+    ...     print(model.training)
+    False
+    >>> model.training
+    True
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

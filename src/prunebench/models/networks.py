@@ -69,6 +69,12 @@ class CifarResNet(nn.Module):
     Widths 16, 32, 64 times the factor `width`; shortcuts are option A, zero padding without parameters, as
     the authors used on CIFAR-10, so every convolution lies on the main path. Any image size. `stem_stride` is
     the first convolution's; 2 makes training about 2 times cheaper, which small presets need ([ours]).
+
+    >>> import torch
+    >>> from prunebench.models import CifarResNet
+    >>> model = CifarResNet(classes=10, in_channels=3, activation="relu", width=0.25, depth=8)
+    >>> model(torch.zeros(2, 3, 8, 8)).shape, model.classifier.in_features
+    (torch.Size([2, 10]), 16)
     """
 
     def __init__(
@@ -103,6 +109,12 @@ class VGG(nn.Module):
     Widths 64, 128, 256, 512, 512 times the factor `width`. One linear layer after a global mean replaces the
     three fully connected ones, as usual on CIFAR, so `depth` counts the ImageNet original's layers. Each
     stage ends with a 2x2 max-pool unless the map is 1x1 already: all five pools from 32x32 on, three at 8x8.
+
+    >>> import torch
+    >>> from prunebench.models import VGG
+    >>> model = VGG(classes=10, in_channels=3, image_size=8, activation="relu", width=0.125, depth=11)
+    >>> model(torch.zeros(2, 3, 8, 8)).shape, sum(isinstance(part, torch.nn.MaxPool2d) for part in model.features)
+    (torch.Size([2, 10]), 3)
     """
 
     def __init__(
@@ -133,6 +145,12 @@ class MLP(nn.Module):
 
     Three hidden layers of 256 are the network of the S-Cyc paper's gradient figure (docs/methods.md, Gradients; from
     memory).
+
+    >>> import torch
+    >>> from prunebench.models import MLP
+    >>> model = MLP(classes=10, in_channels=1, image_size=8, activation="relu", width=0.5, depth=2)
+    >>> [tuple(p.shape) for p in model.parameters() if p.dim() == 2]
+    [(128, 64), (128, 128), (10, 128)]
     """
 
     def __init__(
@@ -155,7 +173,16 @@ class MLP(nn.Module):
 
 def torchvision_network(kind: str, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
     """torchvision's network as it comes, untrained; its MobileNets without dropout, which draws from the global RNG
-    and would make a run depend on more than its seed."""
+    and would make a run depend on more than its seed.
+
+    kind: "torchvision_" and the name of one of its constructors. Raises InputError unless in_channels is 3 and
+    image_size is 32 or more, and where torchvision cannot be imported.
+
+    >>> from prunebench.models.networks import torchvision_network
+    >>> model = torchvision_network("torchvision_mobilenet_v3_small", classes=1000, in_channels=3, image_size=224)
+    >>> sum(p.numel() for p in model.parameters())
+    2542856
+    """
     for wrong, what in (
         (in_channels != 3, f"in_channels {in_channels} of '{kind}': must be 3"),
         (image_size < 32, f"image_size {image_size} of '{kind}': must be 32 or more"),
@@ -187,6 +214,12 @@ def build(
     kind: a name of `kinds.NETWORKS`, its `options` being the fields of its class; or an instance of such a class.
     seed: fixes the weights (`initialise_`); with None they are arbitrary, for a caller that loads others. The global
     RNG is left as it was. Raises InputError for an unknown kind or option and for a number out of range.
+
+    >>> import torch
+    >>> from prunebench.models import build
+    >>> model = build("resnet", depth=8, width=0.25, classes=10, in_channels=1, image_size=8, seed=0)
+    >>> model(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
     network = network_kind(kind, **options) if isinstance(kind, str) else kind
     for name, count in (("classes", classes), ("in_channels", in_channels), ("image_size", image_size)):

@@ -19,6 +19,11 @@ def threshold_increment(n: Number, lr: Number | float, c: float, mu: float) -> N
     n and lr: floats, or 0-dim float64 tensors for loops that must not wait for a device. At a constant lr the sum over
     updates is the paper's g(n, lr) = c lr^(1/2 + mu) n^mu. As a sum, as in the authors' PyTorch code, a lower lr makes
     the threshold grow more slowly; the closed form with the current lr would let it collapse.
+
+    >>> from prunebench.optim.grda_step import threshold_increment
+    >>> increments = [threshold_increment(n, lr=0.25, c=1.0, mu=0.5) for n in (1, 2, 3, 4)]
+    >>> round(increments[0], 6), round(sum(increments), 6)  # 0.25 n^0.5 after n updates
+    (0.25, 0.5)
     """
     return c * lr ** (mu + 0.5) * (n**mu - (n - 1) ** mu)
 
@@ -41,6 +46,13 @@ def grda_step_(
     or 0-dim tensors on the parameters' device, which are not waited for.
     foreach: torch's multi-tensor functions in place of a loop; the result has the same bits. NaN stays NaN; the sign of
     a zero means nothing. No parameter-sized temporary for numbers, and at most one per tensor for tensors.
+
+    >>> import torch
+    >>> from prunebench.optim.grda_step import grda_step_
+    >>> w, v, g = torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.5]), torch.tensor([1.0, 1.0])
+    >>> grda_step_([w], [g], [v], lr=0.25, threshold=0.5)
+    >>> v, w
+    (tensor([0.7500, 0.2500]), tensor([0.2500, 0.0000]))
     """
     if not parameters:
         return

@@ -22,6 +22,16 @@ def sgd_step_(
 
     nesterov: w -= lr (g + momentum b) with the new b in place of the last. The three sequences hold tensors of the same
     shapes, in the same order; `gradients` are consumed.
+
+    momentum_buffers begin as zeros; they are neither read nor written at momentum 0. lr >= 0, momentum in [0, 1),
+    weight_decay >= 0.
+
+    >>> import torch
+    >>> from prunebench.optim.sgd import sgd_step_
+    >>> w, b = torch.tensor([1.0]), torch.tensor([1.0])
+    >>> sgd_step_([w], [torch.tensor([2.0])], [b], lr=0.25, momentum=0.5, weight_decay=0.0)
+    >>> b, w  # 0.5 * 1 + 2, and 1 - 0.25 * 2.5
+    (tensor([2.5000]), tensor([0.3750]))
     """
     if weight_decay:
         torch._foreach_add_(gradients, parameters, alpha=weight_decay)

@@ -69,7 +69,7 @@ class Criterion:
     ratios: the name of another criterion that decides how many weights each layer keeps, while this one's scores
     decide which; None: the scope decides.
 
-    score: the function of the module's docstring. scope: "global" or "layer", as of `masks.keep_top`. needs_gradients,
+    score: a function as the module describes it. scope: "global" or "layer", as of `masks.keep_top`. needs_gradients,
     needs_previous_weights: whether `ScoreInputs` must hold them. doc: one line, for lists of criteria.
 
     >>> import torch

@@ -67,6 +67,7 @@ class Layer:
 
     @property
     def transposed(self) -> bool:
+        """Whether dim 0 is that of the inputs."""
         return isinstance(self.module, TRANSPOSED)
 
     @property
