@@ -2,7 +2,6 @@
 
 import csv
 import math
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +12,6 @@ from prunebench.papers.s_cyc.measures import gradient_spread
 from prunebench.papers.s_cyc.tables import TABLES
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import parse_preset
-from prunebench.suite.report.latex import escape
 
 LATEX = [table.name for table in TABLES if table.latex]
 """Tables that readers get."""
@@ -616,57 +614,8 @@ def written(made, tmp_path, write_frames):
     return tmp_path / "tables"
 
 
-MATH = re.compile(r"\$(?:\\pm|-|n|\^\{\*\}|-?\\infty|-?[\d.]+ \\cdot 10\^\{-?\d+\})\$")
-"""All the mathematics that a cell or a note may hold."""
-
-
-def check_latex(text):
-    """LaTeX that compiles: balanced braces, known mathematics and commands, no bare special character."""
-    assert text.count("{") == text.count("}")
-    plain = MATH.sub("", text)
-    plain = re.sub(r"\\(?:textbf|textbackslash|textasciitilde|textasciicircum|[&%$#_{}])", "", plain)
-    assert not re.search(r"[&%#$_\\~^]", plain), text
-    assert not re.search(r"(?<!\w)-\.?\d", plain), f"{text}: a hyphen for a minus"
-
-
-def parse_latex(text):
-    """Header and lines of a booktabs table as lists of cells; asserts its structure."""
-    lines = text.splitlines()
-    assert lines[0].startswith("% ")
-    assert re.fullmatch(r"% \\caption\{.+\.\}", lines[1])
-    check_latex(lines[1].removeprefix(r"% \caption"))
-    assert re.fullmatch(r"% \\label\{tab:[a-z_]+\}", lines[2])
-    lines = lines[next(i for i, line in enumerate(lines) if not line.startswith("% ")) :]
-    bottom = lines.index(r"\bottomrule")
-    assert [lines[i] for i in (1, 3, -1)] == [r"\toprule", r"\midrule", r"\end{tabular}"]
-    begin = re.fullmatch(r"\\begin\{tabular\}\{(l+)\}", lines[0])
-    assert begin, lines[0]
-    table = []
-    for line in [lines[2], *lines[4:bottom]]:
-        assert line.endswith(r" \\"), line
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)&", line[:-3])]
-        assert len(cells) == len(begin[1]), line
-        for cell in cells:
-            check_latex(cell)
-        table.append(cells)
-    for note in lines[bottom + 1 : -1]:
-        found = re.fullmatch(r"\\multicolumn\{(\d+)\}\{p\{\.95\\linewidth\}\}\{\\footnotesize (.+\.)\} \\\\", note)
-        assert found, note
-        assert int(found[1]) == len(begin[1])
-        check_latex(found[2])
-    return table[0], table[1:]
-
-
-def marked_columns(text):
-    """The headers of columns that hold a mark; where there is one, a note says what it means."""
-    header, lines = parse_latex(text)
-    found = {name for line in lines for name, cell in zip(header, line, strict=True) if "$^{*}$" in cell}
-    assert not found or re.search(r"footnotesize \$\^\{\*\}\$ .*not corrected for multiplicity", text)
-    return found
-
-
 @pytest.mark.parametrize("name", LATEX)
-def test_latex_is_a_booktabs_table_with_equal_rows(written, name):
+def test_latex_is_a_booktabs_table_with_equal_rows(written, name, parse_latex):
     header, lines = parse_latex((written / f"{name}.tex").read_text())
     assert lines
     assert len(set(header)) == len(header)
@@ -685,7 +634,7 @@ def test_every_table_is_written_and_reads_back(written, made):
     assert np.array_equal(back["test_accuracy"], made["s_cyc_accuracy"]["test_accuracy"])
 
 
-def test_accuracy_table_shows_percent_and_bolds_the_best(written):
+def test_accuracy_table_shows_percent_and_bolds_the_best(written, parse_latex):
     header, lines = parse_latex((written / "s_cyc_accuracy.tex").read_text())
     assert header == ["task", "criterion", "schedule", "n", r"0.0 \%", r"50.0 \%", r"75.0 \%"]
     cells = {line[2]: line for line in lines}
@@ -695,7 +644,7 @@ def test_accuracy_table_shows_percent_and_bolds_the_best(written):
     assert [line[2] for line in lines] == ["cyclical", "constant", "s\\_cyc", "oracle"]
 
 
-def test_oracle_cost_and_gradient_tables_show_the_numbers(written):
+def test_oracle_cost_and_gradient_tables_show_the_numbers(written, parse_latex):
     _, lines = parse_latex((written / "s_cyc_oracle.tex").read_text())
     assert lines[2][:5] == [r"75.0 \%", "0.8", "0.4 to 0.8", "0.3", "yes"]
     assert [line[5] for line in lines] == ["1.7 [$-$4.6, 7.9]", "2.7 [$-$3.6, 8.9]", "3.7 [$-$2.6, 9.9]"]
@@ -716,7 +665,9 @@ def test_oracle_cost_and_gradient_tables_show_the_numbers(written):
     assert matched[-3] == "1.00 [1.00, 1.00]"  # the dense network
 
 
-def test_accuracies_are_marked_where_they_differ_from_the_best_benchmark(made, tmp_path, write_frames):
+def test_accuracies_are_marked_where_they_differ_from_the_best_benchmark(
+    made, tmp_path, write_frames, parse_latex, marked_columns
+):
     """Above or below it; not benchmarks, not the best one itself, and not where there is no interval."""
     frame = made["s_cyc_accuracy"]
     first = frame["cycle"] == 0
@@ -738,7 +689,7 @@ def test_accuracies_are_marked_where_they_differ_from_the_best_benchmark(made, t
     assert cells["constant"][0] == r"72.0 $\pm$ 2.6"
 
 
-def test_accuracies_say_how_many_seeds_diverged(made, tmp_path, write_frames):
+def test_accuracies_say_how_many_seeds_diverged(made, tmp_path, write_frames, parse_latex):
     frame = made["s_cyc_accuracy"].assign(diverged=2)
     write_frames(made | {"s_cyc_accuracy": frame}, tmp_path / "tables")
     _, lines = parse_latex((tmp_path / "tables" / "s_cyc_accuracy.tex").read_text())
@@ -761,36 +712,19 @@ def all_sure(frame):
 
 
 @pytest.mark.parametrize("name", LATEX)
-def test_only_differences_and_ratios_are_marked(made, tmp_path, name, write_frames):
+def test_only_differences_and_ratios_are_marked(made, tmp_path, name, write_frames, marked_columns):
     write_frames(made | {name: all_sure(made[name])}, tmp_path / "tables")
     assert marked_columns((tmp_path / "tables" / f"{name}.tex").read_text()) == MARKED[name]
 
 
 @pytest.mark.parametrize("name", LATEX)
-def test_where_there_are_no_intervals_there_are_no_marks(made, tmp_path, name, write_frames):
+def test_where_there_are_no_intervals_there_are_no_marks(made, tmp_path, name, write_frames, marked_columns):
     frame = made[name].assign(**{end: float("nan") for end in made[name] if end.endswith(("_low", "_high"))})
     write_frames(made | {name: frame}, tmp_path / "tables")
     assert not marked_columns((tmp_path / "tables" / f"{name}.tex").read_text())
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("s_cyc", r"s\_cyc"),
-        ("50 %", r"50 \%"),
-        ("a&b", r"a\&b"),
-        ("#1 $2", r"\#1 \$2"),
-        ("{x}", r"\{x\}"),
-        ("a\\b", r"a\textbackslash{}b"),
-        ("~^", r"\textasciitilde{}\textasciicircum{}"),
-        ("plain", "plain"),
-    ],
-)
-def test_latex_escapes(text, expected):
-    assert escape(text) == expected
-
-
-def test_a_scale_with_a_percent_sign_stays_in_its_comment(tmp_path, write_runs, write_frames):
+def test_a_scale_with_a_percent_sign_stays_in_its_comment(tmp_path, write_runs, write_frames, parse_latex):
     preset = make_preset(scale="10 % of & {data}")
     write_frames(write_runs(preset).tables(), tmp_path / "tables", preset.scale)
     for name in LATEX:
@@ -808,7 +742,9 @@ def test_tables_that_a_preset_does_not_make_are_there_and_empty(tmp_path, write_
     assert "no rows" in (tmp_path / "tables" / "s_cyc_oracle.tex").read_text()
 
 
-def test_one_column_per_cycle_though_sparsities_differ_in_rounding(preset, tmp_path, write_runs, write_frames):
+def test_one_column_per_cycle_though_sparsities_differ_in_rounding(
+    preset, tmp_path, write_runs, write_frames, parse_latex
+):
     """Exact counts differ between networks and scopes, and a diverged chain records the planned sparsity."""
 
     def change(job):
@@ -836,7 +772,7 @@ def test_cycles_that_print_the_same_sparsity_keep_their_own_columns(preset, tmp_
     assert all(number in text for number in (r"82.3 $\pm$ 3.2", r"81.3 $\pm$ 3.2", r"80.3 $\pm$ 3.2"))
 
 
-def test_gradient_table_shows_every_measured_schedule(preset, tmp_path, write_runs, write_frames):
+def test_gradient_table_shows_every_measured_schedule(preset, tmp_path, write_runs, write_frames, parse_latex):
     made = write_runs(preset).tables()
     frame = made["s_cyc_gradients"]
     other = frame.assign(schedule="s_cyc", std_ratio=7.77, std_ratio_low=7.77, std_ratio_high=7.77)
