@@ -211,8 +211,8 @@ class Claim:
     """How the quantities' meanings name the paper's method, in the place of which another one is named when asked."""
     asked_sentence: str = ""
     """The sentence for another method, with `{method}`."""
-    notes: Callable[[Any], Sequence[str]] = lambda data: ()
-    """What a reader of the verdict has to know beside it, from what the paper's `read` gave."""
+    notes: Callable[[Any, str | None], Sequence[str]] = lambda data, method: ()
+    """(as `observe`) -> what a reader of the verdict has to know beside it."""
     paper: str = ""
     """The key of its paper, which the registry fills in."""
     method: str | None = None

@@ -53,7 +53,7 @@ def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[s
         for claim in claims:
             if claim.paper == key:
                 rows += [(claim.id, *each) for each in claim.observe(data, claim.method)]
-                notes[claim.id] = list(claim.notes(data))
+                notes[claim.id] = list(claim.notes(data, claim.method))
     return pd.DataFrame(rows, columns=list(OBSERVATION)), missing, notes
 
 

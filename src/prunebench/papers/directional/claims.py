@@ -336,7 +336,7 @@ C9 = Claim(
     observe=see.nothing,
     tables=(),
     figures=(),
-    notes=lambda data: READ_IN_THE_SCRIPTS,
+    notes=lambda data, method: READ_IN_THE_SCRIPTS,
 )
 
 

@@ -227,22 +227,22 @@ def nothing(data: Data, method: str | None) -> Iterator[Observed]:
 # --- Notes
 
 
-def fixed_lambda(data: Data) -> list[str]:
+def fixed_lambda(data: Data, method: str | None) -> list[str]:
     """C1."""
     return [FIXED_LAMBDA] if data.config.toy else []
 
 
-def diverged(data: Data) -> list[str]:
-    """C2, C5: runs that diverged."""
-    grda = where(data.ends, method="grda")
-    lost, without = (int((rows["status"] == "diverged").sum()) for rows in (grda, where(data.ends, method=SGD)))
-    lines = [f"{without} runs of SGD diverged: gRDA is compared with none of them."] if without else []
+def diverged(data: Data, method: str | None) -> list[str]:
+    """C2, C5: runs that diverged, of SGD and of gRDA or the update that the claim is asked of."""
+    runs, name = where(data.ends, method=method or "grda"), method or "gRDA"
+    lost, without = (int((rows["status"] == "diverged").sum()) for rows in (runs, where(data.ends, method=SGD)))
+    lines = [f"{without} runs of SGD diverged: {name} is compared with none of them."] if without else []
     if lost:
-        lines.append(f"{lost} of {len(grda)} runs of gRDA diverged; each counts as chance in accuracy.")
+        lines.append(f"{lost} of {len(runs)} runs of {name} diverged; each counts as chance in accuracy.")
     return lines
 
 
-def not_compared(data: Data) -> list[str]:
+def not_compared(data: Data, method: str | None) -> list[str]:
     """C3: what it does not see."""
     lines = []
     if (where(data.ends, method="grda")["status"] == "diverged").any():
@@ -257,12 +257,12 @@ def not_compared(data: Data) -> list[str]:
     ]
 
 
-def timing_blocks(data: Data) -> list[str]:
+def timing_blocks(data: Data, method: str | None) -> list[str]:
     """C4."""
     return [TIMING_BLOCKS] if data.config.overhead else []
 
 
-def curves(data: Data) -> list[str]:
+def curves(data: Data, method: str | None) -> list[str]:
     """C6."""
     part = data.config.connectivity
     if part is None:
@@ -270,7 +270,7 @@ def curves(data: Data) -> list[str]:
     return [f"{part.points} points of a path are looked at, by the authors 61.", INDEPENDENT_CURVES, *_left_out(data)]
 
 
-def batch_norm(data: Data) -> list[str]:
+def batch_norm(data: Data, method: str | None) -> list[str]:
     """C7."""
     return [BATCH_NORM, *_left_out(data)] if data.config.curvature else []
 

@@ -344,7 +344,7 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.costs,
         tables=("s_cyc_cost",),
         figures=(),
-        notes=lambda data: (
+        notes=lambda data, method: (
             "Chains run side by side and not in alternation, so their times hold what else the machine did.",
         ),
     ),
@@ -393,7 +393,7 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.shapes,
         tables=("s_cyc_accuracy",),
         figures=("s_cyc_lr_schedules", "s_cyc_accuracy"),
-        notes=lambda data: (
+        notes=lambda data, method: (
             "A step in max_lr over the cycles, the third other shape that was thought of, is not run.",
         ),
         asks="schedule",

@@ -240,3 +240,9 @@ def test_notes_say_what_a_comparison_rests_on(made):
     ]
     # of the four choices of each seed 0.1, 0.1 and 0.4 are ends
     assert notes["A2"] == ["9 of 12 choices lie at an end of the grid, where the best may lie beyond it."]
+
+
+def test_notes_of_an_asked_claim_are_about_its_method(made):
+    """`constant_at_top` ran under one criterion alone."""
+    notes = CLAIM["A4"].asked_of("constant_at_top").notes(made.data(), "constant_at_top")
+    assert notes == ["net · global_magnitude is compared with cyclical, constant, step_decay, lr_warmup."]

@@ -55,7 +55,7 @@ CLAIMS = (
         figures=("toy_accuracy",),
         asks="schedule",
         asked_sentence="{method} beats the benchmark.",
-        notes=lambda data: ("Toys ran side by side.",),
+        notes=lambda data, method: ("Toys ran side by side.",),
     ),
     Claim(
         id="T2",
