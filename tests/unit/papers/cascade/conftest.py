@@ -335,6 +335,10 @@ class Cascade:
 
         return Runs(parse_preset(content or self.content(**options), "tiny"), self._new_folder())
 
+    def written(self, preset):
+        """The runs of any preset."""
+        return Runs(preset, self._new_folder()).write()
+
     def runs(self, content=None, *, lost=None, epoch=None, change=None, **options):
         """The written runs of a preset; `lost`, `epoch` and `change` are those of `Runs`."""
         edits = {"lost": lost, "epoch": epoch, "change": change}
