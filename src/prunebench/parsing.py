@@ -118,7 +118,7 @@ class _Registered:
         if not isinstance(value, Mapping) or "kind" not in value:
             raise InputError(f"a {self.what} needs 'kind', one of {', '.join(self.registry)}; found {value!r:.80}")
         kind = value["kind"]
-        if kind not in self.registry:
+        if not isinstance(kind, str) or kind not in self.registry:
             raise InputError(f"unknown {self.what} '{kind}': {nearest(str(kind), self.registry)}")
         cls = self.registry[kind]
         try:

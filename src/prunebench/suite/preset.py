@@ -184,7 +184,7 @@ def load_preset(path: Path, overrides: Mapping[str, Any] | None = None) -> Prese
         raise InputError(f"{path}: {error.strerror}; {nearest(Path(path).stem, presets)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse_preset(_overlaid(content, overrides or {}), str(path))
+    return parse_preset(_overlaid(content, overrides) if overrides else content, str(path))
 
 
 def _overlaid(content: object, overrides: object) -> object:
@@ -192,7 +192,7 @@ def _overlaid(content: object, overrides: object) -> object:
     if isinstance(content, dict) and isinstance(overrides, Mapping):
         return content | {key: _overlaid(content.get(key), value) for key, value in overrides.items()}
     if isinstance(overrides, Mapping):
-        return content if not overrides else dict(overrides)
+        return dict(overrides)
     return None if overrides == "null" else overrides  # below the first level, Snakemake leaves values as text
 
 
