@@ -331,7 +331,7 @@ def _hand_on(view: View) -> None:
         state.handed |= {f"{name}/{key}": tensor for key, tensor in state.kept.items()}
     if hands_on == "best":
         ends = [rows[-1] for rows in _by_arm(state.rows["phases"]).values()]
-        if all(rank(ends[-1]) > rank(other) for other in ends[:-1]):
+        if state.status[name] == "trained" and all(rank(ends[-1]) > rank(other) for other in ends[:-1]):
             record = Record(state.model.state_dict(), _pruned_masks(state), state.previous, state.kept)
             state.handed = {k: v for k, v in state.handed.items() if not k.startswith("best/")}
             state.handed |= {f"best/{key}": tensor for key, tensor in record.tensors().items()}
