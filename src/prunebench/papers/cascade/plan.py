@@ -22,6 +22,7 @@ from prunebench.papers.cascade.config import (
 )
 from prunebench.papers.cascade.overlaps import Overlaps
 from prunebench.pruning.amounts import round_density
+from prunebench.pruning.criteria import get_criterion
 from prunebench.runs.probes import BELOW, Histograms, Occupancy, Probe, Shedding
 from prunebench.runs.spec import Arm, Phase, Ramp, RunSpec, Shed, Start, ToSparsity
 from prunebench.schedules import Constant
@@ -58,10 +59,14 @@ class Draft:
 
 
 def dense(config: Cascade, preset: Preset) -> Iterator[DenseWish]:
-    """The dense networks that arms start from, with the epoch that they rewind to."""
+    """The dense networks that arms start from, with what their first phases need of them."""
     for name, part in config.parts().items():
-        keep = (config.retraining.rewind_epoch,) if name == "retraining" and config.retraining else ()
-        yield from (DenseWish(task, config.dense, keep) for task in part.tasks)
+        for task in part.tasks:
+            first = [draft.legs[0] for group in arms_of_part(name, config, preset, task) for draft in group]
+            keep = {leg["rewind"] for leg in first if "rewind" in leg}
+            criteria = {prune.criterion for leg in first for prune in leg["prune"] if isinstance(prune, ToSparsity)}
+            previous = any(get_criterion(criterion).needs_previous_weights for criterion in criteria)
+            yield DenseWish(task, config.dense, tuple(keep), previous)
 
 
 def plan(config: Cascade, preset: Preset, networks: DenseNetworks) -> list[Stage]:
