@@ -4,7 +4,6 @@ Files of other versions are read as far as they go: unknown keys are passed over
 wrote gets its default. Older files know a cell by its label alone.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -15,6 +14,7 @@ from prunebench.errors import InputError
 from prunebench.parsing import Strict, parse
 from prunebench.suite.cells import Value
 from prunebench.suite.claim import Verdict
+from prunebench.suite.inputs import read_json
 
 Number = float | None
 """A raw number, such as a share or the logarithm of a ratio; None where it could not be computed."""
@@ -150,10 +150,4 @@ class Ledger(_Record):
 def read_ledger(results: Path) -> Ledger:
     """claims.json of a folder of results; raises InputError where it is missing or no ledger."""
     path = results / "claims.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    return parse(Ledger, content, str(path))
+    return parse(Ledger, read_json(path, "; `snakemake claims` makes it"), str(path))

@@ -1,6 +1,5 @@
 """runs.csv: every job that trains, with its axes, result, cost and provenance."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.runs.select import rank
 from prunebench.runs.spec import RunSpec
+from prunebench.suite.inputs import read_json
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import Preset
@@ -53,7 +53,7 @@ def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
         **{name: phases[name].sum() for name in COST},
         "peak_memory_mb": phases["peak_memory_mb"].max(),
         "spec_sha256": job.digest(),
-        **_provenance(folder / "provenance.json"),
+        **read_json(folder / "provenance.json"),
         "folder": job.folder,
     }
 
@@ -86,13 +86,3 @@ def _sparsity(job: RunSpec, end: "pd.Series[Any]", folder: Path) -> float:
         if len(counted):
             return float(counted["sparsity"].iloc[-1])
     return float(end["sparsity"])
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold a mapping of keys to values, found {content!r:.80}")
-    return content

@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 import pytest
 
 from prunebench.errors import InputError
-from prunebench.suite.report.page import exhibits, inputs, provenance, write_page
+from prunebench.suite import inputs
+from prunebench.suite.report.page import exhibits, provenance, write_page
 
 IDS = ["S1", "S2", "S3", "S4", "S5", "S1:theirs", "U1"]
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">&"\''
@@ -341,7 +342,7 @@ def test_markup_in_any_value_is_text(made_up, preset, change, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("plan.json", None, "plan.json: there is no such file"),
+        ("plan.json", None, "plan.json: No such file"),
         ("plan.json", "{", "plan.json is not JSON"),
         ("plan.json", "{}", "preset"),
         ("claims.json", "[", "claims.json is not JSON"),

@@ -5,8 +5,8 @@ from typing import Any
 
 from prunebench.suite.cells import label_of
 from prunebench.suite.claim import ALLOWED, POWER
+from prunebench.suite.inputs import Record, number
 from prunebench.suite.report.page import forest
-from prunebench.suite.report.page.inputs import Record, number
 
 SIGNS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "open", "not run at this scale": "none"}
 """Verdicts in the order in which they sort, with the names of their signs."""

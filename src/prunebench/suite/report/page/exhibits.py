@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.suite import numbers
+from prunebench.suite.inputs import Download, Record, data_uri, download, number, read_csv
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.report import captions
-from prunebench.suite.report.page.inputs import Download, Record, data_uri, download, number, read_csv
 
 ROWS = 100
 """Rows of a table that the page shows; its file, which the page holds too, has all."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from prunebench.suite import numbers
 from prunebench.suite.cells import SEPARATOR
-from prunebench.suite.report.page.inputs import LARGEST
+from prunebench.suite.inputs import LARGEST
 
 REACH = 1.5
 """How far beyond the means the axis goes at most, in spans of the means or in half the length of the median interval,

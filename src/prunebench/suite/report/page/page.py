@@ -14,11 +14,11 @@ from prunebench.errors import InputError
 from prunebench.files import write_text
 from prunebench.parsing import known
 from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.inputs import Download, Record, read_csv, read_json
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.preset import Preset, parse_preset
 from prunebench.suite.record import read_ledger
 from prunebench.suite.report.page import evidence, exhibits, provenance
-from prunebench.suite.report.page.inputs import Download, Record, read_csv, read_json
 
 HERE = Path(__file__).parent
 
@@ -36,10 +36,7 @@ def write_page(results: Path, figures: Path, out: Path) -> None:
     SVG (or PNG) files in `figures`; what is not there is named on the page, except for `plan.json`, which must be.
     The same files give the same bytes. Raises InputError for a file that cannot be read or is not what it should be.
     """
-    plan = read_json(results / "plan.json")
-    if plan is None:
-        raise InputError(f"cannot read {results / 'plan.json'}: there is no such file")
-    preset = parse_preset(plan, str(results / "plan.json"))
+    preset = parse_preset(read_json(results / "plan.json"), str(results / "plan.json"))
     try:
         write_text(out, _render(preset, results, figures))
     except OSError as error:

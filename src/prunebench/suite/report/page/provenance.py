@@ -8,8 +8,8 @@ from prunebench.models.kinds import NETWORKS
 from prunebench.parsing import kind_of
 from prunebench.runs.updates import UPDATES, Update
 from prunebench.suite import numbers
+from prunebench.suite.inputs import Record, number
 from prunebench.suite.preset import Preset
-from prunebench.suite.report.page.inputs import Record, number
 
 COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
 
