@@ -1,7 +1,6 @@
 """What the runs cost, what made them, what is missing, and the set-up they had."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from prunebench.models.kinds import NETWORKS
@@ -24,36 +23,6 @@ ENVIRONMENT = {
     "prunebench": "prunebench",
 }
 """Columns of runs.csv that say where a run ran, and what readers call them."""
-
-
-@dataclass(frozen=True)
-class Caveats:
-    """What is missing from the results, or limits them."""
-
-    no_runs: bool
-    """runs.csv is there and has no rows."""
-    one_seed: bool
-    missing: tuple[str, ...]
-    """Seeds and runs."""
-    diverged: tuple[str, ...]
-    """Folders of runs."""
-    absent: tuple[str, ...]
-    """Files."""
-    empty: tuple[str, ...]
-    """Tables without rows."""
-    errs: tuple[str, ...]
-    """Claims whose rules say `reproduced` to noise too often."""
-    left_out: tuple[str, ...]
-    """Studies that the preset does not have."""
-    versions: int
-    """Versions of the code that made the runs, where they are several."""
-    dirty: int
-    """Runs from a source tree with uncommitted changes."""
-    unknown: int
-    """Runs that do not say which code made them."""
-
-    def __bool__(self) -> bool:
-        return any(vars(self).values())
 
 
 def costs(runs: Sequence[Record]) -> list[dict[str, str]]:
