@@ -7,6 +7,7 @@ looks at (Bonferroni). What has not been shown is not thereby refuted: a refutat
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,15 +88,18 @@ def _tasks(cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(value(cell, "task") for cell in cells))
 
 
+def _is_of(task: str, cell: Cell) -> bool:
+    return bool(value(cell, "task") == task)
+
+
 def judge_c2(sample: Sample, margins: DirectionalMargins) -> Ruling:
     """On every task some setting is enough."""
     none = np.zeros(len(sample.values["difference"]), dtype=bool)
     tasks = _tasks(sample.cells["difference"])
     sound, lost = [], [none]
     for task in tasks:
-        of = sample
-        for name in ("difference", "sparsity"):
-            of = of.only(name, lambda cell, task=task: value(cell, "task") == task)
+        of_task = partial(_is_of, task)
+        of = sample.only("difference", of_task).only("sparsity", of_task)
         # One setting of a task is enough: an interval allows for all of them.
         difference, sparsity = of.any_of("difference"), of.any_of("sparsity")
         sound.append(any_cell((difference.low > -margins.c2_margin) & (sparsity.low > margins.c2_sparsity)))
