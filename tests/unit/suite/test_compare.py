@@ -408,10 +408,10 @@ def test_a_folder_that_is_not_there(two):
         (
             "claims.json",
             {"findings": [finding() | {"headline": {}}]},
-            "{}: 'findings.0.headline.quantity': field required",
+            "{}: 'findings.0.headline.mean': field required",
         ),
         ("claims.json", {"findings": [finding(effect=("x", 0, 0))]}, "{}: 'findings.0.headline.mean': "),
-        ("claims.json", {"findings": [finding(), finding()]}, "{}: claim A3 is there twice"),
+        ("claims.json", {"findings": [finding(), finding()]}, "{}: findings: claim A3 is there twice"),
         ("plan.json", "nonsense", "{} is not JSON: "),
         ("plan.json", "[1]", "{}: must hold a mapping"),
         ("runs.csv", "", "cannot read {}: "),

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from prunebench.errors import InputError
 from prunebench.files import write_text
 from prunebench.parsing import known
+from prunebench.suite import numbers
 from prunebench.suite.exhibits import CALIBRATION, POWER
 from prunebench.suite.inputs import Download, Record, read_csv, read_json
 from prunebench.suite.paper import Paper, Table
@@ -91,8 +92,7 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         costs=provenance.costs(runs or []),
         versions=provenance.versions(runs or []),
         environment=provenance.environment(runs or []),
-        data_sets=provenance.data_sets(preset),
-        tasks=provenance.tasks(preset),
+        setups={name: provenance.setup(task) for name, task in preset.tasks.items()},
         run_files=_data(results, ("runs",)),
         # Marked as safe: our own files. Their hashes are the only style and script that the page lets run.
         style=Markup(style),
@@ -149,6 +149,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["thousands"] = numbers.count
     return environment.get_template("template.html.j2")
 
 
