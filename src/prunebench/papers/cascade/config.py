@@ -62,6 +62,9 @@ class Part(Strict):
     tasks: Names = Field(min_length=1)
     """Names of entries of `tasks`."""
 
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """Raises InputError where the part cannot be run on one of its tasks; `key` is the part's in the preset."""
+
 
 class SheddingPart(Part):
     """Shedding after a small prune, against a control without one."""
@@ -74,6 +77,21 @@ class SheddingPart(Part):
     """Fine-tuning settings; their clocks should span from nothing to what long fine-tunings reach (about 0.5)."""
     removable_images: int = Field(default=1000, ge=0)
     """Validation images on which the share of removable weights is measured; 0 leaves it out."""
+
+    def settings_of(self, task: str) -> list[Setting]:
+        """The task's settings."""
+        return [setting for setting in self.settings if setting.tasks is None or task in setting.tasks]
+
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """Settings name tasks of the part and leave none without, and there are as many images as are asked for."""
+        for setting in self.settings:
+            for named in setting.tasks or ():
+                known(f"{key}.settings.tasks", named, self.tasks)
+        if not self.settings_of(task):
+            raise InputError(f"{key}: no setting names the task '{task}'")
+        images = preset.datasets[preset.tasks[task].dataset].validation
+        if self.removable_images > images:
+            raise InputError(f"{key}.removable_images is more than the {images} validation images")
 
 
 class CriteriaPart(Part):
@@ -90,6 +108,11 @@ class CriteriaPart(Part):
     prelude_tasks: Names | None = None
     """The part's tasks that have preludes; null means all of them."""
 
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """Preludes are for tasks of the part."""
+        for named in self.prelude_tasks or ():
+            known(f"{key}.prelude_tasks", named, self.tasks)
+
 
 class RetrainingPart(Part):
     """Fine-tuning, LR rewinding and weight rewinding (Renda et al. 2020), for as many epochs each."""
@@ -100,6 +123,11 @@ class RetrainingPart(Part):
     """Sparsities."""
     rewind_epoch: int = Field(ge=0)
     """Epoch k of the dense training that is gone back to; all three train for the epochs from k on."""
+
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """The dense training has that epoch, and epochs after it."""
+        if self.rewind_epoch >= preset.tasks[task].training.epochs:
+            raise InputError(f"{key}.rewind_epoch must be below the epochs of '{task}'")
 
 
 class NamedLR(Strict):
@@ -157,9 +185,6 @@ class SemiStructuredPart(Part):
     """Preludes."""
 
 
-AnyPart = SheddingPart | CriteriaPart | RetrainingPart | SchedulesPart | GmpPart | SemiStructuredPart
-
-
 class Cascade(Strict):
     """The study of cascade weight shedding."""
 
@@ -186,7 +211,7 @@ class Cascade(Strict):
     semi_structured: SemiStructuredPart | None = None
     """N:M and block patterns."""
 
-    def parts(self) -> dict[str, AnyPart]:
+    def parts(self) -> dict[str, Part]:
         """The parts that are run, by name."""
         named = {name: getattr(self, name) for name in PARTS}
         return {name: part for name, part in named.items() if part is not None}
@@ -204,43 +229,19 @@ class Cascade(Strict):
                     f"cascade.preludes.{name}.epochs is {prelude.epochs}; retrain has {self.retrain.epochs} in all"
                 )
         for name, part in self.parts().items():
+            key = f"cascade.{name}"
             for task in part.tasks:
-                known(f"cascade.{name}.tasks", task, preset.tasks)
-            self._check_preludes(f"cascade.{name}", part)
-        if self.retraining:
-            for task in self.retraining.tasks:
-                if self.retraining.rewind_epoch >= preset.tasks[task].training.epochs:
-                    raise InputError(f"cascade.retraining.rewind_epoch must be below the epochs of '{task}'")
-        for task in (self.criteria.prelude_tasks or []) if self.criteria else []:
-            known("cascade.criteria.prelude_tasks", task, self.criteria.tasks if self.criteria else [])
-        if self.shedding:
-            self._check_shedding(self.shedding, preset)
-        for name, part in self.parts().items():
-            for task in part.tasks:
+                known(f"{key}.tasks", task, preset.tasks)
                 if not hasattr(preset.tasks[task].training.mover, "weight_decay"):
-                    raise InputError(f"cascade.{name}.tasks: the update of '{task}' has no weight decay to set")
-
-    @staticmethod
-    def _check_shedding(part: SheddingPart, preset: Preset) -> None:
-        """Settings name tasks of the part and leave none without, and there are as many images as are asked for."""
-        for setting in part.settings:
-            for task in setting.tasks or []:
-                known("cascade.shedding.settings.tasks", task, part.tasks)
-        for task in part.tasks:
-            if not any(setting.tasks is None or task in setting.tasks for setting in part.settings):
-                raise InputError(f"cascade.shedding: no setting names the task '{task}'")
-            images = preset.datasets[preset.tasks[task].dataset].validation
-            if part.removable_images > images:
-                raise InputError(f"cascade.shedding.removable_images is more than the {images} validation images")
-
-    def _check_preludes(self, key: str, part: Part) -> None:
-        """Preludes exist and take less than what is pruned after them."""
-        targets = getattr(part, "sparsities", [])
-        for name in getattr(part, "preludes", []):
-            known(f"{key}.preludes", name, self.preludes)
-            for sparsity in targets:
-                if self.preludes[name].sparsity >= sparsity:
-                    raise InputError(f"{key}: prelude '{name}' must prune less than the sparsity {sparsity:g}")
+                    raise InputError(f"{key}.tasks: the update of '{task}' has no weight decay to set")
+                part.check_task(key, task, preset)
+            for prelude_name in getattr(part, "preludes", ()):
+                known(f"{key}.preludes", prelude_name, self.preludes)
+                for sparsity in getattr(part, "sparsities", ()):
+                    if self.preludes[prelude_name].sparsity >= sparsity:
+                        raise InputError(
+                            f"{key}: prelude '{prelude_name}' must prune less than the sparsity {sparsity:g}"
+                        )
 
 
 PARTS = ("shedding", "criteria", "retraining", "schedules", "gmp", "semi_structured")

@@ -111,25 +111,20 @@ def _between(rows: pd.DataFrame, first: str, second: str, column: str, *axes: st
     yield from observed(column, both, both[column] - both[f"{column}_second"], "task", "against", *named)
 
 
-@from_part("shedding")
-def _excess_by_network(data: Data) -> Iterator[Observed]:
-    """With recipes that decay weights: without, neither network sheds (docs/methods.md)."""
-    rows = _excesses(data).rename(columns={"relative": "excess"})
-    for pair in _network_pairs(data.preset, data.config.shedding.tasks):
-        yield from _between(rows[rows["weight_decay"] > 0], *pair, "excess", *SETTING, "last_epoch")
-
-
-@from_part("criteria")
-def _gap_by_network(data: Data) -> Iterator[Observed]:
-    rows = _random(_behind(data.ends("criteria"), GMP)).rename(columns={"behind": "gap"})
-    for pair in _network_pairs(data.preset, data.config.criteria.tasks):
-        yield from _between(rows, *pair, "gap", "criterion", "sparsity")
-
-
 def networks(data: Data, method: str | None) -> Iterator[Observed]:
-    """B3: excess and what random pruning costs, on a ResNet minus on a MobileNet."""
-    yield from _excess_by_network(data)
-    yield from _gap_by_network(data)
+    """B3: excess and what random pruning costs, on a ResNet minus on a MobileNet.
+
+    The excess with recipes that decay weights: without, neither network sheds (docs/methods.md).
+    """
+    if data.config.shedding:
+        excesses = _excesses(data).rename(columns={"relative": "excess"})
+        decayed = excesses[excesses["weight_decay"] > 0]
+        for pair in _network_pairs(data.preset, data.config.shedding.tasks):
+            yield from _between(decayed, *pair, "excess", *SETTING, "last_epoch")
+    if data.config.criteria:
+        gaps = _random(_behind(data.ends("criteria"), GMP)).rename(columns={"behind": "gap"})
+        for pair in _network_pairs(data.preset, data.config.criteria.tasks):
+            yield from _between(gaps, *pair, "gap", "criterion", "sparsity")
 
 
 # --- B2, B4, B8: criteria
@@ -153,24 +148,14 @@ def rescued(data: Data, method: str | None) -> Iterator[Observed]:
 
 def competitors(data: Data, method: str | None) -> Iterator[Observed]:
     """B4: other schemes against GMP (or another criterion in its place), and so under every retraining."""
-    yield from _competitors_at_once(data, method or GMP)
-    yield from _competitors_retrained(data, method or GMP)
-
-
-@from_part("criteria")
-def _competitors_at_once(data: Data, leader: str) -> Iterator[Observed]:
-    if leader in data.config.criteria.criteria:
+    leader, config = method or GMP, data.config
+    if config.criteria and leader in config.criteria.criteria:
         behind = _behind(data.ends("criteria"), leader)
         yield from observed("behind", behind, behind["behind"], "task", "sparsity", "criterion")
-
-
-@from_part("retraining")
-def _competitors_retrained(data: Data, leader: str) -> Iterator[Observed]:
-    if leader in data.config.retraining.criteria:
+    if config.retraining and leader in config.retraining.criteria:
         ends, at = data.pruned_ends("retraining"), ("task", "sparsity", "retraining")
-        others = ends[ends["criterion"] != leader]
-        behind = _minus(others, ends[ends["criterion"] == leader], *at)
-        yield from observed("behind", others, behind, *at, "criterion")
+        others, leading = ends[ends["criterion"] != leader], ends[ends["criterion"] == leader]
+        yield from observed("behind", others, _minus(others, leading, *at), *at, "criterion")
 
 
 @from_part("criteria")

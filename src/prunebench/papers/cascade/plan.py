@@ -160,9 +160,7 @@ def _with_control(pruned: list[Draft], name: str, axes: dict[str, Any], legs: li
 
 def _shedding(part: Any, config: Cascade, preset: Preset, task: str) -> Iterator[list[Draft]]:
     """One group per setting: the pruned arms and their control."""
-    for setting in part.settings:
-        if setting.tasks is not None and task not in setting.tasks:
-            continue
+    for setting in part.settings_of(task):
         recipe = (setting.epochs or part.epochs, setting.max_lr, setting.weight_decay)
         axes: dict[str, Any] = {"max_lr": setting.max_lr, "weight_decay": setting.weight_decay}
         where = f"lr{setting.max_lr:g}.wd{setting.weight_decay:g}"
