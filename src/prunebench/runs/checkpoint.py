@@ -45,6 +45,17 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
 
 
+def join(groups: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Groups of tensors as one: the names become `<group>/<name>`."""
+    return {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+
+
+def group(tensors: Mapping[str, torch.Tensor], name: str, device: torch.device) -> dict[str, torch.Tensor]:
+    """One of the groups that `join` joined, on a device."""
+    prefix = f"{name}/"
+    return {k.removeprefix(prefix): tensor.to(device) for k, tensor in tensors.items() if k.startswith(prefix)}
+
+
 class ResumeFile:
     """Saves a job's state now and then, and at once when the job is told to stop.
 

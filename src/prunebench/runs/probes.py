@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prunebench.pruning.masks import Masks
-    from prunebench.runs.engine import View
+    from prunebench.runs.view import View
 
 GRADIENT_BATCH = 500
 """Images of one backward pass; it changes roundings alone."""

@@ -20,8 +20,8 @@ from prunebench.runs.probes import GRADIENT_BATCH
 from prunebench.runs.spec import Blocks, Matched, NOfM, Shed, ToSparsity, Trained
 
 if TYPE_CHECKING:
-    from prunebench.runs.engine import View
     from prunebench.runs.spec import Prune
+    from prunebench.runs.view import View
 
 
 def begin_phase_(view: View) -> bool:
