@@ -18,14 +18,14 @@ THRESHOLDS = ("absolute", "relative", "removable", "in_dead", *_STRUCTURES)
 
 
 def from_part(name: str) -> Callable[[Callable[..., Iterable[Any]]], Callable[..., list[Any]]]:
-    """Decorates (data, ...) -> rows that are made from one part: no rows where the preset leaves the part out."""
+    """Decorates a function of (data, ...) that yields rows of one part: none where the preset leaves the part out."""
 
     def decorate(make: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:
         @wraps(make)
-        def made(data: "Data", *rest: Any) -> list[Any]:
+        def rows(data: "Data", *rest: Any) -> list[Any]:
             return [] if getattr(data.config, name) is None else list(make(data, *rest))
 
-        return made
+        return rows
 
     return decorate
 

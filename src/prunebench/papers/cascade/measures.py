@@ -25,20 +25,16 @@ Rows = Iterator[Row]
 # --- Shedding
 
 
-def _excess(cell: pd.DataFrame, threshold: str) -> Row:
-    """Shed share of the pruned runs, of their controls, and the excess, over the seeds that have both."""
+def _shed_shares(cell: pd.DataFrame, threshold: str) -> tuple[pd.Series, pd.Series]:
+    """Shed shares of the pruned runs and of their controls, over the seeds that have both."""
     both = cell[[threshold, f"{threshold}_control"]].dropna()
-    pruned, control = both[threshold], both[f"{threshold}_control"]
-    row = {"threshold": threshold, "n": len(both), **mean("pruned", pruned), **mean("control", control)}
-    return row | mean("excess", pruned - control)
+    return both[threshold], both[f"{threshold}_control"]
 
 
-def _without(row: Row, *columns: str) -> Row:
-    return {name: value for name, value in row.items() if name not in columns}
-
-
-_SHARE_INTERVALS = ("pruned_low", "pruned_high", "control_low", "control_high")
-"""Which only curves show."""
+def _excess(pruned: pd.Series, control: pd.Series) -> Row:
+    """Means of the shed shares, and the excess with its interval."""
+    shares = {name: mean(name, of)[name] for name, of in (("pruned", pruned), ("control", control))}
+    return shares | mean("excess", pruned - control)
 
 
 @from_part("shedding")
@@ -47,15 +43,21 @@ def shedding(data: Data) -> Rows:
     thresholds = [name for name in THRESHOLDS if name != "removable" or data.config.shedding.removable_images]
     for axes, cell in cells(data.pruned_ends("shedding"), "task", *SETTING):
         axes |= {"epoch": cell["last_epoch"].iloc[0], "clock": cell["clock"].mean()}
-        yield from (axes | _without(_excess(cell, threshold), *_SHARE_INTERVALS) for threshold in thresholds)
+        for threshold in thresholds:
+            pruned, control = _shed_shares(cell, threshold)
+            yield axes | {"threshold": threshold, "n": len(pruned)} | _excess(pruned, control)
 
 
 @from_part("shedding")
 def shedding_curves(data: Data) -> Rows:
     """Shed shares of survivors at every time at which a threshold is measured; runs that diverged are left out."""
     for axes, cell in cells(data.shed_shares("shedding"), "task", *SETTING, "epoch"):
-        rows = (_excess(cell, threshold) for threshold in THRESHOLDS)
-        yield from (axes | {"clock": cell["clock"].mean()} | row for row in rows if row["n"])
+        axes["clock"] = cell["clock"].mean()
+        for threshold in THRESHOLDS:
+            pruned, control = _shed_shares(cell, threshold)
+            row = axes | {"threshold": threshold, "n": len(pruned)} | mean("pruned", pruned) | mean("control", control)
+            if len(pruned):
+                yield row | mean("excess", pruned - control)
 
 
 @from_part("shedding")
@@ -81,10 +83,8 @@ def magnitudes(data: Data) -> Rows:
 
 def _shed(cell: pd.DataFrame) -> Row:
     """Clock and relative shed share at the arms' end."""
-    row = _excess(cell, "relative")
-    return {"clock": cell["clock"].mean(), "shed": row["pruned"]} | _without(
-        row, "threshold", "n", "pruned", *_SHARE_INTERVALS
-    )
+    row = _excess(*_shed_shares(cell, "relative"))
+    return {"clock": cell["clock"].mean(), "shed": row.pop("pruned"), **row}
 
 
 # --- Accuracy
@@ -238,7 +238,7 @@ def semi_structured(data: Data) -> Rows:
 
 @from_part("semi_structured")
 def occupancy(data: Data) -> Rows:
-    """Share of groups of m weights with so many alive, before a pattern is imposed.
+    """Share of groups of m weights by how many of these are alive, before a pattern is imposed.
 
     `chance` is the binomial share at the density of each seed, as if the same weights were alive anywhere. What comes
     before is the same for every pattern of a prelude: the first one with groups of m serves.

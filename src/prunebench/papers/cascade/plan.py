@@ -63,9 +63,9 @@ def plan(config: Cascade, preset: Preset, networks: DenseNetworks) -> list[Stage
     for name, part in config.parts().items():
         jobs: list[RunSpec] = []
         for task in part.tasks:
-            made = list(_jobs(name, part, config, preset, task, networks))
-            overlaps += [Overlaps.of(task, made)] if name == "criteria" else []
-            jobs += made
+            of_task = list(_jobs(name, part, config, preset, task, networks))
+            overlaps += [Overlaps.of(task, of_task)] if name == "criteria" else []
+            jobs += of_task
         title = f"Retraining ({name.replace('_', '-')})"
         stages.append(Stage(STAGES[name], f"cascade/{name}", tuple(jobs), title, priority=5))
     title = "Comparing kept weights"
@@ -196,7 +196,7 @@ def _criteria(part: Any, config: Cascade, preset: Preset, task: str) -> Iterator
 
 
 def _retraining(part: Any, config: Cascade, preset: Preset, task: str) -> Iterator[list[Draft]]:
-    """One group per retraining, with its own control."""
+    """One group per way of retraining, each with a control."""
     schedule, training = preset.schedules[config.dense], preset.tasks[task].training
     max_lr, begin = schedule.policy.at(0), part.rewind_epoch
     steps = training.epochs * (preset.datasets[preset.tasks[task].dataset].train // training.batch_size)
@@ -221,7 +221,7 @@ def _retraining(part: Any, config: Cascade, preset: Preset, task: str) -> Iterat
 
 
 def _schedules(part: Any, config: Cascade, preset: Preset, task: str) -> Iterator[list[Draft]]:
-    """One group per LR schedule, with its own control."""
+    """One group per LR schedule, each with a control."""
     densities = [round_density(1.0, 1 - part.sparsity, i, part.rounds) for i in range(1, part.rounds)]
     prunes = {
         "one_shot": [[_to(part.sparsity, part.criterion)]],
@@ -281,7 +281,7 @@ def _semi_structured(part: Any, config: Cascade, preset: Preset, task: str) -> I
 
 
 def _groups(name: str, part: Part, config: Cascade, preset: Preset, task: str) -> Iterator[list[Draft]]:
-    """The arms of a part on a task, in groups that are compared with each other."""
+    """The arms of a part on a task, in groups whose arms are compared with each other."""
     makers: dict[str, Callable[..., Iterator[list[Draft]]]] = {
         "shedding": _shedding,
         "criteria": _criteria,

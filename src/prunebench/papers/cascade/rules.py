@@ -188,8 +188,8 @@ def _levels(cells: Sequence[Cell]) -> dict[Cell, list[list[str]]]:
     for cell in cells:
         tasks.setdefault(without(cell, *FACTORS), []).append(cell)
     return {
-        task: [list(dict.fromkeys(value(cell, factor) for cell in own)) for factor in FACTORS]
-        for task, own in tasks.items()
+        task: [list(dict.fromkeys(value(cell, factor) for cell in of_task)) for factor in FACTORS]
+        for task, of_task in tasks.items()
     }
 
 

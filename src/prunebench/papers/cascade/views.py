@@ -21,9 +21,9 @@ Texts = Callable[[pd.DataFrame], list[str]]
 
 
 def _view(*columns: str | tuple[str, Texts], best: tuple[str, ...] = ()) -> View:
-    """Columns of text under their own name, or a header with what makes its cells.
+    """Columns: the name of a column of text, or a header with what makes its cells.
 
-    best: the highest accuracy of the rows that agree in these is bold; without, that which the table marks.
+    best: the highest accuracy of the rows that agree in these columns is bold; by default the one that `best` marks.
     """
 
     def view(frame: pd.DataFrame) -> pd.DataFrame:
