@@ -31,7 +31,7 @@ class Strict(BaseModel):
     @classmethod
     def _every_key_is_known(cls, content: Any) -> Any:
         """Before pydantic's own check, whose error does not say which keys are allowed."""
-        strict = cls.model_config.get("extra") == "forbid"  # records of other versions ignore keys that they do not know
+        strict = cls.model_config.get("extra") == "forbid"  # not a record of another version
         if strict and isinstance(content, Mapping) and not content.keys() <= cls.__pydantic_fields__.keys():
             key = next(key for key in content if key not in cls.__pydantic_fields__)
             hint = nearest(str(key), cls.__pydantic_fields__)
