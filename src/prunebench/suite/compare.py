@@ -257,8 +257,8 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(_text(f"Verdicts of {len(comparison.claims)} claims: {outcome}. Ratios: B over A."))
     console.print(_text("Intervals that overlap do not show that effects are equal."))
     console.print()
-    made = [(pair.name, _short(pair.a), _short(pair.b), pair.note) for pair in comparison.provenance]
-    _table(console, ("code and machine", "A", "B", ""), made)
+    versions = [(pair.name, _short(pair.a), _short(pair.b), pair.note) for pair in comparison.provenance]
+    _table(console, ("code and machine", "A", "B", ""), versions)
     if comparison.preset:
         keys = [(p.name, *("not there" if at is None else at for at in (p.a, p.b))) for p in comparison.preset]
         _table(console, ("key of the preset", "A", "B"), keys[:_SHOWN])

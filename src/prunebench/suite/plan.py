@@ -19,7 +19,7 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class DenseWish:
-    """A dense network that a study's jobs start from, for every seed.
+    """A dense network that jobs of a study start from, for every seed.
 
     keep: epochs whose networks are needed beside the last. previous: whether the weights of one epoch before the end
     are needed.
@@ -71,7 +71,7 @@ class DenseNetworks:
         )
 
     def spec(self, task: str, schedule: str, seed: int) -> RunSpec:
-        """The spec of the dense network of a task under a schedule; it must have been wished for."""
+        """The spec of a task's dense network under a schedule; KeyError for one that no study asked for."""
         return self._specs[task, self.recipe(schedule), seed]
 
     def start(self, task: str, schedule: str, seed: int) -> Trained:

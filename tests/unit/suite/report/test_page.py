@@ -487,7 +487,7 @@ def test_runs_that_say_nothing_of_their_version_are_counted(folder, made_up, tin
     keys = ("study", "task", "seed", "status", "folder")
     made_up.rows(results / "runs.csv", [{key: row[key] for key in keys} for row in made_up.runs(tiny)])
     page = read(results, figures).words
-    assert "6 runs came without a note of the version of the code" in page
+    assert "6 runs came from an unknown version of the code" in page
     assert "date not recorded" in page
 
 

@@ -46,9 +46,9 @@ _FALLBACK = (691, 400)
 
 
 def _svg_size(data: bytes) -> tuple[int, int]:
-    found = re.search(rb'viewBox="0 0 (\d{1,6}(?:\.\d+)?) (\d{1,6}(?:\.\d+)?)"', data[:4000])
+    box = re.search(rb'viewBox="0 0 (\d{1,6}(?:\.\d+)?) (\d{1,6}(?:\.\d+)?)"', data[:4000])
     # matplotlib's user unit is the point
-    width, height = (round(float(side) * 4 / 3) for side in found.groups()) if found else _FALLBACK
+    width, height = (round(float(side) * 4 / 3) for side in box.groups()) if box else _FALLBACK
     return (width, height) if width and height else _FALLBACK
 
 
@@ -98,11 +98,11 @@ def _columns(columns: Sequence[str], rows: Sequence[Record]) -> dict[str, tuple[
     for name in columns:
         if name in inner:
             continue
-        own = (name, *bounds.get(name, ()))
-        if any(row[column] and number(row[column]) is None for row in rows for column in own):
+        group = (name, *bounds.get(name, ()))
+        if any(row[column] and number(row[column]) is None for row in rows for column in group):
             shown[name] = (False, [_WORDS.get(row[name], row[name]) for row in rows])
             continue
-        values = [[number(row[column]) for column in own] for row in rows]
+        values = [[number(row[column]) for column in group] for row in rows]
         digits = _digits(values)
         shown[name] = (True, [_cell(row, digits) for row in values])
     return shown

@@ -123,7 +123,7 @@ def _caveats(
     rules: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What is missing from the results, or limits them, by what the template calls it."""
-    made = provenance.versions(runs or [])
+    versions = provenance.versions(runs or [])
     return {
         "no_runs": runs is not None and not runs,
         "one_seed": len(preset.seeds) == 1,
@@ -134,9 +134,9 @@ def _caveats(
         "empty": [each["name"] for each in tables if each["rows"] is not None and not each["total"]],
         "errs": [row["claim"] for row in rules["above"]] if rules else [],
         "left_out": [paper.short for key, paper in preset.all_papers().items() if key not in preset.studies()],
-        "versions": len(made) if len(made) > 1 else 0,
-        "dirty": sum(version["runs"] for version in made if version["dirty"]),
-        "unknown": sum(version["runs"] for version in made if not version["digest"]),
+        "versions": len(versions) if len(versions) > 1 else 0,
+        "dirty": sum(version["runs"] for version in versions if version["dirty"]),
+        "unknown": sum(version["runs"] for version in versions if not version["digest"]),
     }
 
 
