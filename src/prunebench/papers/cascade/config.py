@@ -36,9 +36,9 @@ class Prelude(Strict):
     max_lr: Positive
     """LR, constant."""
     weight_decay: float = Field(ge=0)
-    """Weight decay: what makes weights that the loss does not hold up shrink."""
+    """Weight decay: it shrinks the weights that the loss does not sustain."""
     control: Name | None = None
-    """The prelude that this one is compared with: the same without what is meant to shed."""
+    """The prelude that this one is compared with: the same without what makes it shed, such as weight decay."""
 
 
 class Setting(Strict):
@@ -74,7 +74,7 @@ class SheddingPart(Part):
     epochs: Epochs
     """Epochs of fine-tuning, where a setting does not say otherwise."""
     settings: list[Setting] = Field(min_length=1)
-    """Fine-tuning settings; their clocks should span from nothing to what long fine-tunings reach (about 0.5)."""
+    """Fine-tuning settings; their clocks should range from 0 to what long fine-tuning reaches (about 0.5)."""
     removable_images: int = Field(default=1000, ge=0)
     """Validation images on which the share of removable weights is measured; 0 leaves it out."""
 
@@ -122,7 +122,7 @@ class RetrainingPart(Part):
     sparsities: Sparsities = Field(min_length=1)
     """Sparsities."""
     rewind_epoch: int = Field(ge=0)
-    """Epoch k of the dense training that is gone back to; all three train for the epochs from k on."""
+    """Epoch k of the dense training to which LR and weights are rewound; all three train for the epochs from k on."""
 
     def check_task(self, key: str, task: str, preset: Preset) -> None:
         """The dense training has that epoch, and epochs after it."""
@@ -195,9 +195,9 @@ class Cascade(Strict):
     preludes: dict[Name, Prelude] = {}
     """Preludes by name."""
     recalibration_images: int = Field(default=500, ge=1)
-    """Training images on which batch normalisation's statistics are taken anew before each evaluation [ours]."""
+    """Training images on which batch normalisation's statistics are recomputed before each evaluation [ours]."""
     groups_per_job: int | None = Field(default=None, ge=1)
-    """Groups of arms that one job trains; null is all of a part's (where a process start would cost more)."""
+    """Groups of arms that one job trains; null puts all groups of a part into one job, which saves process starts."""
     shedding: SheddingPart | None = None
     """Shedding against the no-prune control."""
     criteria: CriteriaPart | None = None
@@ -254,7 +254,7 @@ class CascadeMargins(Strict):
     b1_excess: Share = 0.2
     """B1 needs an excess above this share of the survivors: the least that "a large percentage" can mean."""
     b1_none: Share = 0.05
-    """B1 and B1c fail where the excess is below this for certain."""
+    """B1 and B1c fail where the interval of the excess lies below this."""
     b1_dose: Share = 0.2
     """B1 looks at prunes of at most this share: the abstract's "small percentage"."""
     b1_epochs: Positive = 10
@@ -262,7 +262,7 @@ class CascadeMargins(Strict):
     b2_gain: Share = 0.01
     """B2 needs the shedding recipe to gain more than this over each control."""
     b2_none: Share = 0.005
-    """B2 fails where the gain is below this for certain."""
+    """B2 fails where the interval of the gain lies below this."""
     b3_excess: Share = 0.05
     """B3: networks do not differ in excess where they are within this of each other."""
     b3_gap: Share = 0.005
@@ -270,7 +270,7 @@ class CascadeMargins(Strict):
     b4_gap: Share = 0.005
     """B4: global magnitude pruning is competitive in a cell where it is within this of the best scheme."""
     b4_far: Share = 0.01
-    """B4: it is not in a cell where it is further than this from the best."""
+    """B4: it is not competitive in a cell where it is further than this from the best."""
     b4_cells: Share = 0.8
     """B4 needs it to be competitive in this share of the cells."""
     b4_far_cells: Share = 0.5
