@@ -115,8 +115,8 @@ def judge_c2(sample: Sample, margins: DirectionalMargins) -> Ruling:
 
 def no_effect_c2(margins: DirectionalMargins, cells: Cells) -> Scenario:
     """False on the first task, in all of its settings."""
-    first = _tasks(cells["difference"])[0]
-    there = {cell: -margins.c2_margin for cell in cells["difference"] if value(cell, "task") == first}
+    first = _tasks(cells["difference"])[:1]
+    there = {cell: -margins.c2_margin for cell in cells["difference"] if value(cell, "task") in first}
     return {"difference": dict.fromkeys(cells["difference"], 0.0004) | there, "sparsity": 0.905}
 
 
