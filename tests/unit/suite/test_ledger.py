@@ -15,6 +15,7 @@ from prunebench.suite.asked import all_claims
 from prunebench.suite.claim import OBSERVATION, read_observations
 from prunebench.suite.ledger import COLUMNS, VERDICTS, judge, observe, summary, write_ledger
 from prunebench.suite.plan import make_plan
+from prunebench.suite.preset import load_preset
 from prunebench.suite.record import read_ledger
 
 IDS = ["T1", "T2", "T3", "U1"]
@@ -195,6 +196,14 @@ def test_no_run_at_all_gives_a_ledger_in_which_nothing_was_run(toy_preset, tmp_p
     assert [line.partition(": ")[0] for line in ledger.missing] == ["toy"] * 4  # three seeds and the timing
     assert "runs of the study are missing" in of(ledger, "T1").why
     assert of(ledger, "U1").why == "This preset does not run the study."
+
+
+def test_a_kept_preset_without_runs_names_what_is_missing(tmp_path, request):
+    preset = load_preset(request.config.rootpath / "config/laptop.yaml")
+    _, missing, _ = observe(preset, tmp_path)
+    text = "\n".join(missing)
+    for part in ("s_cyc: seed 0", "cascade: seed 2", "directional: seed 1", "toy is missing", "overhead is missing"):
+        assert part in text
 
 
 # --- Claims that are asked of other methods
