@@ -1,7 +1,7 @@
 """Claims A1 to A7: S-Cyc (arXiv 2110.08764) and its successor SILO (arXiv 2212.06144)."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,19 @@ ASKED: dict[str, Any] = {"asks": "schedule", "subject": "S-Cyc"}
 
 CYCLES = 6
 """Pruning cycles over which a claimed change is spread when it is simulated."""
+
+
+def _points(name: str, meaning: str, *marks: str) -> Quantity:
+    return Quantity(name, meaning, "points", marks=marks)
+
+
+def _ratio(name: str, meaning: str, *marks: str) -> Quantity:
+    return Quantity(name, meaning, "ratio", marks=marks)
+
+
+def _shown(name: str, meaning: str, unit: Literal["slope", "ratio"]) -> Quantity:
+    """One that the rule does not read: a control, or an explanation."""
+    return Quantity(name, meaning, unit, decides=False)
 
 
 def narrowed(margins: SCycMargins) -> float:
@@ -52,21 +65,11 @@ A1 = Claim(
     mark="[abstract]",
     quantities=(
         Quantity("slope", "slope of log std of dL/dw over surviving weights, per cycle", "slope", marks=("a1_flat",)),
-        Quantity(
-            "ratio",
-            "std of dL/dw over surviving weights, last cycle that trains over dense",
-            "ratio",
-            marks=("a1_ratio",),
-        ),
-        Quantity("matched_slope", "the slope at matched training loss", "slope", decides=False),
-        Quantity(
-            "zeros_slope",
-            "the slope with pruned weights counted as zero: narrows by construction",
-            "slope",
-            decides=False,
-        ),
-        Quantity("random_slope", "the slope under random pruning, a control", "slope", decides=False),
-        Quantity("random_ratio", "the ratio under random pruning, a control", "ratio", decides=False),
+        _ratio("ratio", "std of dL/dw over surviving weights, last cycle that trains over dense", "a1_ratio"),
+        _shown("matched_slope", "the slope at matched training loss", "slope"),
+        _shown("zeros_slope", "the slope with pruned weights counted as zero: narrows by construction", "slope"),
+        _shown("random_slope", "the slope under random pruning, a control", "slope"),
+        _shown("random_ratio", "the ratio under random pruning, a control", "ratio"),
     ),
     rule="Reproduced where, in every ReLU network pruned by magnitude, the 95 % interval of the slope lies below 0 and "
     "that of the ratio below {a1_ratio:g}. Not reproduced where in some network the interval (corrected for looking at "
@@ -159,11 +162,9 @@ A2 = Claim(
     mark="[abstract]",
     quantities=(
         Quantity("slope", "slope of log best max_lr over -log density, best by validation accuracy", "slope"),
-        Quantity(
-            "ratio", "best max_lr of the sparsest network over the dense one's", "ratio", marks=("a2_ratio", "a2_flat")
-        ),
-        Quantity("step", "a step of the grid", "ratio", decides=False),
-        Quantity("slope_step", "what rounding to the grid can do to the slope", "slope", decides=False),
+        _ratio("ratio", "best max_lr of the sparsest network over the dense one's", "a2_ratio", "a2_flat"),
+        _shown("step", "a step of the grid", "ratio"),
+        _shown("slope_step", "what rounding to the grid can do to the slope", "slope"),
     ),
     rule="Reproduced where the 95 % interval of the slope, widened by the grid's rounding, lies above 0 and the "
     "ratio is at least {a2_ratio:g}. Not reproduced where the widened interval of the slope lies below 0, or that "
@@ -201,7 +202,7 @@ A6 = Claim(
     sentence="S-Cyc is comparable to an oracle that tunes max_lr by grid search in every cycle.",
     mark="[abstract]",
     quantities=(
-        Quantity("difference", "test accuracy of the oracle minus that of S-Cyc", "points", marks=("±a6_margin",)),
+        _points("difference", "test accuracy of the oracle minus that of S-Cyc", "±a6_margin"),
         Quantity(
             "inside",
             "share of cycles in which S-Cyc's max_lr is near the grid's best, by this seed's validation accuracies",
@@ -239,14 +240,7 @@ A3 = Claim(
     id="A3",
     sentence="S-Cyc beats the best of four benchmark schedules consistently, by 2.1 to 3.4 %.",
     mark="[abstract]",
-    quantities=(
-        Quantity(
-            "gain",
-            "test accuracy of S-Cyc minus that of the best benchmark by validation",
-            "points",
-            marks=("a3_gain",),
-        ),
-    ),
+    quantities=(_points("gain", "test accuracy of S-Cyc minus that of the best benchmark by validation", "a3_gain"),),
     rule="In cycles of at most {a3_density:.0%} density: reproduced where the mean gain is positive in every cell "
     "and the 95 % interval of the mean over cells lies above {a3_gain:.1%} (absolute); not reproduced where that "
     "interval lies below it.",
@@ -287,11 +281,10 @@ A4 = Claim(
     sentence="S-Cyc works whatever the pruning method.",
     mark="[abstract]",
     quantities=(
-        Quantity(
+        _points(
             "gain",
             "test accuracy of S-Cyc minus that of the best benchmark that ran, mean over the sparse cycles",
-            "points",
-            marks=("a4_gain",),
+            "a4_gain",
         ),
     ),
     rule="With at least three criteria: reproduced where the mean over criteria lies above 0, by a random-effects "
@@ -331,9 +324,7 @@ A7 = Claim(
     id="A7",
     sentence="It is the S-shape of max_lr over the cycles that matters.",
     mark="(implied)",
-    quantities=(
-        Quantity("gain", "test accuracy of S-Cyc minus that of another course of max_lr", "points", marks=("a7_gain",)),
-    ),
+    quantities=(_points("gain", "test accuracy of S-Cyc minus that of another course of max_lr", "a7_gain"),),
     rule="Reproduced where the 95 % interval of the gain over every other shape (a constant max_lr is among them) "
     "lies above {a7_gain:.1%} (absolute). Not reproduced where the gain over some other lies below it for certain "
     "(corrected for looking at several).",
@@ -372,13 +363,10 @@ A5 = Claim(
     sentence="S-Cyc does not substantially increase complexity.",
     mark="[abstract]",
     quantities=(
-        Quantity(
-            "seconds",
-            "wall time of a whole chain over that of the cyclical schedule, not in alternation",
-            "ratio",
-            marks=("a5_time",),
+        _ratio(
+            "seconds", "wall time of a whole chain over that of the cyclical schedule, not in alternation", "a5_time"
         ),
-        Quantity("steps", "updates of a whole chain over those of the cyclical schedule", "ratio"),
+        _ratio("steps", "updates of a whole chain over those of the cyclical schedule"),
     ),
     rule="Reproduced where both make equally many updates and the 95 % interval of the time ratio lies below "
     "{a5_time:g}; not reproduced where it lies above.",
