@@ -72,7 +72,6 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     absent = [name for name in ("claims.json", "observations.csv", "runs.csv") if not (results / name).is_file()]
     absent += [f"tables/{each['name']}.csv" for each in shown["table"] if each["rows"] is None]
     absent += [f"{each['name']}.svg" for each in shown["figure"] if each["uri"] is None]
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     return _template().render(
         preset=preset,
         plan=preset.model_dump_json(indent=2, exclude={"raw_data"}),
@@ -94,11 +93,7 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         environment=provenance.environment(runs or []),
         setups={name: provenance.setup(task) for name, task in preset.tasks.items()},
         run_files=_data(results, ("runs",)),
-        # Marked as safe: our own files. Their hashes are the only style and script that the page lets run.
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        **_style_and_script(),
     )
 
 
@@ -153,6 +148,11 @@ def _template() -> jinja2.Template:
     return environment.get_template("template.html.j2")
 
 
-def _hash(text: str) -> str:
-    """A content security policy's name for an inline style or script."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+def _style_and_script() -> dict[str, str]:
+    """The only style and script that the page lets run, by their hashes; marked as safe because they are our own."""
+    texts = {name: (HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js")}
+    parts: dict[str, str] = {}
+    for name, text in texts.items():
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+        parts |= {Path(name).stem: Markup(text), f"{Path(name).stem}_hash": f"sha256-{digest}"}
+    return parts
