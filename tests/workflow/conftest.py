@@ -124,6 +124,11 @@ def reads(job, folders):
     return any(need.rsplit("/", 1)[0] in folders for need in job.needs)
 
 
+def pytest_collection_modifyitems(items):
+    """The smoke run comes first: it is the longest file, and what starts last must be short."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+
+
 @pytest.fixture(scope="session")
 def snakemake():
     """Snakemake by the repository's Snakefile."""
