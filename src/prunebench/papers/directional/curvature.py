@@ -6,30 +6,25 @@ import torch
 
 from prunebench.analysis.connectivity import flatten
 from prunebench.analysis.curvature import chance, leading_eigenpairs, quadratic, share
-from prunebench.files import write_csv
 from prunebench.papers.directional.config import ORDER, SGD
 from prunebench.papers.directional.spec import Curvatures
 from prunebench.runs.job import Job, Network, Row
 from prunebench.runs.networks import Networks
 
-COLUMNS = {
-    "curvature": ["epoch", "pair", "k", "share", "chance", "quadratic", "norm_ratio", "own_share"],
-    "eigenvalues": ["epoch", "rank", "eigenvalue"],
-}
-"""The tables that a job writes into its folder, each `<name>.csv`, with their columns."""
-
 HESSIAN_BATCH = 512
 
 
 def measure(job: Job[Curvatures], out: Path) -> None:
-    """Eigenpairs at SGD's networks after each epoch of `job.spec`; writes tables, spec.json and
-    provenance.json. An epoch at which a network had diverged has no rows."""
+    """Computes eigenpairs at SGD's network after each epoch of the spec; writes tables, spec.json and provenance.json.
+
+    An epoch at which SGD has diverged has no rows.
+    """
     networks = job.spec.minima.load(job.runs)
     rows: dict[str, list[Row]] = {"curvature": [], "eigenvalues": []}
     done: list[int] = []
     if resumed := job.resume.load():
         rows, done = resumed[1]["rows"], resumed[1]["done"]
-        print(f"going on behind epochs {done}", flush=True)
+        print(f"going on after epochs {done}", flush=True)
     for epoch in job.spec.epochs:
         if epoch in done:
             continue
@@ -38,8 +33,7 @@ def measure(job: Job[Curvatures], out: Path) -> None:
         if job.resume.due():
             job.resume.save({}, {"rows": rows, "done": done})
         job.report(f"epoch {epoch}: eigenpairs")
-    for table, columns in COLUMNS.items():
-        write_csv(out / f"{table}.csv", rows[table], columns)
+    job.spec.write(out, rows)
     job.finish(out)
 
 
@@ -67,12 +61,12 @@ def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict
     def vector(network: Network) -> torch.Tensor:
         return flatten({name: network[name] for name in names})
 
-    own = vector(sgd)
+    weights = vector(sgd)
     for pair, arm in ((f"grda:{SGD}", "grda"), (f"{ORDER}:{SGD}", ORDER)):
         other = minima.network(networks, arm, epoch, job.device)
         if other is None:
             continue
-        moved = vector(other) - own
+        moved = vector(other) - weights
         for k in settings.k:
             vectors = pairs.vectors[:k]
             rows["curvature"].append(
@@ -81,9 +75,9 @@ def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict
                     "pair": pair,
                     "k": k,
                     "share": share(vectors, moved),
-                    "chance": chance(k, len(own)),
+                    "chance": chance(k, len(weights)),
                     "quadratic": quadratic(pairs.values[:k], vectors, moved),
-                    "norm_ratio": float(moved.norm() / own.norm()),
-                    "own_share": share(vectors, own),
+                    "norm_ratio": float(moved.norm() / weights.norm()),
+                    "own_share": share(vectors, weights),
                 }
             )

@@ -1,4 +1,4 @@
-"""What the directional study's tables and claims are made from; each frame is computed once."""
+"""The frames that the directional study's tables and claims read; each is computed once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +42,7 @@ class Data:
     def _arms(self, table: str, *stages: str) -> pd.DataFrame:
         """A table of the arms of these stages, without the runs of SGD that are controls of other tables.
 
-        With `before`, the epochs behind the network that an arm starts from, and `epochs`, these and its own. c and mu
+        Adds `before`, the epochs of the network that an arm starts from, and `epochs`, these and the arm's. c and mu
         are NaN where an arm has none.
         """
         rows = self.study.rows(stages, table)
@@ -60,8 +60,8 @@ class Data:
     def _ends_of(self, *stages: str) -> pd.DataFrame:
         """Where every arm of these stages ended; sparsities (shares of zeros) are NaN where it diverged.
 
-        An arm that had nothing to be matched to was not trained and is left out, and so is an l1 penalty of another
-        strength than the one with the best mean validation accuracy at its sparsity.
+        Left out are arms that were not trained because there was no sparsity to match, and l1 penalties other than the
+        one with the best mean validation accuracy at a sparsity.
         """
         phases = self._arms("phases", *stages).drop(columns=["sparsity", "density", "sparsity_start"])
         last = self.study.rows(stages, "weights").drop_duplicates(RUN, keep="last")

@@ -1,10 +1,10 @@
-"""The directional study's tables, computed from what its runs wrote and from nothing else (docs/methods.md).
+"""The directional study's tables, computed from the files of its runs alone (docs/methods.md).
 
 Everything is paired by seed: a difference or a ratio is the mean over seeds of the differences (geometric: of the
 ratios) within a seed, with its 95 % t interval. A diverged run counts as chance in accuracies; nothing else that it
 measured counts, so its seed is missing from sparsities, curves, paths and curvature.
 
-A gRDA run is known by its setting's label, which is its `matched_to`; a baseline's `matched_to` is the label of the
+`matched_to` of a gRDA run is its setting's label; that of a baseline is the label of the
 setting whose sparsity it was pruned to, and a dense run's is empty.
 """
 
@@ -289,7 +289,7 @@ def overhead(data: Data) -> list[Row]:
     """
     rows, memory = [], data.study.rows("time_optimizers", "memory")
     for row_of, group in _by(data.study.rows("time_optimizers", "seconds"), "network", "parameters", "measure"):
-        for optimizer, cell in group.groupby("optimizer"):  # in which order they were measured means nothing
+        for optimizer, cell in group.groupby("optimizer"):  # sorted: the order of measurement has no meaning
             row = row_of | {"optimizer": optimizer, "n": len(cell), "milliseconds": 1000 * cell["seconds"].median()}
             for name, other in OPTIMIZERS.items():
                 row |= ratio(cell, where(group, optimizer=other), "seconds", name, by="block")

@@ -1,4 +1,4 @@
-"""What claims C1 to C9 observe in the study's runs, seed by seed, and what a reader must know beside it.
+"""What claims C1 to C9 observe in the study's runs, seed by seed, and the notes on their verdicts.
 
 The seeds of C1 are those of the exact problems, those of C4 timing blocks. There are no observations of what the preset
 does not measure, of C6 and C7 for tasks whose SGD reached no minimum, of C3 at sparsities that it is not about, and of
@@ -45,7 +45,7 @@ def exact(data: Data, method: str | None) -> Iterator[Observed]:
         return
     rows = data.study.rows("solve_exact", "toy")
     for (problem, fixed), group in rows.groupby(["problem", "fixed"], sort=False):
-        slopes = pd.Series({seed: toy_slope(own) for seed, own in group.groupby("seed")}, dtype=float)
+        slopes = pd.Series({seed: toy_slope(rows_of) for seed, rows_of in group.groupby("seed")}, dtype=float)
         yield from _observed({"slope" if fixed == "c" else "slope_at_fixed_lambda": slopes}, problem=problem)
         if fixed == "c":
             end = _by_seed(group, gamma=rows["gamma"].min())
@@ -57,7 +57,7 @@ def exact(data: Data, method: str | None) -> Iterator[Observed]:
 
 
 def _sgd(data: Data, task: str) -> pd.DataFrame:
-    """SGD's ends. Where SGD itself diverged nothing can be on a par with it: two runs at chance would be."""
+    """SGD's ends, without runs that diverged: a gRDA run at chance would be on a par with these."""
     return _by_seed(data.ends, task=task, method=SGD, status="trained")
 
 
@@ -227,7 +227,7 @@ def diverged(data: Data, method: str | None) -> list[str]:
 
 
 def not_compared(data: Data, method: str | None) -> list[str]:
-    """C3: what it does not see."""
+    """C3: runs and settings that it leaves out."""
     lines = []
     if (where(data.ends, method="grda")["status"] == "diverged").any():
         lines.append("Where gRDA diverged, nothing was pruned to its sparsity: C3 does not see these runs.")

@@ -1,7 +1,7 @@
 """From the directional study's configuration to its jobs.
 
 All networks of a task and seed that are compared lie in one job, the *minima*: SGD's, gRDA's and the controls.
-Baselines, curves and curvature start from what that job leaves.
+Baselines, curves and curvature start from the networks of that job.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -2,7 +2,7 @@
 
 A condition on every cell is one on each cell's interval: all must hold, which needs no correction. A condition that one
 of several cells can fulfil, and every refutation, for which one cell is enough, widens its intervals for all that it
-looks at (Bonferroni). What has not been shown is not thereby refuted: a refutation has a margin of its own.
+looks at (Bonferroni). A claim that is not shown is not therefore refuted: refutations have margins of their own.
 """
 
 import operator

@@ -1,7 +1,9 @@
 """The jobs of the directional study that train no arms: curves, curvature, exact problems, timings. Without torch."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from prunebench.files import write_csv
 from prunebench.papers.directional.config import Connectivity, Curvature, Problem
 from prunebench.parsing import Name, Strict
 from prunebench.runs.spec import NETWORKS_FILE, Folder, NetworkConfig, Spec, TaskSpec, Trained
@@ -42,7 +44,22 @@ class Minima(Strict):
         return record.model if record else None
 
 
-class _OfMinima(TaskSpec):
+class _Writes(Spec):
+    columns: ClassVar[dict[str, str]]
+    """The tables that the job writes into its folder, each `<name>.csv`, with their columns."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of these tables."""
+        return tuple(self.columns)
+
+    def write(self, out: "Path", rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Writes these tables; one that has no rows has a header."""
+        for table, columns in self.columns.items():
+            write_csv(out / f"{table}.csv", rows.get(table, []), columns.split())
+
+
+class _OfMinima(_Writes, TaskSpec):
     minima: Minima
 
     @property
@@ -56,10 +73,11 @@ class Curves(_OfMinima):
 
     connectivity: Connectivity
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Points of paths, trained curves, points of planes."""
-        return ("paths", "curves", "plane")
+    columns = {
+        "paths": "pair path t statistics train_loss train_error test_loss test_error",
+        "curves": "pair distance length epochs train_loss",
+        "plane": "pair kind point x y train_loss train_error test_loss test_error",
+    }
 
 
 class Curvatures(_OfMinima):
@@ -69,13 +87,13 @@ class Curvatures(_OfMinima):
     epochs: list[int]
     """Epochs after which eigenpairs are computed, the last included."""
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Shares of displacements, and eigenvalues."""
-        return ("curvature", "eigenvalues")
+    columns = {
+        "curvature": "epoch pair k share chance quadratic norm_ratio own_share",
+        "eigenvalues": "epoch rank eigenvalue",
+    }
 
 
-class ExactProblem(Spec):
+class ExactProblem(_Writes):
     """A job: one exact problem at every seed and learning rate."""
 
     problem: Problem
@@ -85,10 +103,10 @@ class ExactProblem(Spec):
     c: float
     mu: float
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Errors."""
-        return ("toy",)
+    columns = {
+        "toy": "seed fixed problem gamma t c mu steps lam error soft_error cosine d flat largest_flat smallest_steep "
+        "sparsity sgd_loss grda_loss"
+    }
 
 
 class Timed(Strict):
@@ -102,7 +120,7 @@ class Timed(Strict):
     batch_size: int
 
 
-class Timings(Spec):
+class Timings(_Writes):
     """A job: time and memory of the optimizers."""
 
     timed: list[Timed]
@@ -110,7 +128,7 @@ class Timings(Spec):
     blocks: int
     steps: int
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Seconds and bytes."""
-        return ("seconds", "memory")
+    columns = {
+        "seconds": "network parameters measure optimizer block seconds",
+        "memory": "network parameters optimizer parameter_bytes state_bytes peak_bytes",
+    }
