@@ -21,6 +21,8 @@ from prunebench.analysis.connectivity import (
 from prunebench.data.batches import Augment, train_batches
 from prunebench.papers.directional.spec import Curves
 from prunebench.runs.job import Job, Network, Row
+from prunebench.runs.networks import load_networks
+from prunebench.runs.spec import NETWORKS_FILE
 from prunebench.seeding import generator
 
 Rows = dict[str, list[Row]]
@@ -32,18 +34,18 @@ def connect(job: Job[Curves], out: Path) -> None:
     A pair has no rows if one of its networks has diverged.
     """
     spec, minima = job.spec, job.spec.minima
-    networks = minima.load(job.runs)
+    networks = load_networks(job.runs / minima.run / NETWORKS_FILE, (minima.spec,))
     rows: Rows = {}
     number, resumed = 0, job.resume.load()
     if resumed:
         rows, number = resumed[1]["rows"], resumed[1]["pair"]
         print(f"going on with pair {number + 1} of {len(spec.connectivity.pairs)}", flush=True)
     for at, pair in enumerate(spec.connectivity.pairs[number:], number):
-        ends = [minima.network(networks, name, minima.epochs, job.device) for name in pair.split(":")]
-        if ends[0] is None or ends[1] is None:
+        a, b = (networks.at(minima.arms[name], minima.epochs, job.device) for name in pair.split(":"))
+        if a is None or b is None:
             print(f"{pair}: a network has diverged", flush=True)
             continue
-        curve = _Curve(job, pair, ends[0], ends[1], rows, at)
+        curve = _Curve(job, pair, a.model, b.model, rows, at)
         curve.train_(resumed)
         resumed = None
         curve.evaluate()

@@ -9,7 +9,8 @@ from prunebench.analysis.curvature import chance, leading_eigenpairs, quadratic,
 from prunebench.papers.directional.config import ORDER, SGD
 from prunebench.papers.directional.spec import Curvatures
 from prunebench.runs.job import Job, Network, Row
-from prunebench.runs.networks import Networks
+from prunebench.runs.networks import Networks, load_networks
+from prunebench.runs.spec import NETWORKS_FILE
 
 HESSIAN_BATCH = 512
 
@@ -19,7 +20,8 @@ def measure(job: Job[Curvatures], out: Path) -> None:
 
     An epoch at which SGD has diverged has no rows.
     """
-    networks = job.spec.minima.load(job.runs)
+    minima = job.spec.minima
+    networks = load_networks(job.runs / minima.run / NETWORKS_FILE, (minima.spec,))
     rows: dict[str, list[Row]] = {"curvature": [], "eigenvalues": []}
     done: list[int] = []
     if resumed := job.resume.load():
@@ -39,11 +41,11 @@ def measure(job: Job[Curvatures], out: Path) -> None:
 
 def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict[str, list[Row]]) -> None:
     spec, settings, minima = job.spec, job.spec.curvature, job.spec.minima
-    sgd = minima.network(networks, SGD, epoch, job.device)
+    sgd = networks.at(minima.arms[SGD], epoch, job.device)
     if sgd is None:
         return
     model = job.network()
-    model.load_state_dict(sgd)
+    model.load_state_dict(sgd.model)
     names = [name for name, _ in model.named_parameters()]
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     images = job.data.train if settings.images is None else job.data.train.first(settings.images)
@@ -61,12 +63,12 @@ def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict
     def vector(network: Network) -> torch.Tensor:
         return flatten({name: network[name] for name in names})
 
-    weights = vector(sgd)
+    weights = vector(sgd.model)
     for pair, arm in ((f"grda:{SGD}", "grda"), (f"{ORDER}:{SGD}", ORDER)):
-        other = minima.network(networks, arm, epoch, job.device)
+        other = networks.at(minima.arms[arm], epoch, job.device)
         if other is None:
             continue
-        moved = vector(other) - weights
+        moved = vector(other.model) - weights
         for k in settings.k:
             vectors = pairs.vectors[:k]
             rows["curvature"].append(

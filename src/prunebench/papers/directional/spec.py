@@ -1,20 +1,13 @@
 """The jobs of the directional study that train no arms: curves, curvature, exact problems, timings. Without torch."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from prunebench.files import write_csv
 from prunebench.papers.directional.config import Connectivity, Curvature, Problem
 from prunebench.parsing import Name, Strict
 from prunebench.runs.spec import NETWORKS_FILE, Folder, NetworkConfig, Spec, TaskSpec, Trained
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
-    from prunebench.runs.job import Network
-    from prunebench.runs.networks import Networks
 
 
 class Minima(Strict):
@@ -32,17 +25,6 @@ class Minima(Strict):
         """The network that an arm ended with, as the start of another."""
         return Trained(kind="trained", run=self.run, spec=self.spec, arm=arm, epoch=self.epochs)
 
-    def load(self, runs: "Path") -> "Networks":
-        """The job's networks; InputError where they are missing or another spec's."""
-        from prunebench.runs.networks import load_networks
-
-        return load_networks(runs / self.run / NETWORKS_FILE, (self.spec,))
-
-    def network(self, networks: "Networks", method: str, epoch: int, device: "torch.device") -> "Network | None":
-        """A method's state_dict after so many epochs; None where it has diverged."""
-        record = networks.at(self.arms[method], epoch, device)
-        return record.model if record else None
-
 
 class _Writes(Spec):
     columns: ClassVar[dict[str, str]]
@@ -53,7 +35,7 @@ class _Writes(Spec):
         """Names of these tables."""
         return tuple(self.columns)
 
-    def write(self, out: "Path", rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    def write(self, out: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Writes these tables; one that has no rows has a header."""
         for table, columns in self.columns.items():
             write_csv(out / f"{table}.csv", rows.get(table, []), columns.split())
