@@ -22,7 +22,7 @@ ONE = {"c": 1, "mu": 0.5}
         (("grda", GRDA), [{"c": 1, "mu": 1}], ["digits-resnet8-sgd.0: mu is 1", "< 1"]),
         (("grda", GRDA), [ONE] * 2, ["directional.grda.digits-resnet8-sgd: holds grda.c1.mu0.5 twice"]),
         (("grda", GRDA), [{"c": 1, "nu": 0.5}], ["unknown key", "mean 'mu'?"]),
-        (("grda", GRDA), [{"kind": "sgd"}], ["a setting of 'digits-resnet8-sgd' is no gRDA", "directional.updates"]),
+        (("grda", GRDA), [{"kind": "sgd"}], ["a setting of 'digits-resnet8-sgd' is not gRDA", "directional.updates"]),
         (("updates",), {"gmp_gradual": {"kind": "adamw"}}, ["directional.updates.gmp_gradual", "choose another"]),
         (("sensitivity", "mu_shifts"), [0.5], ["directional.sensitivity.mu_shifts: 0.5 is too much", "1.1"]),
         (("sensitivity", "mu_shifts"), [0.0], ["directional.sensitivity: holds grda.c0.1.mu0.6 twice"]),
