@@ -4,7 +4,6 @@ Snakemake deletes a job's declared outputs before it reruns the job, so this fil
 temporary name and renamed, carries the digest of the run's spec, and is deleted when the job is done.
 """
 
-import hashlib
 import json
 import signal
 import time
@@ -18,12 +17,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prunebench.files import write_bytes
-
-
-def resume_digest(*digests: str) -> str:
-    """SHA-256 over all that a resumed job must share with the killed one: the digests of spec, code and input files,
-    and what its arithmetic depends on."""
-    return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
@@ -57,9 +50,9 @@ def group(tensors: Mapping[str, torch.Tensor], name: str, device: torch.device) 
 
 
 class ResumeFile:
-    """Saves a job's state now and then, and at once when the job is told to stop.
+    """The file in which a job saves its state: every so many seconds, and at once when it is told to stop.
 
-    `every` is the time between two saves in seconds; it changes no result.
+    every: seconds between two saves; it changes no result.
     """
 
     def __init__(self, path: Path, digest: str, every: float) -> None:
@@ -105,5 +98,5 @@ class ResumeFile:
             raise SystemExit(128 + self._signal)
 
     def delete(self) -> None:
-        """The job is done."""
+        """Removes the file: the job is done."""
         self.path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The engine: carries out a `RunSpec`, arm by arm and phase by phase, from wherever a killed job was.
 
 Everything that a study trains goes through `train`: dense networks, pruning chains, the oracle's candidates, retraining
-after a prune, trajectories of an update. A NaN or infinite loss ends an arm, which stands at chance from there on:
-divergence is a result.
+after a prune, trajectories of an update. A NaN or infinite loss ends an arm, which is recorded at chance
+accuracy from there on: divergence is a result.
 """
 
 import math
@@ -44,7 +44,7 @@ COLUMNS = {
 far; in `phases`, all but the clock are the phase's."""
 
 COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
-"""What a phase that never began has none of."""
+"""Columns that are 0 for a phase that never began."""
 
 
 def train(job: Job[RunSpec], out: Path) -> None:
@@ -102,7 +102,7 @@ def _run_arm(view: View) -> None:
 
 
 def _find_match(view: View) -> bool:
-    """Looks up the sparsity that the arm is matched to, if it is; False where there is nothing to match."""
+    """Reads the sparsity of the network that the arm is matched to; False where that network is lost or all zero."""
     for action in (action for phase in view.arm.phases for action in phase.prune if isinstance(action, Matched)):
         record = start_record(action.like, view.job.runs, view.job.device)
         if record is None:
@@ -156,7 +156,7 @@ def _keep(view: View, epoch: int) -> None:
 
 
 def _hand_on(view: View) -> None:
-    """What the arm leaves to controls that follow it and to other jobs."""
+    """Hands on what controls that follow the arm and other jobs need of it."""
     state, name, hands_on = view.state, view.arm.name, view.job.spec.hands_on
     if hands_on == "masks" or any(name in arm.follows for arm in view.job.spec.arms):
         state.handed[f"masks/{name}"] = pack(state.masks)[0]
@@ -279,10 +279,10 @@ def _write_end(view: View) -> None:
 
 
 def _write_ends(view: View, status: str, *, begun: bool) -> None:
-    """Writes the rows of the phase that ended so and of all later ones: tables have a row for each phase all the same.
+    """Writes a row for the phase in which an arm is lost and for each later one, which costs nothing.
 
-    A diverged arm stands at chance; an unmatched one has not been trained and stands nowhere. What comes after costs
-    nothing. begun: whether the phase's prunes are done; a phase that never began stands at the density it was to have.
+    A diverged arm is recorded at chance accuracy; an unmatched one was not trained and has no accuracy. begun: whether
+    the phase's prunes are done; a phase that never began is recorded at the density that it was to have.
     """
     row, first = _cost(view), view.number
     if status == "diverged":

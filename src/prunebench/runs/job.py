@@ -1,4 +1,4 @@
-"""A job and what changes while it runs: the one position, the one state, the one content of a resume file."""
+"""A job, and its state while it runs: all that a resume file holds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -158,7 +158,7 @@ class State:
 
     @classmethod
     def new(cls, job: Job[Any], arm: int = 0, earlier: "State | None" = None) -> "State":
-        """The state at the beginning of an arm; what `earlier` arms have left goes on."""
+        """The state at the beginning of an arm, with the tables, status and networks of the `earlier` arms."""
         model = job.network()
         left = {name: getattr(earlier, name) for name in ("handed", "rows", "status")} if earlier else {}
         masks = full_masks(job.prunable(model))
@@ -180,7 +180,7 @@ class State:
 
     @torch.no_grad()
     def load_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Takes up what `save` gave; `update` must be of the right kind already."""
+        """Restores what `save` gave; `update` must be of the right kind already."""
         device = self.loss_sum.device
         self.model.load_state_dict(group(tensors, "model", device))
         masks = group(tensors, "mask", device)

@@ -82,12 +82,12 @@ def load_networks(path: Path, specs: tuple[str, ...]) -> Networks:
     """The networks in a file that the job of one of these specs, by digest, wrote; else InputError."""
     try:
         tensors, about = load_tensors(path)
-        found = Networks(path, tensors, about["spec"], about["status"])
+        networks = Networks(path, tensors, about["spec"], about["status"])
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read as networks of a job: {str(error)[:120]}") from None
-    if found.spec not in specs:
+    if networks.spec not in specs:
         raise InputError(f"{path} holds networks of another spec than {path.parent.name} has now: run its job again")
-    return found
+    return networks
 
 
 def save_networks(out: Path, tensors: Mapping[str, Tensor], spec: str, status: Mapping[str, str], **more: Any) -> None:

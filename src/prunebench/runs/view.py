@@ -35,7 +35,7 @@ class View:
     followed: dict[str, Masks]
     layers: dict[str, int]
     viable: bool = True
-    matched: float | None = None
+    matched: float = 0.0
     flops_per_update: int = 0
     _thresholds: dict[float, float] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class View:
         return cls(job, arm, state, first, followed, job.layer_flops(state.model), viable)
 
     def resume_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Takes up the state of a killed job, which was training this arm."""
+        """Restores the state of a killed job, which was training this arm."""
         self.state.update = self.arm.phases[values["position"]["phase"]].update.begin(self.trained_parameters())
         self.state.load_(tensors, values)
         self.viable = True
