@@ -75,8 +75,8 @@ def handles_of(looks: Iterable[Look], **changes: Any) -> list[Artist]:
 
 def diverged_crosses(*frames: pd.DataFrame) -> list[Artist]:
     """The legend's handle of cells with diverged seeds, where there are any."""
-    lost = any((frame["diverged"] > 0).any() for frame in frames)
-    return [cross("seeds diverged, counted as chance")] if lost else []
+    diverged = any((frame["diverged"] > 0).any() for frame in frames)
+    return [cross("seeds diverged, counted as chance")] if diverged else []
 
 
 def finish(fig: Figure, handles: Sequence[Artist], scale: str, notes: Sequence[str]) -> Figure:
@@ -238,7 +238,7 @@ def panels_at(
     return rows
 
 
-def facets(count: int, most: int, height: float, margin: float, rows: int = 1, **share: bool) -> tuple[Figure, Any]:
+def facets(count: int, most: int, height: float, margin: float, rows: int = 1, **share: Any) -> tuple[Figure, Any]:
     """A figure of `count` facets, `most` to a line of `height` inches; each has `rows` panels, one under the other.
 
     Returns the axes as an array of shape (lines, rows, columns); unused ones are invisible.
@@ -397,11 +397,11 @@ def curve(
     """
     bottom, top = ax.get_ylim()
     if ax.get_yscale() == "log":
-        lost = mean <= 0
-        mean = np.where(lost, np.nan, mean)
-        if marks and lost.any():
-            edge = np.full(int(lost.sum()), bottom)
-            ax.plot(x[lost], edge, marker="v", color=look.color, markersize=3.0, linestyle="", clip_on=False)
+        nowhere = mean <= 0
+        mean = np.where(nowhere, np.nan, mean)
+        if marks and nowhere.any():
+            edge = np.full(int(nowhere.sum()), bottom)
+            ax.plot(x[nowhere], edge, marker="v", color=look.color, markersize=3.0, linestyle="", clip_on=False)
     known = np.isfinite(mean)
     if not known.any():
         return
@@ -410,7 +410,7 @@ def curve(
         ends = np.clip(low, bottom, top), np.clip(high, bottom, top)
         ax.fill_between(x, *ends, color=look.color, alpha=shade, linewidth=0, zorder=1.5)
         if known.sum() == 1:
-            bar = (end[known] for end in ends)
+            bar = ends[0][known], ends[1][known]
             ax.vlines(x[known], *bar, color=look.color, linewidth=0.9, zorder=look.order - 0.5)
 
 
@@ -448,5 +448,5 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def off_log(frame: pd.DataFrame, *columns: str) -> list[str]:
     """A note on the gaps of logarithmic axes, if any of these columns has them."""
-    lost = (frame[list(columns)] <= 0).any(axis=None)
-    return ["A triangle without a point: 0 or less, for which a logarithmic axis has no place"] if lost else []
+    gaps = (frame[list(columns)] <= 0).any(axis=None)
+    return ["A triangle without a point: 0 or less, for which a logarithmic axis has no place"] if gaps else []

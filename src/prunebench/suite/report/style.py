@@ -210,8 +210,8 @@ def draw_points(
     less; points of `hollow` are not filled.
     """
     if ax.get_yscale() == "log":
-        lost = mean <= 0
-        mean, low = np.where(lost, np.nan, mean), np.where(lost, 0.0, low)
+        nowhere = mean <= 0
+        mean, low = np.where(nowhere, np.nan, mean), np.where(nowhere, 0.0, low)
     style = look.line()
     # Many cycles: smaller markers, or the line of markers hides every other.
     style["markersize"] = look.size * min(1.0, max(0.45, 11 / max(len(x), 1)))
@@ -239,12 +239,12 @@ def cross(label: str) -> Line2D:
 def mark_diverged(ax: Axes, x: Floats, y: Floats, diverged: object, counts: object, apart: float = 0.0) -> None:
     """A cross at each point with diverged seeds, and how many of how many; the axes' limits are set before."""
     diverged, counts = np.asarray(diverged), np.asarray(counts)
-    lost = diverged > 0
-    held = np.clip(np.where(np.isfinite(y), y, -np.inf), *ax.get_ylim())[lost]
-    for at, value in zip(x[lost], held, strict=True):
+    marked = diverged > 0
+    heights = np.clip(np.where(np.isfinite(y), y, -np.inf), *ax.get_ylim())[marked]
+    for at, value in zip(x[marked], heights, strict=True):
         ax.plot([at], [value], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6, clip_on=False)
-    texts = [f"{int(some)}/{int(seeds)}" for some, seeds in zip(diverged[lost], counts[lost], strict=True)]
-    stacked_labels(ax, x[lost], held, texts, apart)
+    texts = [f"{int(count)}/{int(seeds)}" for count, seeds in zip(diverged[marked], counts[marked], strict=True)]
+    stacked_labels(ax, x[marked], heights, texts, apart)
 
 
 def stacked_labels(ax: Axes, x: Floats, y: Floats, texts: Sequence[str], apart: float) -> None:

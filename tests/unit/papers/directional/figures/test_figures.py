@@ -13,15 +13,9 @@ from matplotlib.figure import Figure
 from prunebench.errors import InputError
 from prunebench.papers.directional import PAPER
 from prunebench.papers.directional.figures import arms, exact, minima
-from prunebench.papers.directional.figures.common import (
-    arm_looks,
-    at_setting,
-    listed,
-    log_ticks,
-    matched_to,
-    round_sparsities,
-)
+from prunebench.papers.directional.figures.common import arm_looks, at_setting, listed, matched_to, round_sparsities
 from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.panels import log_ticks
 from prunebench.suite.report.style import shared_style, sparsity_position
 
 FIGURES = [figure.name for figure in PAPER.figures]
