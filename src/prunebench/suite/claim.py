@@ -205,8 +205,6 @@ class Claim:
     """What the values of a cell are repeated over."""
     headline: str | None = ""
     """The quantity that stands for the claim in the ledger: its first by default; None where no single one does."""
-    asks: Literal["", "schedule", "criterion", "update"] = ""
-    """What kind of method it is about, so that a preset can ask it of another one; empty: of none."""
     subject: str = ""
     """How the quantities' meanings name the paper's method, in the place of which another one is named when asked."""
     asked_sentence: str = ""
@@ -214,7 +212,9 @@ class Claim:
     notes: Callable[[Any, str | None], Sequence[str]] = lambda data, method: ()
     """(as `observe`) -> what a reader of the verdict has to know beside it."""
     paper: str = ""
-    """The key of its paper, which the registry fills in."""
+    """The key of its paper, which fills this in."""
+    asks: str = ""
+    """The kind of method that it is about, which the paper fills in (`Paper.asks`); empty: none."""
     method: str | None = None
     """The method that it is asked of; None: the paper's own."""
 

@@ -18,6 +18,7 @@ from prunebench.errors import InputError, nearest
 from prunebench.parsing import Name, Strict, distinct, flatten, known, parse
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.runs.plugins import load_plugins
+from prunebench.suite.asked import check_asked
 from prunebench.suite.paper import Paper
 from prunebench.suite.registry import papers
 from prunebench.suite.tasks import Dataset, Resources, ScheduleConfig, Seed, Task
@@ -109,10 +110,7 @@ class Preset(Strict):
             raise InputError(f"no study: a preset needs one of {', '.join(self.all_papers())}")
         for _, study in self.studies().values():
             study.check(self)  # type: ignore[attr-defined]
-        if self.claims.ask:
-            from prunebench.suite.asked import all_claims  # claims import pandas, which other presets do without
-
-            all_claims(self)
+        check_asked(self)
         return self
 
     def all_papers(self) -> dict[str, Paper]:

@@ -358,12 +358,16 @@ def test_what_changed_since_a_plan_was_written_is_told_key_by_key(toy_preset, tm
 # --- What reading costs
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["as it is", "with a claim asked of another method"])
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
-def test_reading_and_planning_a_preset_imports_nothing_heavy(path):
+def test_reading_and_planning_a_preset_imports_nothing_heavy(path, asked):
     code = (
         "import sys; from pathlib import Path; from prunebench.suite.preset import load_preset;"
-        "from prunebench.suite.plan import make_plan; make_plan(load_preset(Path(sys.argv[1]))).jobs();"
+        "from prunebench.suite.plan import make_plan; preset = load_preset(Path(sys.argv[1]), eval(sys.argv[2]));"
+        "make_plan(preset).jobs();"
         "print([m for m in ('torch', 'numpy', 'pandas', 'scipy', 'matplotlib', 'jinja2') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    method = next(iter(load_preset(path).methods("schedule")))
+    overrides = {"claims": {"ask": [{"like": "A3", "method": method}]}} if asked else {}
+    done = subprocess.run([sys.executable, "-c", code, path, repr(overrides)], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")

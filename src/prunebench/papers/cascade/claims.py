@@ -137,7 +137,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.competitors,
         tables=("cascade_criteria", "cascade_retraining"),
         figures=("cascade_random_vs_magnitude",),
-        asks="criterion",
         asked_sentence="{method} is competitive with every other criterion in a wide range of settings.",
     ),
     _claim(

@@ -96,7 +96,6 @@ C2 = Claim(
     tables=("directional_accuracy", "directional_sensitivity"),
     figures=("directional_accuracy", "directional_trajectory"),
     notes=see.diverged,
-    asks="update",
     subject="gRDA",
     asked_sentence="{method} reaches a sparse network in one run without losing accuracy.",
 )
@@ -226,7 +225,6 @@ C5 = Claim(
     tables=("directional_accuracy",),
     figures=("directional_accuracy",),
     notes=see.diverged,
-    asks="update",
     subject="gRDA",
     asked_sentence="{method}'s accuracy is on a par with SGD's.",
 )

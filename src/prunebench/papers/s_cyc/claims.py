@@ -13,7 +13,6 @@ from prunebench.suite.claim import ROUNDING, Claim, Quantity, Ruling, Sample, an
 
 ACCURACY: dict[str, Any] = {"tables": ("s_cyc_accuracy",), "figures": ("s_cyc_accuracy",)}
 ORACLE: dict[str, Any] = {"tables": ("s_cyc_oracle",), "figures": ("s_cyc_oracle",)}
-ASKED: dict[str, Any] = {"asks": "schedule", "subject": "S-Cyc"}
 """Of claims that a preset can ask of another schedule."""
 
 CYCLES = 6
@@ -252,7 +251,7 @@ A3 = Claim(
     observe=see.gains_by_cell,
     asked_sentence="{method} beats the best of the benchmark schedules consistently.",
     **ACCURACY,
-    **ASKED,
+    subject="S-Cyc",
 )
 
 
@@ -299,7 +298,7 @@ A4 = Claim(
     notes=see.compared_with,
     asked_sentence="{method} works whatever the pruning method.",
     **ACCURACY,
-    **ASKED,
+    subject="S-Cyc",
 )
 
 
@@ -340,7 +339,7 @@ A7 = Claim(
         "A step in max_lr over the cycles, the third other shape that was thought of, is not run.",
     ),
     asked_sentence="It is the shape of max_lr over the cycles under {method} that matters.",
-    **ASKED,
+    subject="S-Cyc",
 )
 
 # --- A5: cost
