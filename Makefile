@@ -26,8 +26,10 @@ smoke:
 figures: .venv/installed
 	$(SNAKEMAKE) figures --config preset=$(PRESET) $(RAW)
 
+# A file's tests run in one process, which shares its fixtures. Files start in the order of `testpaths`, the longest
+# first; pytest-xdist would start with those of most tests.
 test: .venv/installed
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py

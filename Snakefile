@@ -23,7 +23,7 @@ rule all:
         LEDGER,
         f"{RESULTS}/runs.csv",
     message:
-        "Every table, figure and verdict is there"
+        "All tables, figures and verdicts are written"
 
 
 rule tables:
@@ -32,18 +32,18 @@ rule tables:
         LEDGER[:2],
         f"{RESULTS}/runs.csv",
     message:
-        "Every table is there"
+        "All tables are written"
 
 
 rule figures:
     input:
         FIGURES,
     message:
-        "Every figure is there"
+        "All figures are written"
 
 
 rule claims:
     input:
         LEDGER,
     message:
-        "Every verdict and the report are there"
+        "All verdicts and the report are written"

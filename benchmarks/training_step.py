@@ -37,10 +37,11 @@ from prunebench.parsing import known
 from prunebench.pruning.masks import apply_masks_
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.device import device_name, pick_device, resolve_precision
-from prunebench.runs.engine import View, begin_, enter_, train_phase
+from prunebench.runs.engine import begin_, enter_, train_phase
 from prunebench.runs.job import Job, State
 from prunebench.runs.spec import Arm, Augmentation, Phase, RunSpec
 from prunebench.runs.updates import Sgd
+from prunebench.runs.view import View
 
 LR, MOMENTUM, WEIGHT_DECAY, PAD, CLASSES, SEED = 0.05, 0.9, 5e-4, 2, 10, 0
 

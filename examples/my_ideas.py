@@ -1,6 +1,6 @@
-"""Ideas of a user's own in one file: a profile, a criterion, an update and a network.
+"""Four ideas in one file: an LR profile, a pruning criterion, an update and a network.
 
-A preset names the file (`plugins: [examples/my_ideas.py]`) and then each idea by its kind, in any study.
+A preset loads the file (`plugins: [examples/my_ideas.py]`) and uses each idea by its name, in any study.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sawtooth:
-    """From max_lr down to 0, `teeth` times per cycle."""
+    """LR profile: falls from max_lr to 0, `teeth` times per pruning cycle."""
 
     teeth: int = 2
 
@@ -39,7 +39,7 @@ def squared_gradient(inputs):
 
 @dataclass(frozen=True)
 class SoftThreshold(Sgd):
-    """SGD, after which every weight of two or more dimensions comes nearer to zero by lr x threshold."""
+    """SGD, then soft-thresholding: each entry of a weight matrix or kernel moves towards zero by lr x threshold."""
 
     threshold: float = 0.01
     makes_zeros: ClassVar[bool] = True

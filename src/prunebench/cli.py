@@ -22,11 +22,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 PEOPLE, WORKFLOW = "For people", "Called by the workflow"
 
-Out = Annotated[Path, typer.Option(help="Folder that the results are written into.")]
+Out = Annotated[Path, typer.Option(help="Folder to write into.")]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
 Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.")]
-Key = Annotated[str, typer.Argument(help="The paper: s_cyc, cascade, directional, or the key of one from outside.")]
-Tables = Annotated[Path, typer.Option(help="Folder of the tables.")]
+Key = Annotated[str, typer.Argument(help="The paper: s_cyc, cascade, directional, or the key of a paper from outside.")]
+Tables = Annotated[Path, typer.Option(help="Folder with the tables.")]
 
 
 def _version(wanted: bool) -> None:
@@ -38,7 +38,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Reproducibility benchmarks for neural-network pruning."""
 
@@ -46,7 +48,7 @@ def options(
 @app.command(rich_help_panel=PEOPLE)
 def claims(
     results: Results = Path("results/laptop"),
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
     """Print the ledger of claims: verdicts, effects with intervals, published values."""
     from rich.console import Console
@@ -66,8 +68,8 @@ def claims(
 @app.command(rich_help_panel=PEOPLE)
 def compare(
     a: Annotated[Path, typer.Argument(help="A folder of results.")],
-    b: Annotated[Path, typer.Argument(help="Another: of another preset, machine or version.")],
-    out: Annotated[Path | None, typer.Option(help="The comparison as a table (.csv).")] = None,
+    b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
+    out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
 ) -> None:
     """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
     from prunebench.suite import compare as comparison
@@ -78,9 +80,9 @@ def compare(
 @app.command(rich_help_panel=PEOPLE)
 def calibrate(
     results: Results,
-    out: Annotated[Path, typer.Option(help="Folder that calibration.csv and calibration.tex are written into.")],
+    out: Annotated[Path, typer.Option(help="Folder to write calibration.csv and calibration.tex into.")],
     tables: Annotated[
-        int | None, typer.Option(min=100, help="Simulated tables; the preset's number by default.")
+        int | None, typer.Option(min=100, help="Number of simulated tables; by default the preset's.")
     ] = None,
 ) -> None:
     """Try every claim's rule on tables simulated without and with the claimed effect."""
@@ -96,35 +98,38 @@ def calibrate(
 @app.command(rich_help_panel=PEOPLE)
 def run(
     out: Annotated[Path, typer.Argument(help="The job's folder, such as results/smoke/runs/dense/x/y/seed-0.")],
-    plan: Annotated[Path | None, typer.Option(help="The resolved preset, plan.json, that has the job.")] = None,
-    digest: Annotated[str, typer.Option(help="What the spec's digest must begin with.")] = "",
-    spec: Annotated[Path | None, typer.Option(help="A spec.json, in the place of --plan.")] = None,
-    job: Annotated[str, typer.Option(help="With --spec: the function that does it.")] = "prunebench.runs.engine:train",
+    plan: Annotated[Path | None, typer.Option(help="The resolved preset, plan.json, with this job.")] = None,
+    digest: Annotated[str, typer.Option(help="With --plan: how the digest of the job's spec must begin.")] = "",
+    spec: Annotated[Path | None, typer.Option(help="The job's spec, spec.json, instead of --plan.")] = None,
+    job: Annotated[
+        str, typer.Option(help="With --spec: the function that does the job.")
+    ] = "prunebench.runs.engine:train",
     data: Annotated[Path | None, typer.Option(help="With --spec: the prepared data set (.safetensors).")] = None,
-    runs: Annotated[Path, typer.Option(help="With --spec: the folder of all runs.")] = Path(),
+    runs: Annotated[Path, typer.Option(help="With --spec: the folder with all runs.")] = Path(),
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     save_every: Annotated[
-        float, typer.Option(min=0, help="Seconds between two saves of what a killed job resumes from.")
+        float, typer.Option(min=0, help="Seconds between two saves of the state that a killed job resumes from.")
     ] = 20,
 ) -> None:
-    """Do one job: train its arms, or whatever else it is. A killed job goes on where it was."""
+    """Do one job, such as training its arms. A killed job resumes where it was."""
     if (plan is None) == (spec is None):
-        raise InputError("a job comes from --plan or from --spec: give one of the two")
+        raise InputError("a job comes from --plan or from --spec: give exactly one of them")
     if plan is not None:
-        wanted, ref, runs, data = _planned(plan, out, digest)
+        content, function, runs, data = _planned(plan, out, digest)
     from prunebench.runs.run import run_job, spec_class
     from prunebench.suite.paper import resolve
 
     if spec is not None:
         from prunebench.parsing import parse
+        from prunebench.suite.inputs import read_json
 
-        ref = resolve(job, "prunebench")
-        wanted = parse(spec_class(ref), _json(spec), str(spec))
-    run_job(wanted, ref, out, runs, data, threads=threads, save_every=save_every)
+        function = resolve(job, "prunebench")
+        content = parse(spec_class(function), read_json(spec), str(spec))
+    run_job(content, function, out, runs, data, threads=threads, save_every=save_every)
 
 
 def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path | None]:
-    """The spec, function, runs folder and data of the job of a folder, by the plan."""
+    """The spec, the function, the runs folder and the data set of the job in a folder, as the plan has them."""
     from prunebench.suite.paper import resolve
     from prunebench.suite.plan import make_plan
 
@@ -133,21 +138,21 @@ def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path |
         folder = out.resolve().relative_to(runs.resolve()).as_posix()
     except ValueError:
         raise InputError(f"{out} is not below {runs}, the folder of this plan's runs") from None
-    stage, wanted = make_plan(preset).find(folder)
-    if not wanted.digest().startswith(digest):
+    stage, spec = make_plan(preset).find(folder)
+    if not spec.digest().startswith(digest):
         raise InputError(f"{plan} has another spec for {folder} than {digest}: it is not the plan that was submitted")
-    data = plan.parent / "data" / f"{wanted.data}.safetensors" if wanted.data else None
+    data = plan.parent / "data" / f"{spec.data}.safetensors" if spec.data else None
     package = next((p.package for key, p in preset.all_papers().items() if stage.folder.startswith(f"{key}/")), "")
-    return wanted, resolve(stage.run, package), runs, data
+    return spec, resolve(stage.run, package), runs, data
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def prepare_data(
     spec: Annotated[str, typer.Option(help="The data set's entry of the preset, as JSON.")],
     out: Annotated[Path, typer.Option(help="Prepared file to write (.safetensors); its manifest lies beside it.")],
-    cache: Annotated[Path, typer.Option(help="Folder that downloads are kept in.")] = Path("data"),
+    cache: Annotated[Path, typer.Option(help="Folder to keep downloads in.")] = Path("data"),
     raw_data: Annotated[
-        Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder that holds the raw files.")
+        Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder with the raw files.")
     ] = None,
 ) -> None:
     """Turn a raw data set into one prepared, checksummed array file."""
@@ -155,19 +160,12 @@ def prepare_data(
     from prunebench.parsing import parse
     from prunebench.suite.tasks import Dataset
 
-    wanted = parse(Dataset, _parsed(spec, "--spec"), "--spec")
-    prepare(
-        wanted.source,
-        raw_data,
-        cache,
-        size=wanted.size,
-        train=wanted.train,
-        validation=wanted.validation,
-        test=wanted.test,
-        split_seed=wanted.split_seed,
-        out=out,
-        manifest=out.with_suffix(".json"),
-    )
+    try:
+        content = json.loads(spec)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--spec is not JSON: {error}: {spec:.80}") from None
+    splits = dict(parse(Dataset, content, "--spec"))
+    prepare(splits.pop("source"), raw_data, cache, out=out, manifest=out.with_suffix(".json"), **splits)
 
 
 @app.command(rich_help_panel=WORKFLOW)
@@ -235,25 +233,11 @@ def document(
         write_text(root / path, text)
 
 
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}: {text:.80}") from None
-
-
-def _json(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    return _parsed(text, str(path))
-
-
 def _preset_of(plan: Path) -> "Preset":
+    from prunebench.suite.inputs import read_json
     from prunebench.suite.preset import parse_preset
 
-    return parse_preset(_json(plan), str(plan))
+    return parse_preset(read_json(plan), str(plan))
 
 
 def _paper(preset: "Preset", key: str) -> "Paper":

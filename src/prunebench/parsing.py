@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import core_schema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError, core_schema
 
 from prunebench.errors import InputError, nearest
 
@@ -26,6 +26,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, arbitrary_types_allowed=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_key_is_known(cls, content: Any) -> Any:
+        """Before pydantic's own check, whose error does not say which keys are allowed."""
+        strict = cls.model_config.get("extra") == "forbid"  # not a record of another version
+        if strict and isinstance(content, Mapping) and not content.keys() <= cls.__pydantic_fields__.keys():
+            key = next(key for key in content if key not in cls.__pydantic_fields__)
+            hint = nearest(str(key), cls.__pydantic_fields__)
+            raise PydanticCustomError("unknown_key", "", {"key": key, "hint": hint})
+        return content
 
     def content(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON types: a new optional key changes no content that was there."""
@@ -91,20 +102,14 @@ def registered_name(registry: Mapping[str, Any], what: str) -> Any:
             raise InputError(f"unknown {what} '{name}': {nearest(name, registry)}")
         return name
 
-    return Annotated[str, AfterValidator(check), _NamesOf(registry)]
+    return Annotated[
+        str, AfterValidator(check), Field(json_schema_extra=lambda schema: schema.update(enum=[*registry]))
+    ]
 
 
 def kind_of(registry: Mapping[str, type], entry: object) -> str:
     """The name under which the class of `entry` is registered."""
     return next(name for name, cls in registry.items() if cls is type(entry))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _NamesOf:
-    registry: Mapping[str, Any]
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {**handler(schema), "enum": [*self.registry]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,13 +123,13 @@ class _Registered:
         if not isinstance(value, Mapping) or "kind" not in value:
             raise InputError(f"a {self.what} needs 'kind', one of {', '.join(self.registry)}; found {value!r:.80}")
         kind = value["kind"]
-        if kind not in self.registry:
+        if not isinstance(kind, str) or kind not in self.registry:
             raise InputError(f"unknown {self.what} '{kind}': {nearest(str(kind), self.registry)}")
         cls = self.registry[kind]
         try:
             settings = twin(cls, kind).model_validate(value)
         except ValidationError as error:
-            raise InputError(explain(error, twin(cls, kind))) from None
+            raise InputError(explain(error)) from None
         return cls(**{name: field for name, field in settings if name != "kind"})
 
     def dump(self, entry: Any) -> dict[str, Any]:
@@ -166,19 +171,19 @@ def parse(model: type[M], content: object, where: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(" ".join(f"{where}: {explain(error, model)}".split())) from None
+        raise InputError(" ".join(f"{where}: {explain(error)}".split())) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of a validation as one line; an unknown key comes with the nearest key of its model."""
+def explain(error: ValidationError) -> str:
+    """A fault of a validation as one line: the first unknown key, with the nearest one that is known, or the first."""
     faults = error.errors(include_url=False)
-    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    fault = next((f for f in faults if f["type"] == "unknown_key"), faults[0])
     location = fault["loc"]
     if not location and fault["type"] in ("model_type", "dict_type"):
         return f"must hold a mapping of keys to values, found {fault['input']!r:.80}"
     key = ".".join(str(part) for part in location)
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key '{key}': {nearest(str(location[-1]), _siblings(model, location))}"
+    if fault["type"] == "unknown_key":
+        return f"unknown key '{'.'.join(map(str, (*location, fault['ctx']['key'])))}': {fault['ctx']['hint']}"
     if fault["type"] == "value_error":
         return f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
     found = fault["input"]
@@ -190,35 +195,6 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"'{key}' is '{value}': {nearest(str(value), names)}"
     shown = "" if fault["type"] == "missing" else f", found {found!r:.80}"
     return f"'{key}': {fault['msg'][0].lower()}{fault['msg'][1:]}{shown}"
-
-
-def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at `location` knows, found by walking the annotations along the location."""
-    candidates: list[Any] = [model]
-    for part in location[:-1]:
-        inner: list[Any] = []
-        for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                if part in candidate.model_fields:
-                    inner += _models_in(candidate.model_fields[str(part)].annotation)
-                else:
-                    inner.append(candidate)  # a dict key, a list index or a union's tag: not a field
-        if isinstance(part, str) and any(_tag(c) == part for c in inner):
-            inner = [c for c in inner if _tag(c) == part]
-        candidates = inner
-    return sorted({name for c in candidates if hasattr(c, "model_fields") for name in c.model_fields})
-
-
-def _tag(model: Any) -> str | None:
-    kind = getattr(model, "model_fields", {}).get("kind")
-    values = typing.get_args(kind.annotation) if kind else ()
-    return values[0] if len(values) == 1 else None
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
 
 
 def flatten(value: object, key: str = "") -> Iterator[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Jobs that are killed: at random points, in the middle of a write, told to stop. They end with the same bytes."""
+"""Jobs that are killed again and again, at every kind of moment, end with the bytes of one that nobody disturbed."""
 
 import csv
 import io
@@ -8,24 +8,25 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from prunebench import files
+from prunebench.runs.provenance import source_digest
+from prunebench.suite.paper import resolve
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import load_preset
 
 ROOT = Path(__file__).parents[2]
-# A fork server that has imported torch once: a job starts in milliseconds, and is still a process of its own to kill.
+# A fork server that has imported torch and made the plan once: a job starts in milliseconds, in a process of its own.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["prunebench.cli", "prunebench.runs.run", "prunebench.runs.engine", "prunebench.runs.select"]
-    + [f"prunebench.papers.directional.{name}" for name in ("connect", "curvature")]
+    [__name__, "prunebench.runs.run", "prunebench.runs.engine", "prunebench.papers.directional.connect"]
 )
 TIMINGS = {"seconds", "peak_memory_mb"}
+CIRCUMSTANCES = {"finished", "commit", "dirty"}
 RESUME = ".resume.safetensors"
 
 SMALL = {
@@ -34,68 +35,119 @@ SMALL = {
     "s_cyc": {"oracle": {"max_lr": [0.05, 0.2, 1e30]}},
     "cascade": {"shedding": {"removable_images": 64}},
 }
+source_digest()  # kept by the process, so that a change to the sources while the test runs changes no job
 PLAN = make_plan(load_preset(ROOT / "config/smoke.yaml", SMALL))
-KINDS = {
-    "dense": "train_dense",
-    "chain": "prune_chains",
-    "gradients": "measure_gradients",
-    "search": "search_max_lr",
-    "shedding": "watch_shedding",
-    "rewinding": "retrain_rewound",
-    "schedules": "retrain_schedules",
-    "patterns": "retrain_patterns",
-    "minima": "train_minima",
-    "baselines": "train_baselines",
-    "curves": "connect_minima",
-}
-"""A job of every kind that goes on where it was killed, by its stage."""
+STAGES = [
+    *("train_dense", "prune_chains", "measure_gradients", "search_max_lr", "watch_shedding", "retrain_rewound"),
+    *("retrain_schedules", "retrain_patterns", "train_minima", "train_baselines", "connect_minima"),
+]
+"""One of each kind that goes on where it was killed: the other stages' jobs do nothing that these do not."""
 
 
-def spec_of(name):
-    """The last of a stage's jobs: of the oracle's, one that starts from an earlier cycle's winner."""
-    return PLAN.stages[KINDS[name]].jobs[-1]
+def job_of(stage):
+    """A job of a stage: one that starts from another job's network, where the stage has such."""
+    jobs = PLAN.stages[stage].jobs
+    return next((job for job in jobs if job.needs), jobs[-1])
 
 
-def child(words, log, sabotage):
-    """The console command in a fresh process, its output in a file."""
+# --- In the process that dies
+
+
+def child(results, folder, save_every, log, fate):
+    """Does a job, its output in a file, unless `fate`, a function's name and its arguments, ends it before."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if sabotage:
-        sabotage()
-    from prunebench.cli import main
+    from prunebench.runs.run import run_job
 
-    sys.argv = ["prunebench", *words]
-    main()
+    stage, spec = PLAN.find(folder)
+    run = resolve(stage.run, f"prunebench.papers.{folder.split('/')[0]}")
+    if fate:
+        globals()[fate[0]](*fate[1:])
+    run_job(
+        spec, run, results / "runs" / folder, results / "runs", results / "digits.safetensors", save_every=save_every
+    )
+
+
+def at_update(number, signum):
+    """The signal arrives at the `number`-th moment at which the job asks whether to save."""
+    from prunebench.runs.checkpoint import ResumeFile
+
+    seen, due = 0, ResumeFile.due
+
+    def asked(self):
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signum)
+        return due(self)
+
+    ResumeFile.due = asked
+
+
+def after_seconds(seconds):
+    """The kernel ends the process, wherever it is."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def at_write(number, saves, renamed):
+    """SIGKILL at the `number`-th save, or file of results, with half of it on the disk or the whole renamed."""
+    real_replace, seen = os.replace, 0
+
+    def fsync(descriptor):
+        nonlocal seen
+        if (RESUME in os.readlink(f"/proc/self/fd/{descriptor}")) == saves:
+            seen += 1
+            if seen == number and not renamed:
+                os.truncate(descriptor, os.fstat(descriptor).st_size // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+        # Not on the disk before the rename: it is the process that dies here, and not the machine.
+
+    def replace(source, target):
+        real_replace(source, target)
+        if seen == number and (RESUME in str(target)) == saves:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    files.os.fsync, files.os.replace = fsync, replace
+
+
+# --- In the process that watches
 
 
 class Job:
     """A job of the plan in a folder of results, started as often as it takes."""
 
     def __init__(self, results, folder):
-        self.results_folder, self.folder = Path(results), folder
-        self.out = self.results_folder / "runs" / folder
-        self.log = self.results_folder / f"{folder.replace('/', '.')}.log"
-        self.words = ["run", str(self.out), "--plan", str(self.results_folder / "plan.json")]
+        self.results_folder, self.folder = results, folder
+        self.out = results / "runs" / folder
+        self.log = results / f"{folder.replace('/', '.')}.log"
 
-    def begin(self, save_every=0.0, sabotage=None):
-        words = [*self.words, "--save-every", str(save_every)]
-        process = SERVER.Process(target=child, args=(words, self.log, sabotage))
+    def live(self, *fate, save_every=0.0):
+        """One life of the job; gives how it ended."""
+        process = SERVER.Process(target=child, args=(self.results_folder, self.folder, save_every, self.log, fate))
         process.start()
-        return process
-
-    def finish(self, save_every=0.0, sabotage=None):
-        process = self.begin(save_every, sabotage)
         process.join(120)
         return process.exitcode
 
     @property
     def text(self):
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text()
+
+    @property
+    def resume(self):
+        return self.out / RESUME
 
     def results(self):
         """Every file of the folder but timings: {name: content}."""
-        return {path.name: content(path) for path in sorted(self.out.iterdir()) if path.name != RESUME}
+        return {path.name: content(path) for path in sorted(self.out.iterdir()) if not path.name.startswith(".")}
+
+    def clear_hidden(self):
+        """Removes what a kill in the middle of a write has left: hidden, and read by nothing."""
+        left = [path for path in self.out.iterdir() if path.name.startswith(".") and path != self.resume]
+        for path in left:
+            path.unlink()
+        return len(left)
 
 
 def content(path):
@@ -103,236 +155,75 @@ def content(path):
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows]
     if path.name == "provenance.json":
-        return {key: value for key, value in json.loads(path.read_text()).items() if key != "finished"}
+        return {key: value for key, value in json.loads(path.read_text()).items() if key not in CIRCUMSTANCES}
     return path.read_bytes()
-
-
-def wait_for(condition, process=None, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        if process is not None and not process.is_alive():
-            return False
-        time.sleep(0.002)
-    return True
-
-
-def prepare_digits(results, split_seed=0):
-    from prunebench.data.prepare import prepare
-
-    data = results / "data"
-    counts = {"size": None, "train": 512, "validation": 64, "test": 64, "split_seed": split_seed}
-    prepare("digits", None, data, **counts, out=data / "digits.safetensors", manifest=data / "digits.json")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """{name: (job, seconds)} of jobs that nobody disturbed, after those that they need."""
+    """Stage -> its job that nobody disturbed, in one folder with those that it needs, and the seconds that it took."""
+    from prunebench.data.prepare import prepare
+
     results = tmp_path_factory.mktemp("undisturbed")
-    (results / "plan.json").write_text(PLAN.preset.model_dump_json(exclude={"raw_data"}))
-    prepare_digits(results)
-    times = {}
+    counts = {"size": None, "train": 512, "validation": 64, "test": 64, "split_seed": 0}
+    out, manifest = results / "digits.safetensors", results / "digits.json"
+    prepare("digits", None, results / "cache", **counts, out=out, manifest=manifest)
+    done = {}
 
     def finish(folder):
-        if folder in times:
-            return
-        for need in PLAN.find(folder)[1].needs:
-            finish(need.rsplit("/", 1)[0])
-        job, began = Job(results, folder), time.monotonic()
-        assert job.finish(save_every=1000) == 0, job.text
-        assert not (job.out / RESUME).exists()
-        times[folder] = time.monotonic() - began
+        if folder not in done:
+            for need in PLAN.find(folder)[1].needs:
+                finish(need.rsplit("/", 1)[0])
+            job, began = Job(results, folder), time.monotonic()
+            assert job.live(save_every=1000) == 0, job.text
+            done[folder] = job, time.monotonic() - began
+        return done[folder]
 
-    for name in KINDS:
-        finish(spec_of(name).folder)
-    return {name: (Job(results, spec_of(name).folder), times[spec_of(name).folder]) for name in KINDS}
+    return lambda stage: finish(job_of(stage).folder)
 
 
-def disturbed(undisturbed, name, folder):
-    """The same job in a copy of the results in which it has not run yet."""
-    job = undisturbed[name][0]
-    shutil.copytree(job.results_folder, folder / "results", ignore=shutil.ignore_patterns("*.log"))
-    again = Job(folder / "results", job.folder)
-    shutil.rmtree(again.out)
-    return again
-
-
-def assert_same(job, undisturbed, name):
-    expected = undisturbed[name][0].results()
-    assert job.results().keys() == expected.keys()
-    for file, value in job.results().items():
-        assert value == expected[file], file
-    assert not (job.out / RESUME).exists()
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_killed_at_random_points_it_ends_with_the_same_bytes(undisturbed, tmp_path, name):
-    """SIGKILL at seeded random points of the work, a rerun after each, a save before every update."""
-    rng = random.Random(f"{name} 1")
-    job, seconds = disturbed(undisturbed, name, tmp_path), undisturbed[name][1]
-    kills = 0
-    for _ in range(4):
-        before = (job.out / RESUME).stat().st_mtime_ns if kills else 0
-        process = job.begin(save_every=0)
-        moved_on = wait_for(
-            lambda before=before: (job.out / RESUME).exists() and (job.out / RESUME).stat().st_mtime_ns > before,
-            process,
-        )
-        time.sleep(rng.uniform(0, seconds / 6))
-        process.kill()
-        process.join()
-        if not moved_on or process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
-        kills += 1
-    assert kills >= 1, "killed too late to test anything"
-    if process.exitcode != 0:
-        assert job.finish(save_every=0) == 0, job.text
-    left = [path.name for path in job.out.iterdir() if path.name.endswith(".tmp")]
-    for file in left:  # what a kill in the middle of a write leaves is hidden and nothing reads it
-        assert file.startswith(".")
-        (job.out / file).unlink()
-    assert_same(job, undisturbed, name)
-
-
-@pytest.mark.parametrize("name", ["chain", "search", "dense", "shedding", "minima"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_saves_and_the_rerun_ends_the_same(undisturbed, tmp_path, name, number):
-    job = disturbed(undisturbed, name, tmp_path)
-    process = job.begin(save_every=1000)
-    assert wait_for(lambda: "epoch 0: " in job.text, process)
-    assert not (job.out / RESUME).exists()
-    os.kill(process.pid, number)
-    process.join(60)
-    assert process.exitcode == 128 + number
-    assert [path.name for path in job.out.iterdir()] == [RESUME]
-    assert f"told to stop (signal {int(number)})" in job.text
-    assert job.finish(save_every=1000) == 0, job.text
-    assert job.text.count("epoch 0: ") == job_text(undisturbed, name).count("epoch 0: ")
-    assert_same(job, undisturbed, name)
-
-
-def job_text(undisturbed, name):
-    """What a job says that nobody disturbs: a resumed one must train no epoch again."""
-    return undisturbed[name][0].text
-
-
-def die_at_write(number, after_rename):
-    """In the child: SIGKILL at the `number`-th file that is not the resume file, with half of it on the disk or all."""
-    real_replace, real_fsync = os.replace, os.fsync
-    seen = 0
-
-    def fsync(descriptor):
-        nonlocal seen
-        if RESUME in os.readlink(f"/proc/self/fd/{descriptor}"):
-            return
-        seen += 1
-        if seen == number and not after_rename:
-            os.truncate(descriptor, os.fstat(descriptor).st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        real_fsync(descriptor)
-
-    def replace(source, target):
-        real_replace(source, target)
-        if seen == number and RESUME not in str(target):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    files.os.fsync, files.os.replace = fsync, replace
-
-
-class Sabotage:
-    """Picklable, for the fork server."""
-
-    def __init__(self, *words):
-        self.words = words
-
-    def __call__(self):
-        die_at_write(*self.words)
-
-
-@pytest.mark.parametrize("after_rename", [False, True])
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [
-        *(("chain", 1), ("chain", 2), ("chain", 4), ("search", 2), ("search", 3)),
-        *(("dense", 3), ("dense", 5), ("shedding", 2), ("shedding", 6)),
-    ],
-)
-def test_killed_while_it_writes_its_results_no_file_is_half_written(undisturbed, tmp_path, name, number, after_rename):
-    job = disturbed(undisturbed, name, tmp_path)
-    expected = undisturbed[name][0].results()
-    assert job.finish(0, Sabotage(number, after_rename)) == -signal.SIGKILL, job.text
-    left = list(job.out.iterdir())
-    whole = [path for path in left if not path.name.startswith(".")]
-    assert len(whole) == number - 1 + after_rename
-    for path in whole:
-        assert content(path) == expected[path.name]
-    assert (job.out / RESUME).exists()  # kept until every result is in its place
-    hidden = [path for path in left if path.name.startswith(".") and path.name != RESUME]
-    assert len(hidden) == (not after_rename)
-    for path in hidden:
-        path.unlink()
-    assert job.finish(0) == 0, job.text
-    assert_same(job, undisturbed, name)
-
-
-def killed_after_a_save(job):
-    """The resume file of a job that was killed with a whole epoch behind it."""
-    process = job.begin(save_every=0)
-    assert wait_for(lambda: "epoch 0" in job.text, process)
-    process.kill()
-    process.join()
-    return (job.out / RESUME).read_bytes()
-
-
-def test_a_resume_file_of_another_spec_or_a_damaged_one_is_named_and_not_used(undisturbed, tmp_path):
-    job = disturbed(undisturbed, "chain", tmp_path)
-    saved = killed_after_a_save(job)
-    for damaged in (saved[: len(saved) // 2], b"", saved[:8] + b"\xff" * 64 + saved[72:]):
-        (job.out / RESUME).write_bytes(damaged)
-        job.log.unlink()
-        assert job.finish(1000) == 0
-        assert f"{job.out / RESUME} cannot be read" in job.text
-        assert_same(job, undisturbed, "chain")
-    (job.out / RESUME).write_bytes(saved)
-    neighbour = Job(job.results_folder, PLAN.stages["prune_chains"].jobs[0].folder)
-    shutil.rmtree(neighbour.out, ignore_errors=True)
-    neighbour.out.mkdir(parents=True)
-    (neighbour.out / RESUME).write_bytes(saved)
-    start = PLAN.find(neighbour.folder)[1].needs[0].rsplit("/", 1)[0]
-    assert Job(job.results_folder, start).finish(1000) == 0
-    assert neighbour.finish(1000) == 0, neighbour.text
-    assert "belongs to another spec" in neighbour.text
-    assert "going on" not in neighbour.text
-
-
-def test_a_resume_file_made_from_other_data_is_not_used(undisturbed, tmp_path):
-    """The spec only names its data set: prepared anew under that name, it must not meet the old weights."""
-    job = disturbed(undisturbed, "gradients", tmp_path)
-    killed_after_a_save(job)
-    prepare_digits(job.results_folder, split_seed=1)
-    assert job.finish(1000) == 0
-    assert "belongs to another spec" in job.text
-    again = job.results()
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_every_kind_of_moment_it_ends_with_the_same_bytes(undisturbed, tmp_path, stage):
+    """Told to stop, killed between two updates, in a save, at any moment of the clock, in a result, after a result."""
+    straight, seconds = undisturbed(stage)
+    expected = straight.results()
+    assert expected
+    job = Job(tmp_path, straight.folder)
+    shutil.copytree(straight.results_folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.log"))
     shutil.rmtree(job.out)
-    assert job.finish(1000) == 0
-    assert again == job.results() != undisturbed["gradients"][0].results()
+    draw = random.Random(f"{stage} 1")
 
+    told = draw.choice([signal.SIGTERM, signal.SIGINT])
+    assert job.live("at_update", draw.randint(2, 4), told, save_every=1000) == 128 + told, job.text
+    assert [path.name for path in job.out.iterdir()] == [RESUME]
+    assert f"told to stop (signal {int(told)})" in job.text
 
-def test_a_job_that_began_with_another_network_is_not_gone_on_with(undisturbed, tmp_path):
-    """What a job starts from is trained anew, from other data: its file has other bytes, its spec is the same."""
-    job = disturbed(undisturbed, "chain", tmp_path)
-    killed_after_a_save(job)
-    start = Job(job.results_folder, PLAN.find(job.folder)[1].needs[0].rsplit("/", 1)[0])
-    shutil.rmtree(start.out)
-    kept = (
-        (job.results_folder / "data/digits.safetensors").read_bytes(),
-        (job.results_folder / "data/digits.json").read_bytes(),
-    )
-    prepare_digits(job.results_folder, split_seed=1)
-    assert start.finish(1000) == 0
-    (job.results_folder / "data/digits.safetensors").write_bytes(kept[0])
-    (job.results_folder / "data/digits.json").write_bytes(kept[1])
-    assert job.finish(1000) == 0
-    assert "going on" not in job.text.partition("belongs to another spec")[2]
-    assert job.results() != undisturbed["chain"][0].results()
+    saved = job.resume.read_bytes()
+    assert job.live("at_update", draw.randint(2, 4), signal.SIGKILL, save_every=1000) == -signal.SIGKILL, job.text
+    assert job.resume.read_bytes() == saved
+
+    assert job.live("at_write", 1, True, False) == -signal.SIGKILL, job.text
+    assert job.resume.read_bytes() == saved
+    assert job.clear_hidden() == 1
+    assert job.live("at_write", draw.randint(1, 2), True, True) == -signal.SIGKILL, job.text
+    assert job.live("after_seconds", draw.uniform(0, seconds / 2)) in (-signal.SIGALRM, 0), job.text
+    job.clear_hidden()
+    if not job.resume.exists():  # it was done in time: what follows begins anew
+        shutil.rmtree(job.out)
+        job.out.mkdir()
+
+    for renamed in (False, True):
+        for name in job.results():  # as Snakemake does before it runs a job again
+            (job.out / name).unlink()
+        number = draw.randint(1, len(expected))
+        assert job.live("at_write", number, False, renamed) == -signal.SIGKILL, job.text
+        whole = job.results()
+        assert len(whole) == number - 1 + renamed
+        assert all(value == expected[name] for name, value in whole.items())
+        assert job.resume.exists()  # kept until every result is in its place
+        assert job.clear_hidden() == (not renamed)
+
+    assert job.live() == 0, job.text
+    assert job.results() == expected
+    assert [path.name for path in job.out.iterdir() if path.name.startswith(".")] == []
+    assert job.text.count("going on") >= 5

@@ -83,7 +83,7 @@ def ideas(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rewinding(tmp_path_factory):
-    """The smoke preset with the three papers of the package left out: their jobs run in test_workflow.py."""
+    """The smoke preset with the three papers of the package left out: their jobs run in test_smoke.py."""
     folder = tmp_path_factory.mktemp("rewinding")
     content = [line for line in (ROOT / "config/smoke.yaml").read_text().split("\n\n") if not line.startswith(KEYS)]
     claims = "claims: {calibration: {tables: 200, seeds: [3]}}\n"

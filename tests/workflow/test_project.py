@@ -49,6 +49,21 @@ def test_what_the_design_names_is_there(path):
     assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["snakefmt", "--check", "Snakefile", "workflow"],
+        ["ruff", "check", "--no-cache", "."],
+        ["ruff", "format", "--no-cache", "--check", "."],
+        ["mypy"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_sources_are_formatted_linted_and_typed(words):
+    done = subprocess.run([TOOLS / words[0], *words[1:]], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_ci_runs_the_tests_through_make():
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
@@ -107,7 +122,7 @@ def plans_with_snakemake(folder, words):
         place = words.index("--profile") + 1
         words[place] = str(ROOT / words[place])
     if "--report" in words or "--unlock" in words:
-        return  # run for real in test_workflow.py
+        return  # run for real in test_smoke.py
     insert = words.index("--config") if "--config" in words else len(words)
     words[insert:insert] = ["--dry-run", "--quiet"]
     line = [TOOLS / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *words[1:]]
@@ -214,7 +229,8 @@ def test_commands_are_found_and_unknown_ones_are_told():
         is_made(None, ["make", "nope"])
 
 
-DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", ".pytest_cache"} & set(path.parts))
+# Not `rglob`, which would walk .venv for seconds.
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md")])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

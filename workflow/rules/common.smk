@@ -20,27 +20,28 @@ from prunebench.suite.preset import changes, load_preset
 from prunebench.suite.report import captions
 
 min_version("9.0")
-NAMED = str(config.get("preset", "laptop"))
-if Path(NAMED).name != NAMED and not NAMED.endswith(".yaml"):
-    raise WorkflowError(f"'preset' is {NAMED}: the name of a file in config/, or the path of a .yaml file")
-PRESET_FILE = Path(NAMED) if NAMED.endswith(".yaml") else Path(workflow.basedir) / "config" / f"{NAMED}.yaml"
+CHOSEN = str(config.get("preset", "laptop"))
+if Path(CHOSEN).name != CHOSEN and not CHOSEN.endswith(".yaml"):
+    raise WorkflowError(f"'preset' is {CHOSEN}, but must be the name of a file in config/ or the path of a .yaml file")
+PRESET_FILE = Path(CHOSEN) if CHOSEN.endswith(".yaml") else Path(workflow.basedir) / "config" / f"{CHOSEN}.yaml"
 if not PRESET_FILE.exists():
-    known = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
-    raise WorkflowError(f"no preset '{config['preset']}' in config/: {nearest(str(config['preset']), known)}")
+    presets = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
+    raise WorkflowError(f"no preset '{CHOSEN}' in {PRESET_FILE.parent.name}/: {nearest(CHOSEN, presets)}")
 
 os.environ.setdefault(ROOT, str(workflow.basedir))
-# Not `configfile:`, which would lay `--config` over the file in place, and so over every alias of a changed mapping.
+# Not `configfile:`: Snakemake would write `--config` into the file's mappings, and an alias shares one mapping with
+# other keys, which would change, too.
 try:
     PRESET = load_preset(PRESET_FILE, {key: value for key, value in config.items() if key != "preset"})
     PLAN = make_plan(PRESET)
 except InputError as error:
     raise WorkflowError(str(error))
 
-# Rules call `prunebench` of the environment that Snakemake itself runs in, whether or not it was activated. The raw
-# data's folder is handed on here and not as a parameter: where the same files lie changes no result.
-EXPORTS = {ROOT: os.environ[ROOT]} | ({"PRUNEBENCH_RAW_DATA": PRESET.raw_data} if PRESET.raw_data else {})
-EXPORTED = "".join(f"export {name}={shlex.quote(value)}; " for name, value in EXPORTS.items())
-shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; {EXPORTED}')
+# Rules call the `prunebench` of Snakemake's own environment, activated or not. The folder of raw data is an environment
+# variable and no parameter, since it changes no result.
+VARIABLES = {ROOT: os.environ[ROOT]} | ({"PRUNEBENCH_RAW_DATA": PRESET.raw_data} if PRESET.raw_data else {})
+EXPORTS = "".join(f"export {name}={shlex.quote(value)}; " for name, value in VARIABLES.items())
+shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; {EXPORTS}')
 
 RESULTS = f"results/{PRESET.preset}"
 FIGURES_FOLDER = f"figures/{PRESET.preset}"
@@ -56,8 +57,8 @@ if workflow.is_main_process:
         logger.info(line)
 
 
-def shown(file, paper, kind, name):
-    """A file that Snakemake's own report shows, with its caption."""
+def in_report(file, paper, kind, name):
+    """A file that Snakemake's own report (`--report`) shows with its caption."""
     caption = captions.path(paper, kind, name)
     category, labels = captions.category(paper), captions.labels(paper, kind, name)
     return report(file, caption=caption, category=category, subcategory=f"{kind}s", labels=labels)
@@ -69,15 +70,15 @@ def csv_files(tables):
 
 
 def table_files(paper, tables):
-    """All files of tables, their CSV files for Snakemake's report."""
+    """All files of tables. Snakemake's report shows the CSV files."""
     latex = [f"{RESULTS}/tables/{table.name}.tex" for table in tables if table.latex]
-    csv = [shown(file, paper, "table", table.name) for file, table in zip(csv_files(tables), tables)]
+    csv = [in_report(file, paper, "table", table.name) for file, table in zip(csv_files(tables), tables)]
     return csv + latex
 
 
 def figure_files(paper, figures):
-    """All files of figures, their SVG files for Snakemake's report."""
-    svg = [shown(f"{FIGURES_FOLDER}/{figure.name}.svg", paper, "figure", figure.name) for figure in figures]
+    """All files of figures. Snakemake's report shows the SVG files."""
+    svg = [in_report(f"{FIGURES_FOLDER}/{figure.name}.svg", paper, "figure", figure.name) for figure in figures]
     return svg + [f"{FIGURES_FOLDER}/{figure.name}.png" for figure in figures]
 
 

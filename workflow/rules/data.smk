@@ -1,5 +1,5 @@
 localrules:
-    prepare_data,  # it may download, and compute nodes seldom reach the internet
+    prepare_data,  # may download, and compute nodes seldom reach the internet
 
 
 def dataset_spec(wildcards):
@@ -21,7 +21,7 @@ rule prepare_data:
         "prunebench prepare-data --spec {params.spec:q} --out {output.data:q} > {log:q} 2>&1"
 
 
-# Not a rule: Snakemake asks a job that comes after another which has to run no more whether its own parameters have
-# changed, and every job would come after this one.
+# Not a rule, since every job would depend on it: Snakemake compares a job's parameters with those of its last run only
+# if no job that it depends on has to run.
 onstart:
     write_json(Path(PLAN_FILE), PRESET.model_dump(mode="json", exclude={"raw_data"}))

@@ -1,11 +1,11 @@
-"""Tables and figures of every paper of the preset, and a target by its key."""
+"""Per paper of the preset: its tables, its figures, and a target with its key as name."""
 
 
 def run_files(key):
-    """What says that a study's runs, and the dense networks that they start from, are there."""
+    """The provenance files of a study's runs and of the dense networks that they start from: a finished run has one."""
     jobs = PLAN.jobs(key)
-    needed = [need.rsplit("/", 1)[0] for job in jobs for need in job.needs]
-    return [f"{RUNS}/{folder}/provenance.json" for folder in dict.fromkeys([*needed, *(job.folder for job in jobs)])]
+    starts = [need.rsplit("/", 1)[0] for job in jobs for need in job.needs]
+    return [f"{RUNS}/{folder}/provenance.json" for folder in dict.fromkeys([*starts, *(job.folder for job in jobs)])]
 
 
 for KEY, (PAPER, _) in PRESET.studies().items():
@@ -60,4 +60,4 @@ for KEY, (PAPER, _) in PRESET.studies().items():
             figure_files(PAPER, PAPER.figures),
         localrule: True
         message:
-            f"{PAPER.short} is there"
+            f"Tables and figures of {PAPER.short} are written"

@@ -1,4 +1,4 @@
-"""Verdicts, how often their rules err, and the report."""
+"""The verdicts, the error rates of their rules, and the report."""
 
 
 localrules:
@@ -12,7 +12,7 @@ rule judge_claims:
         tables=[file for paper, tables, _ in EXHIBITS[:-1] for file in csv_files(tables)],
     output:
         claims=f"{RESULTS}/claims.json",
-        table=shown(f"{RESULTS}/claims.csv", None, "table", "claims"),
+        table=in_report(f"{RESULTS}/claims.csv", None, "table", "claims"),
         observations=f"{RESULTS}/observations.csv",
     log:
         f"{RESULTS}/logs/judge_claims.log",
@@ -69,7 +69,7 @@ rule write_report:
         tables=[file for _, tables, _ in EXHIBITS for file in csv_files(tables)],
         figures=[f"{FIGURES_FOLDER}/{figure.name}.svg" for _, _, figures in EXHIBITS for figure in figures],
     output:
-        shown(f"{RESULTS}/report.html", None, "table", "report"),
+        in_report(f"{RESULTS}/report.html", None, "table", "report"),
     log:
         f"{RESULTS}/logs/write_report.log",
     params:

@@ -1,5 +1,5 @@
-"""Every job: one template, which becomes a rule per stage of the plan. A loop and not `use rule ... as ... with:`,
-which takes names written in the file: a paper from outside has stages that no file here can name."""
+"""All jobs of the plan: one template becomes a rule per stage. It is a loop and not `use rule ... as ... with:`, which
+needs rule names in this file: the stages of a paper from outside are not known here."""
 
 
 def job_of(stage, wildcards):
@@ -8,12 +8,12 @@ def job_of(stage, wildcards):
 
 
 def digest_of(stage):
-    """A job's digest: a changed number reruns the jobs that hold it and no other."""
+    """The digest of a job's spec: a changed number reruns the jobs whose specs hold it and no other."""
     return lambda wildcards: job_of(stage, wildcards).digest()[:12]
 
 
 def data_of(stage):
-    """The prepared data set of a job; none where it reads none."""
+    """The prepared data set that a job reads, if it reads one."""
 
     def prepared(wildcards):
         data = job_of(stage, wildcards).data
@@ -23,7 +23,7 @@ def data_of(stage):
 
 
 def needs_of(stage):
-    """What a job reads of other jobs."""
+    """The files of other jobs that a job reads."""
     return lambda wildcards: [f"{RUNS}/{file}" for file in job_of(stage, wildcards).needs]
 
 
@@ -63,7 +63,7 @@ rule tabulate_runs:
     input:
         runs=[f"{RUNS}/{job.folder}/provenance.json" for job in PLAN.trained()],
     output:
-        shown(f"{RESULTS}/runs.csv", None, "table", "runs"),
+        in_report(f"{RESULTS}/runs.csv", None, "table", "runs"),
     log:
         f"{RESULTS}/logs/tabulate_runs.log",
     localrule: True
@@ -71,6 +71,6 @@ rule tabulate_runs:
         digest=DIGEST,
         plan=PLAN_FILE,
     message:
-        "Listing every run"
+        "Listing all runs"
     shell:
         "prunebench tabulate-runs --plan {params.plan:q} --out {output:q} > {log:q} 2>&1"

@@ -1,4 +1,7 @@
-"""Rewinding against fine-tuning (Renda et al., ICLR 2020, arXiv 2003.02389). study.py has what computes."""
+"""Rewinding against fine-tuning (Renda et al., ICLR 2020, arXiv 2003.02389): configuration, jobs, declarations.
+
+Snakemake reads this file, so it imports neither torch nor pandas. What computes is in study.py.
+"""
 
 from collections.abc import Iterator
 
@@ -17,17 +20,17 @@ WAYS = ("fine_tune", "rewind_lr", "rewind_weights")
 
 
 class Rewinding(Strict):
-    """The study: a dense network is pruned once by global magnitude and trained again in three ways."""
+    """The study: a dense network is pruned once by global magnitude, then retrained in three ways."""
 
     tasks: Names = Field(min_length=1)
     schedule: str
-    """Name of an entry of `schedules`: the dense training's, which rewinding replays."""
+    """Name of an entry of `schedules`: it trains the dense network, and rewinding replays it."""
     sparsities: list[Sparsity] = Field(min_length=1)
     rewind_epoch: int = Field(ge=0)
-    """The epoch k that is gone back to; all three ways train for the epochs after it."""
+    """Epoch k to rewind to. All three ways retrain for as many epochs as come after it."""
 
     def check(self, preset: Preset) -> None:
-        """InputError where a name is unknown or the rewind epoch lies beyond the training."""
+        """InputError for an unknown name, or a rewind epoch at or after the end of training."""
         known("rewinding.schedule", self.schedule, preset.schedules)
         for task in self.tasks:
             known("rewinding.tasks", task, preset.tasks)
@@ -39,18 +42,18 @@ class Margins(Strict):
     """Margins of claims D1 and D2 [ours]."""
 
     d1_gain: Share = 0.002
-    """D1 fails where a way of rewinding gains less than this over fine-tuning for certain."""
+    """D1 fails where the interval of a way's gain over fine-tuning lies below this."""
     d2_margin: Positive = 0.005
-    """D2: LR rewinding is competitive where it loses less than this to each other way."""
+    """D2: LR rewinding is competitive where it loses less than this to both other ways."""
 
 
 def dense(config: Rewinding, preset: Preset) -> Iterator[DenseWish]:
-    """The dense networks that arms start from, with the epoch that they rewind to."""
+    """The dense networks that the arms start from, also kept after the epoch to rewind to."""
     return (DenseWish(task, config.schedule, keep=(config.rewind_epoch,)) for task in config.tasks)
 
 
 def plan(config: Rewinding, preset: Preset, networks: DenseNetworks) -> list[Stage]:
-    """One job per task and seed: every way at every sparsity, from the same network and with the same data."""
+    """One job per task and seed: an arm for each way and sparsity, all from the same network and data."""
     jobs = [
         RunSpec(
             folder=f"rewinding/retrained/{task}/seed-{seed}",
@@ -73,11 +76,12 @@ def plan(config: Rewinding, preset: Preset, networks: DenseNetworks) -> list[Sta
 
 
 def retraining(config: Rewinding, preset: Preset, task: str, way: str, sparsity: float) -> Phase:
-    """A one-shot prune and the epochs after it: at the last LR, or with the schedule from epoch k on."""
+    """A one-shot prune, then training: at the last LR (fine-tuning), or with the schedule from epoch k on."""
     schedule, recipe = preset.schedules[config.schedule], preset.tasks[task].training
-    max_lr, k, total = schedule.policy.at(0), config.rewind_epoch, 1000 * recipe.epochs
+    max_lr, k = schedule.policy.at(0), config.rewind_epoch
+    steps = recipe.epochs * (preset.datasets[preset.tasks[task].dataset].train // recipe.batch_size)
     replay = {"profile": schedule.profile, "max_lr": max_lr, "first_epoch": k, "profile_epochs": recipe.epochs}
-    last = {"profile": Constant(), "max_lr": schedule.profile.lr(total - 1, total, max_lr)}
+    last = {"profile": Constant(), "max_lr": schedule.profile.lr(steps - 1, steps, max_lr)}
     return Phase(
         prune=[ToSparsity(kind="sparsity", criterion="global_magnitude", sparsity=sparsity)],
         rewind=k if way == "rewind_weights" else None,
@@ -91,9 +95,7 @@ def retraining(config: Rewinding, preset: Preset, task: str, way: str, sparsity:
 ACCURACY = Table(
     name="rewinding_accuracy",
     columns=(
-        Column("task", "task of the preset", "name"),
-        Column("sparsity", "share of the prunable weights that is pruned", "share"),
-        Column("way", "fine-tuning, LR rewinding or weight rewinding", "name"),
+        *(columns.TASK, columns.sparsity(), Column("way", "fine-tuning, LR rewinding or weight rewinding", "name")),
         *columns.ACCURACY,
         *columns.with_interval("difference", "test accuracy minus fine-tuning's, paired by seed", "points"),
     ),

@@ -1,32 +1,30 @@
-"""What the runs of the rewinding study show: a table, a figure, two claims."""
+"""From the runs of the rewinding study to its table, figure and claims."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prunebench.suite import claim
+from prunebench.suite import claim, summaries
 from prunebench.suite.claim import Claim, Observed, Quantity, Ruling, Sample, above, any_cell, below
 from prunebench.suite.report.draw import Drawn
 from prunebench.suite.report.latex import accuracies, escape, intervals
 from prunebench.suite.report.style import footer, interval_text, new_figure, pretty
 from prunebench.suite.study import Study
-from prunebench.suite.summaries import accuracy as summary
-from prunebench.suite.summaries import difference
 
 CELL = ["task", "sparsity"]
 
 
 def read(study: Study) -> pd.DataFrame:
-    """The end of every arm, one row per task, seed, sparsity and way."""
-    return study.rows("retrain_pruned", "phases").drop(columns="sparsity_now")
+    """The end of every arm, one row per task, seed, planned sparsity and way."""
+    return study.rows("retrain_pruned", "phases").drop(columns="sparsity_now")  # the measured one
 
 
 def accuracy(ends: pd.DataFrame) -> list[dict]:
-    """Rows of the table."""
+    """Rows of the table: mean accuracy over seeds, and its difference to fine-tuning."""
     rows = []
     for key, cell in ends.groupby(CELL, sort=False):
-        fine_tuned = cell[cell["way"] == "fine_tune"]
         for way, runs in cell.groupby("way", sort=False):
-            rows.append(dict(zip(CELL, key, strict=True)) | {"way": way} | summary(runs) | difference(runs, fine_tuned))
+            row = dict(zip(CELL, key, strict=True)) | {"way": way}
+            rows.append(row | summaries.accuracy(runs) | summaries.difference(runs, cell[cell["way"] == "fine_tune"]))
     return rows
 
 
@@ -38,7 +36,7 @@ def view(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure(drawn: Drawn) -> Figure:
-    """What each way of rewinding gains over fine-tuning."""
+    """The gain of each way of rewinding over fine-tuning, with intervals."""
     frame = drawn.tables["rewinding_accuracy"].query("way != 'fine_tune'")
     fig = new_figure(1.2 + 0.32 * len(frame))
     ax = fig.add_subplot()
@@ -55,7 +53,7 @@ def figure(drawn: Drawn) -> Figure:
 
 
 def differences(ends: pd.DataFrame, quantity: str, ways: list[str], reference: str) -> list[Observed]:
-    """Test accuracy after each of these ways minus after `reference`, seed by seed."""
+    """Test accuracy after each of these ways minus that after `reference`, seed by seed."""
     wide = ends.pivot(index=[*CELL, "seed"], columns="way", values="test_accuracy").reset_index()
     frame = pd.concat([wide.assign(way=way, value=wide[way] - wide[reference]) for way in ways])
     return claim.observed(quantity, frame, frame["value"], *CELL, "way")
@@ -63,26 +61,26 @@ def differences(ends: pd.DataFrame, quantity: str, ways: list[str], reference: s
 
 def d1(sample: Sample, margins) -> Ruling:
     """Both ways of rewinding outperform fine-tuning."""
-    each, certain = sample.each("gain"), sample.any_of("gain")
-    for_it = {"in every cell each way of rewinding gains": sample.every("gain", above(each.low, 0))}
-    return Ruling(for_it, {"in a cell one gains less than the margin": any_cell(below(certain.high, margins.d1_gain))})
+    gain, less = sample.each("gain").low, sample.any_of("gain").high
+    return Ruling(
+        reproduced={"in every cell each way of rewinding gains": sample.every("gain", above(gain, 0))},
+        refuted={"in a cell one gains less than the margin": any_cell(below(less, margins.d1_gain))},
+    )
 
 
 def d2(sample: Sample, margins) -> Ruling:
-    """LR rewinding keeps up with each other way, on every network; one network cannot show that."""
-    each, certain = sample.each("lag"), sample.any_of("lag")
-    keeps_up = sample.every("lag", below(each.high, margins.d2_margin))
+    """LR rewinding keeps up with both other ways, on every network; one network cannot show that."""
+    less, more = sample.each("lag").high, sample.any_of("lag").low
     several = len({dict(cell)["task"] for cell in sample.cells["lag"]}) > 1
-    for_it = {"on two networks or more, in every cell, LR rewinding loses less than the margin": keeps_up & several}
-    return Ruling(for_it, {"in a cell it loses more": any_cell(above(certain.low, margins.d2_margin))})
+    keeps_up = sample.every("lag", below(less, margins.d2_margin)) & several
+    return Ruling(
+        reproduced={"on two networks or more, in every cell, LR rewinding loses less than the margin": keeps_up},
+        refuted={"in a cell it loses more": any_cell(above(more, margins.d2_margin))},
+    )
 
 
-COMMON = {
-    "mark": "[abstract]",
-    "published": "n/a",
-    "tables": ("rewinding_accuracy",),
-    "figures": ("rewinding_accuracy",),
-}
+SHOWN = ("rewinding_accuracy",)
+COMMON = {"mark": "[abstract]", "published": "n/a", "tables": SHOWN, "figures": SHOWN}
 GAIN = Quantity("gain", "test accuracy after rewinding minus after fine-tuning", "points", marks=("d1_gain",))
 LAG = Quantity("lag", "test accuracy after another way minus after LR rewinding", "points", marks=("d2_margin",))
 CLAIMS = (

@@ -18,6 +18,9 @@ FORMAT = "prunebench-prepared-1"
 METADATA_KEY = "prunebench"
 _LARGEST_SIZE = 1024
 
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images (N, C, H, W) and labels (N,)."""
+
 
 def prepare(
     raw_source: str,
@@ -61,7 +64,6 @@ def prepare(
         for name, (images, labels) in _split(raw, train, validation, test, split_seed).items()
     }
     mean, std = _channel_statistics(splits["train"][0])
-    # One metadata entry, because safetensors does not keep several in a fixed order.
     facts = {
         "format": FORMAT,
         "name": raw.name,
@@ -72,25 +74,21 @@ def prepare(
     }
     prepared = _serialise(splits, facts)
     write_bytes(out, prepared)
-    write_json(
-        manifest,
-        facts
-        | {
-            "origin": raw.origin,
-            "raw_sha256": raw.checksums,
-            "prepared_file": Path(out).name,
-            "prepared_sha256": hashlib.sha256(prepared).hexdigest(),
-            "image_shape": list(splits["train"][0].shape[1:]),
-            "images": {name: len(labels) for name, (_, labels) in splits.items()},
-            "class_counts": {
-                name: np.bincount(labels, minlength=raw.classes).tolist() for name, (_, labels) in splits.items()
-            },
-            "versions": {"numpy": np.__version__, "torch": str(torch.__version__)},
-        },
-    )
+    checksum = {"prepared_file": Path(out).name, "prepared_sha256": hashlib.sha256(prepared).hexdigest()}
+    write_json(manifest, facts | checksum | _description(raw, splits))
 
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+def _description(raw: RawDataset, splits: dict[str, Arrays]) -> dict[str, object]:
+    """What the manifest says beyond the prepared file's own facts."""
+    counts = {name: np.bincount(labels, minlength=raw.classes).tolist() for name, (_, labels) in splits.items()}
+    return {
+        "origin": raw.origin,
+        "raw_sha256": raw.checksums,
+        "image_shape": list(splits["train"][0].shape[1:]),
+        "images": {name: len(labels) for name, (_, labels) in splits.items()},
+        "class_counts": counts,
+        "versions": {"numpy": np.__version__, "torch": str(torch.__version__)},
+    }
 
 
 def _split(raw: RawDataset, train: int, validation: int, test: int | None, split_seed: int) -> dict[str, Arrays]:
@@ -163,5 +161,6 @@ def _serialise(splits: dict[str, Arrays], facts: dict[str, object]) -> bytes:
     tensors: dict[str, NDArray[np.generic]] = {}
     for name, (images, labels) in splits.items():
         tensors[f"{name}_images"], tensors[f"{name}_labels"] = images, labels
+    # One entry, because safetensors does not keep several in a fixed order.
     prepared: bytes = save(tensors, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
     return prepared

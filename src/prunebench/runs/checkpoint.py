@@ -4,7 +4,6 @@ Snakemake deletes a job's declared outputs before it reruns the job, so this fil
 temporary name and renamed, carries the digest of the run's spec, and is deleted when the job is done.
 """
 
-import hashlib
 import json
 import signal
 import time
@@ -18,12 +17,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prunebench.files import write_bytes
-
-
-def resume_digest(*digests: str) -> str:
-    """SHA-256 over all that a resumed job must share with the killed one: the digests of spec, code and input files,
-    and what its arithmetic depends on."""
-    return hashlib.sha256("\0".join(digests).encode()).hexdigest()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
@@ -45,10 +38,21 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
 
 
-class ResumeFile:
-    """Saves a job's state now and then, and at once when the job is told to stop.
+def join(groups: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Groups of tensors as one: the names become `<group>/<name>`."""
+    return {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
 
-    `every` is the time between two saves in seconds; it changes no result.
+
+def group(tensors: Mapping[str, torch.Tensor], name: str, device: torch.device) -> dict[str, torch.Tensor]:
+    """One of the groups that `join` joined, on a device."""
+    prefix = f"{name}/"
+    return {k.removeprefix(prefix): tensor.to(device) for k, tensor in tensors.items() if k.startswith(prefix)}
+
+
+class ResumeFile:
+    """The file in which a job saves its state: every so many seconds, and at once when it is told to stop.
+
+    every: seconds between two saves; it changes no result.
     """
 
     def __init__(self, path: Path, digest: str, every: float) -> None:
@@ -94,5 +98,5 @@ class ResumeFile:
             raise SystemExit(128 + self._signal)
 
     def delete(self) -> None:
-        """The job is done."""
+        """Removes the file: the job is done."""
         self.path.unlink(missing_ok=True)

@@ -1,41 +1,33 @@
 """The engine: carries out a `RunSpec`, arm by arm and phase by phase, from wherever a killed job was.
 
 Everything that a study trains goes through `train`: dense networks, pruning chains, the oracle's candidates, retraining
-after a prune, trajectories of an update. A NaN or infinite loss ends an arm, which stands at chance from there on:
-divergence is a result.
+after a prune, trajectories of an update. A NaN or infinite loss ends an arm, which is recorded at chance
+accuracy from there on: divergence is a result.
 """
 
 import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from prunebench.analysis.cost import TRAINING_FACTOR, peak_memory_mb, sparse_flops
-from prunebench.analysis.overlap import pack, unpack
-from prunebench.analysis.shedding import absolute_threshold, shed
-from prunebench.data.batches import Augment, Split, train_batches
-from prunebench.errors import InputError
+from prunebench.analysis.overlap import pack
+from prunebench.data.batches import Augment, train_batches
 from prunebench.files import write_csv
-from prunebench.models import initialise_
 from prunebench.models.batch_norm import recompute_statistics_
 from prunebench.pruning.masks import Masks, density, nonzero
 from prunebench.pruning.masks import sparsity as share_pruned
+from prunebench.runs.checkpoint import group
 from prunebench.runs.job import Job, Row, State
-from prunebench.runs.networks import Record, load_weights_, save_networks, start_record
+from prunebench.runs.networks import record_of, save_networks, start_record
+from prunebench.runs.probes import GRADIENT_BATCH
 from prunebench.runs.prune import begin_phase_, follow_ramp_
 from prunebench.runs.select import rank
-from prunebench.runs.spec import Arm, File, Init, Matched, Phase, RunSpec
-
-GRADIENT_BATCH = 500
-"""Images of one pass that takes batch normalisation's statistics."""
+from prunebench.runs.spec import Matched, RunSpec
+from prunebench.runs.view import View
 
 COLUMNS = {
     "epochs": (
@@ -51,24 +43,25 @@ COLUMNS = {
 """The tables that every job writes, beside those of its probes. In `epochs`, steps, clock and FLOPs are the arm's so
 far; in `phases`, all but the clock are the phase's."""
 
+COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
+"""Columns that are 0 for a phase that never began."""
+
 
 def train(job: Job[RunSpec], out: Path) -> None:
     """Trains the arms of `job.spec`; writes tables, networks that are handed on, spec and provenance into `out`."""
     spec, resumed = job.spec, job.resume.load()
-    first = resumed[1]["position"]["arm"] if resumed else 0
-    state: State | None = None
-    for number, arm in enumerate(spec.arms[first:], first):
-        state = State.new(job, state)
-        state.position.arm = number
-        if resumed:
-            state.take_up_earlier_(resumed[0])
+    state = State.new(job)
+    if resumed:
+        state.handed = group(resumed[0], "handed", job.device)  # the start of an arm may need it
+        state.position.arm = resumed[1]["position"]["arm"]
+    for number, arm in enumerate(spec.arms[state.position.arm :], state.position.arm):
+        state = State.new(job, number, state)
         view = View.at_start(job, arm, state)
         if resumed:
             view.resume_(*resumed)
             resumed = None
             print(f"going on in {arm.name} at {state.position}", flush=True)
         _run_arm(view)
-    assert state is not None
     columns = COLUMNS | {
         table: ("arm", "phase", *names) for probe in spec.probes() for table, names in probe.columns.items()
     }
@@ -81,156 +74,6 @@ def train(job: Job[RunSpec], out: Path) -> None:
     job.finish(out)
 
 
-@dataclass
-class View:
-    """One arm in training, as prunes and probes see it.
-
-    number: the phase's. first: the prunable weights at the arm's start, before any prune. followed: survivors of the
-    arms that a control follows; empty: the arm's own.
-    """
-
-    job: Job[RunSpec]
-    arm: Arm
-    state: State
-    first: dict[str, Tensor]
-    followed: dict[str, Masks]
-    layers: dict[str, int]
-    viable: bool = True
-    matched: float | None = None
-    _thresholds: dict[float, float] = field(default_factory=dict)
-    flops_per_update: int = 0
-
-    @classmethod
-    def at_start(cls, job: Job[RunSpec], arm: Arm, state: State) -> "View":
-        """The arm's start: its network loaded, nothing pruned."""
-        viable = _load_start_(job, arm, state)
-        first = {name: p.detach().clone() for name, p in job.prunable(state.model).items()}
-        sizes = [(name, mask.numel()) for name, mask in state.masks.items()]
-        followed = {}
-        for name in arm.follows:
-            flat = unpack(state.handed[f"masks/{name}"], sizes)
-            followed[name] = {n: flat[n].reshape(m.shape).to(job.device) for n, m in state.masks.items()}
-        return cls(job, arm, state, first, followed, job.layer_flops(state.model), viable)
-
-    def resume_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Takes up the state of a killed job, which was training this arm."""
-        self.state.update = self.arm.phases[values["position"]["phase"]].update.begin(self.trained_parameters())
-        self.state.load_(tensors, values)
-        self.viable = True
-
-    # --- What is where
-
-    @property
-    def number(self) -> int:
-        """The phase in training."""
-        return self.state.position.phase
-
-    @property
-    def phase(self) -> Phase:
-        """The phase in training."""
-        return self.arm.phases[self.number]
-
-    @property
-    def updates(self) -> int:
-        """Updates of the phase in all."""
-        return self.phase.epochs * self.job.steps_per_epoch
-
-    @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by name."""
-        return self.job.prunable(self.state.model)
-
-    def trained_parameters(self) -> list[Tensor]:
-        """Everything that an update moves."""
-        return list(self.state.model.parameters())
-
-    @property
-    def behind(self) -> int:
-        """Epochs of the arm's earlier phases."""
-        return sum(phase.epochs for phase in self.arm.phases[: max(self.number, 0)])
-
-    @property
-    def at_end(self) -> bool:
-        """Whether the arm has no update left."""
-        return self.behind + self.state.position.epoch == self.arm.epochs
-
-    def progress(self) -> dict[str, float]:
-        """Epochs of the arm so far as a number with a fraction, its updates, and its clock."""
-        spe, at = self.job.steps_per_epoch, self.state.position
-        steps = (self.behind + at.epoch) * spe + at.step
-        return {"epoch": steps / spe, "steps": steps, "clock": float(self.state.clock)}
-
-    def sparsity(self) -> float:
-        """Share of the prunable weights that masks prune."""
-        return 1 - density(self.state.masks)
-
-    def weights(self) -> dict[str, Tensor]:
-        """The prunable weights without their gradients."""
-        return {name: parameter.detach() for name, parameter in self.parameters.items()}
-
-    # --- What probes ask
-
-    def survivors(self) -> dict[str, Masks]:
-        """The weights that are watched, by the arm whose survivors they are."""
-        return self.followed or {self.arm.name: self.state.masks}
-
-    def living(self, masks: Masks, below: float) -> Masks:
-        """Those of `masks` that have not been shed."""
-        gone = shed(self.weights(), self.first, masks, below)
-        return {name: masks[name] & ~gone[name] for name in masks}
-
-    def threshold(self, kept: float) -> float:
-        """The magnitude below which the first weights would be pruned to the density `kept`."""
-        if kept not in self._thresholds:
-            self._thresholds[kept] = absolute_threshold(self.first, 1 - kept)
-        return self._thresholds[kept]
-
-    def evaluate(self, split: Split, precision: str | None = None) -> tuple[float, float]:
-        """Loss and accuracy of the network on a split."""
-        return self.job.evaluate(self.state.model, split, precision)
-
-    @contextmanager
-    def off_the_clock(self) -> Iterator[None]:
-        """Time spent inside is not counted in the phase's seconds."""
-        begin = time.perf_counter()
-        yield
-        self.state.started += time.perf_counter() - begin
-
-    def write(self, table: str, rows: list[Row]) -> None:
-        """Appends rows of this arm and phase to a table of the job."""
-        at = {"arm": self.arm.name, "phase": self.number}
-        self.state.rows.setdefault(table, []).extend(at | row for row in rows)
-
-    def save(self) -> None:
-        """Saves what a killed job needs to go on."""
-        self.job.resume.save(*self.state.save())
-
-
-def _load_start_(job: Job[RunSpec], arm: Arm, state: State) -> bool:
-    """Loads the network that an arm starts from; False where it has diverged."""
-    start = arm.start
-    if isinstance(start, Init):
-        if start.draw is not None:
-            initialise_(state.model, job.spec.seed, start.draw)
-        return True
-    if isinstance(start, File):
-        load_weights_(state.model, start)
-        return True
-    record = start_record(start, job.runs, job.device)
-    if record is None:
-        return False
-    try:
-        state.model.load_state_dict(record.model)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{job.runs / start.run} holds another network than {job.spec.folder} trains: {reason}"
-        ) from None
-    state.masks = record.masks or state.masks
-    state.previous, state.kept = record.previous, record.kept
-    return True
-
-
 # --- An arm
 
 
@@ -241,10 +84,8 @@ def _run_arm(view: View) -> None:
         enter_(view, 0)
         _write_ends(view, "unmatched", begun=False)
         return
-    for number, phase in enumerate(arm.phases):
-        if state.position.phase > number:
-            continue  # a resumed arm has this phase behind it
-        if state.position.phase < number:
+    for number in range(max(state.position.phase, 0), len(arm.phases)):
+        if state.position.phase < number:  # a resumed arm has begun its phase already
             enter_(view, number)
             view.viable = view.viable and begin_(view)
         begun = view.viable
@@ -252,7 +93,7 @@ def _run_arm(view: View) -> None:
             _write_ends(view, "diverged", begun=begun)
             return
         _write_end(view)
-        for probe in phase.probes:
+        for probe in view.phase.probes:
             probe.end_phase(view)
     for probe in view.phase.probes:
         probe.end(view)
@@ -261,9 +102,8 @@ def _run_arm(view: View) -> None:
 
 
 def _find_match(view: View) -> bool:
-    """Looks up the sparsity that the arm is matched to, if it is; False where there is nothing to match."""
-    prunes = [action for phase in view.arm.phases for action in phase.prune if isinstance(action, Matched)]
-    for action in prunes:
+    """Reads the sparsity of the network that the arm is matched to; False where that network is lost or all zero."""
+    for action in (action for phase in view.arm.phases for action in phase.prune if isinstance(action, Matched)):
         record = start_record(action.like, view.job.runs, view.job.device)
         if record is None:
             return False
@@ -275,9 +115,9 @@ def _find_match(view: View) -> bool:
 
 def enter_(view: View, number: int) -> None:
     """Puts the position at the beginning of a phase."""
-    at, state = view.state.position, view.state
+    at = view.state.position
     at.phase, at.epoch, at.step = number, 0, 0
-    state.loss_sum.zero_()
+    view.state.loss_sum.zero_()
 
 
 def begin_(view: View) -> bool:
@@ -312,38 +152,24 @@ def recalibrate_(view: View) -> None:
 
 
 def _keep(view: View, epoch: int) -> None:
-    state = view.state
-    record = Record(state.model.state_dict(), _pruned_masks(state), state.previous)
-    state.kept |= {f"{epoch}/{name}": tensor for name, tensor in record.tensors().items()}
-
-
-def _pruned_masks(state: State) -> Masks:
-    """The masks; none where nothing is pruned."""
-    return {} if all(bool(mask.all()) for mask in state.masks.values()) else state.masks
+    view.state.kept |= {f"{epoch}/{name}": tensor for name, tensor in record_of(view.state).tensors().items()}
 
 
 def _hand_on(view: View) -> None:
-    """What the arm leaves to controls that follow it and to other jobs."""
+    """Hands on what controls that follow the arm and other jobs need of it."""
     state, name, hands_on = view.state, view.arm.name, view.job.spec.hands_on
     if hands_on == "masks" or any(name in arm.follows for arm in view.job.spec.arms):
         state.handed[f"masks/{name}"] = pack(state.masks)[0]
     if hands_on == "kept":
         state.handed |= {f"{name}/{key}": tensor for key, tensor in state.kept.items()}
     if hands_on == "best":
-        ends = [rows[-1] for rows in _by_arm(state.rows["phases"]).values()]
-        if all(rank(ends[-1]) > rank(other) for other in ends[:-1]):
-            record = Record(state.model.state_dict(), _pruned_masks(state), state.previous, state.kept)
+        ends = {row["arm"]: rank(row) for row in state.rows["phases"]}  # each arm's last row
+        if state.status[name] == "trained" and all(ends[name] > end for arm, end in ends.items() if arm != name):
+            tensors = record_of(state, state.kept).tensors()
             state.handed = {k: v for k, v in state.handed.items() if not k.startswith("best/")}
-            state.handed |= {f"best/{key}": tensor for key, tensor in record.tensors().items()}
+            state.handed |= {f"best/{key}": tensor for key, tensor in tensors.items()}
             state.status["best"] = "trained"
         state.status.setdefault("best", "diverged")
-
-
-def _by_arm(rows: list[Row]) -> dict[str, list[Row]]:
-    arms: dict[str, list[Row]] = {}
-    for row in rows:
-        arms.setdefault(row["arm"], []).append(row)
-    return arms
 
 
 # --- A phase
@@ -352,21 +178,20 @@ def _by_arm(rows: list[Row]) -> dict[str, list[Row]]:
 def train_phase(view: View) -> bool:
     """Trains the phase to its end, from wherever it is; False where the loss became NaN or infinite."""
     job, state, phase = view.job, view.state, view.phase
-    spe = job.steps_per_epoch
+    per_epoch = job.steps_per_epoch
     while (epoch := state.position.epoch) < phase.epochs:
         if phase.keep_previous and epoch == phase.epochs - 1 and state.position.step == 0:
             state.previous = {name: p.detach().clone() for name, p in view.parameters.items()}
-        lr_at = [phase.lr(epoch * spe + step, spe) for step in range(spe)]
+        lr_at = [phase.lr(epoch * per_epoch + step, per_epoch) for step in range(per_epoch)]
         _train_epoch_(view, lr_at)
-        train_loss = float(state.loss_sum) / spe
+        train_loss = float(state.loss_sum) / per_epoch
         state.position.epoch, state.position.step = epoch + 1, 0
         state.loss_sum.zero_()
         recalibrate_(view)
-        _write_epoch(view, epoch, lr_at[-1], train_loss)
-        if not state.finite:
+        if not _write_epoch(view, epoch, lr_at[-1], train_loss):
             return False
-        if view.behind + epoch + 1 in phase.keep:
-            _keep(view, view.behind + epoch + 1)
+        if view.epochs_before + epoch + 1 in phase.keep:
+            _keep(view, view.epochs_before + epoch + 1)
         for probe in phase.probes:
             probe.after_epoch(view)
     return True
@@ -391,7 +216,7 @@ def _train_epoch_(view: View, lr_at: list[float]) -> None:
     kept: list[Tensor] = []
     for images, labels in islice(batches, state.position.step, None):
         if job.resume.due():
-            view.save()
+            job.resume.save(*state.save())
         # After the save: a resumed job does this very update again, and no row is written twice.
         done, lr = epoch * len(lr_at) + state.position.step, lr_at[state.position.step]
         follow_ramp_(view, done)
@@ -424,45 +249,40 @@ def _pruned(view: View) -> tuple[list[Tensor], list[Tensor]]:
     return [p for p, _ in pruned], [mask.to(p.dtype) for p, mask in pruned]
 
 
-def _write_epoch(view: View, epoch: int, lr: float, train_loss: float) -> None:
-    """Writes the epoch's row."""
+# --- Rows
+
+
+def _write_epoch(view: View, epoch: int, lr: float, train_loss: float) -> bool:
+    """Writes the epoch's row; False where a loss is NaN or infinite."""
     loss, accuracy = view.evaluate(view.job.data.validation)
     at = view.progress()
     row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "validation_loss": loss, "validation_accuracy": accuracy}
     row |= {"sparsity": view.sparsity(), "steps": at["steps"], "clock": at["clock"]}
-    view.write("epochs", [row | _flops(view, int(at["steps"]))])
-    view.state.finite = math.isfinite(train_loss) and math.isfinite(loss)
+    row |= {"flops": _dense_flops(view, int(at["steps"])), "flops_sparse": view.state.flops_sparse}
+    view.write("epochs", [row])
     where = f"{view.arm.name} phase {view.number} epoch {epoch}"
     view.job.report(f"{where}: loss {train_loss:.4f}, validation accuracy {accuracy:.4f}")
-
-
-def _flops(view: View, steps: int) -> Row:
-    """FLOPs of so many updates of the arm: dense, and with each layer scaled by its density."""
-    dense = TRAINING_FACTOR * steps * view.job.spec.batch_size * sum(view.layers.values())
-    return {"flops": dense, "flops_sparse": view.state.flops_sparse}
-
-
-# --- The ends of phases
+    return math.isfinite(train_loss) and math.isfinite(loss)
 
 
 def _write_end(view: View) -> None:
     """Writes the row of a phase that ended with finite losses."""
-    job, state, row = view.job, view.state, _cost(view)
-    last = [r for r in state.rows.get("epochs", []) if (r["arm"], r["phase"]) == (view.arm.name, view.number)][-1:]
-    splits = {"train": job.data.train} if job.spec.evaluate_train else {}
-    splits |= {"test": job.data.test} if last else {"validation": job.data.validation, "test": job.data.test}
-    if last:
-        row |= {name: last[0][name] for name in ("validation_loss", "validation_accuracy")}
+    data, row = view.job.data, _cost(view)
+    splits = {"train": data.train} if view.job.spec.evaluate_train else {}
+    splits |= {"validation": data.validation, "test": data.test}
+    if view.phase.epochs:
+        row |= {name: view.state.rows["epochs"][-1][name] for name in ("validation_loss", "validation_accuracy")}
+        del splits["validation"]
     for name, split in splits.items():
         row[f"{name}_loss"], row[f"{name}_accuracy"] = view.evaluate(split)
     view.write("phases", [row | {"status": "trained"}])
 
 
 def _write_ends(view: View, status: str, *, begun: bool) -> None:
-    """Writes the rows of the phase that ended so and of all later ones: tables have a row for each phase all the same.
+    """Writes a row for the phase in which an arm is lost and for each later one, which costs nothing.
 
-    A diverged arm stands at chance; an unmatched one has not been trained and stands nowhere. What comes after costs
-    nothing. begun: whether the phase's prunes are done; a phase that never began stands at the density it was to have.
+    A diverged arm is recorded at chance accuracy; an unmatched one was not trained and has no accuracy. begun: whether
+    the phase's prunes are done; a phase that never began is recorded at the density that it was to have.
     """
     row, first = _cost(view), view.number
     if status == "diverged":
@@ -478,9 +298,6 @@ def _write_ends(view: View, status: str, *, begun: bool) -> None:
     _hand_on(view)
 
 
-COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
-
-
 def _cost(view: View) -> Row:
     """Sparsity and cost of the phase so far: updates, images, FLOPs, wall time with evaluations, peak memory."""
     job, state = view.job, view.state
@@ -494,9 +311,14 @@ def _cost(view: View) -> Row:
         "max_lr": view.phase.max_lr,
         "steps": steps,
         "images": steps * job.spec.batch_size,
-        "flops": _flops(view, steps)["flops"],
+        "flops": _dense_flops(view, steps),
         "flops_sparse": state.flops_sparse - sum(row["flops_sparse"] for row in earlier),
         "seconds": state.seconds - sum(row["seconds"] for row in earlier),
         "peak_memory_mb": peak_memory_mb(job.device),
         "clock": float(state.clock),
     }
+
+
+def _dense_flops(view: View, steps: int) -> int:
+    """FLOPs of so many updates of the network without its zeros left out."""
+    return TRAINING_FACTOR * steps * view.job.spec.batch_size * sum(view.layers.values())

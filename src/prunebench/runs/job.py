@@ -1,4 +1,4 @@
-"""A job and what changes while it runs: the one position, the one state, the one content of a resume file."""
+"""A job, and its state while it runs: all that a resume file holds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from prunebench.data.batches import Batch, Prepared, Split, eval_batches, steps_
 from prunebench.files import write_json
 from prunebench.models import build
 from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
-from prunebench.runs.checkpoint import ResumeFile
+from prunebench.runs.checkpoint import ResumeFile, group, join
 from prunebench.runs.device import autocast, resolve_precision
 from prunebench.runs.provenance import provenance
 from prunebench.runs.spec import TaskSpec
@@ -103,7 +103,7 @@ class Job(Generic[S]):
         self.resume.delete()
 
 
-@dataclass(order=True)
+@dataclass
 class Position:
     """Where a job is: arm, phase (-1 before the first), epochs of the phase and updates of the epoch behind it."""
 
@@ -153,20 +153,16 @@ class State:
     clock: Clock = field(default_factory=Clock)
     flops_sparse: int = 0
     density_start: float = 1.0
-    finite: bool = True
     seconds_before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def new(cls, job: Job[Any], earlier: "State | None" = None) -> "State":
-        """The state at the beginning of an arm; what `earlier` arms have left goes on."""
+    def new(cls, job: Job[Any], arm: int = 0, earlier: "State | None" = None) -> "State":
+        """The state at the beginning of an arm, with the tables, status and networks of the `earlier` arms."""
         model = job.network()
+        left = {name: getattr(earlier, name) for name in ("handed", "rows", "status")} if earlier else {}
         masks = full_masks(job.prunable(model))
-        state = cls(model, masks, torch.zeros((), device=job.device))
-        if earlier is not None:
-            state.handed, state.rows, state.status = earlier.handed, earlier.rows, earlier.status
-            state.position = Position(earlier.position.arm + 1)
-        return state
+        return cls(model, masks, torch.zeros((), device=job.device), position=Position(arm), **left)
 
     @property
     def seconds(self) -> float:
@@ -176,53 +172,27 @@ class State:
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All tensors under unique names, and all that is not a tensor."""
         update, numbers = self.update.save()
-        groups = {
-            "model": self.model.state_dict(),
-            "mask": self.masks,
-            "update": update,
-            "previous": self.previous,
-            "kept": self.kept,
-            "handed": self.handed,
-        }
-        flat = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
-        values = {
-            "position": vars(self.position),
-            "rows": self.rows,
-            "status": self.status,
-            "numbers": numbers,
-            "clock": vars(self.clock),
-            "flops_sparse": self.flops_sparse,
-            "density_start": self.density_start,
-            "finite": self.finite,
-            "seconds": self.seconds,
-        }
-        return flat | {"loss_sum": self.loss_sum}, values
-
-    def take_up_earlier_(self, tensors: dict[str, Tensor]) -> None:
-        """Takes up what earlier arms of a killed job have left, which the start of an arm may need."""
-        self.handed = _group(tensors, "handed")
+        groups = {"model": self.model.state_dict(), "mask": self.masks, "update": update}
+        tensors = join(groups | {name: getattr(self, name) for name in _TENSORS})
+        values = {name: getattr(self, name) for name in _VALUES}
+        values |= {"position": vars(self.position), "clock": vars(self.clock)}
+        return tensors | {"loss_sum": self.loss_sum}, values | {"numbers": numbers, "seconds_before": self.seconds}
 
     @torch.no_grad()
     def load_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Takes up what `save` gave; `update` must be of the right kind already."""
-
-        def group(name: str) -> dict[str, Tensor]:
-            return _group(tensors, name)
-
+        """Restores what `save` gave; `update` must be of the right kind already."""
         device = self.loss_sum.device
-        self.model.load_state_dict(group("model"))
-        masks = group("mask")  # in the file's order, which is another than the network's
-        self.masks = {name: masks[name].to(device) for name in self.masks}
-        self.update.load_(group("update"), values["numbers"])
-        self.previous = {k: v.to(device) for k, v in group("previous").items()}
-        self.kept = {k: v.to(device) for k, v in group("kept").items()}
-        self.handed = group("handed")
+        self.model.load_state_dict(group(tensors, "model", device))
+        masks = group(tensors, "mask", device)
+        self.masks = {name: masks[name] for name in self.masks}  # the file has another order
+        self.update.load_(group(tensors, "update", device), values["numbers"])
         self.loss_sum.copy_(tensors["loss_sum"])
         self.position, self.clock = Position(**values["position"]), Clock(**values["clock"])
-        self.rows, self.status = values["rows"], values["status"]
-        self.flops_sparse, self.density_start = values["flops_sparse"], values["density_start"]
-        self.finite, self.seconds_before = values["finite"], values["seconds"]
+        for name in _TENSORS:
+            setattr(self, name, group(tensors, name, device))
+        for name in (*_VALUES, "seconds_before"):
+            setattr(self, name, values[name])
 
 
-def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+_TENSORS, _VALUES = ("previous", "kept", "handed"), ("rows", "status", "flops_sparse", "density_start")
+"""Fields of a state that a resume file holds as they are."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from prunebench.errors import InputError
 from prunebench.pruning.masks import Masks
-from prunebench.runs.checkpoint import load_tensors, save_tensors
-from prunebench.runs.job import Network
+from prunebench.runs.checkpoint import group, join, load_tensors, save_tensors
+from prunebench.runs.job import Network, State
 from prunebench.runs.spec import NETWORKS_FILE, Best, File, Trained
 
 
@@ -34,17 +34,19 @@ class Record:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, in memory of their own."""
-        groups = {"model": self.model, "mask": self.masks, "previous": self.previous, "kept": self.kept}
-        return {f"{group}/{name}": t.clone() for group, named in groups.items() for name, t in named.items()}
+        joined = join({"model": self.model, "mask": self.masks, "previous": self.previous, "kept": self.kept})
+        return {name: tensor.clone() for name, tensor in joined.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Record":
         """The record of these tensors."""
+        return cls(*(group(tensors, name, device) for name in ("model", "mask", "previous", "kept")))
 
-        def group(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(f"{name}/"): v.to(device) for k, v in tensors.items() if k.startswith(f"{name}/")}
 
-        return cls(group("model"), group("mask"), group("previous"), group("kept"))
+def record_of(state: State, kept: Network | None = None) -> Record:
+    """The network in training as it is now; without masks where nothing is pruned."""
+    pruned = not all(bool(mask.all()) for mask in state.masks.values())
+    return Record(state.model.state_dict(), state.masks if pruned else {}, state.previous, kept or {})
 
 
 @dataclass(frozen=True)
@@ -61,31 +63,31 @@ class Networks:
 
         Raises InputError where the file should hold it and does not.
         """
-        return self._record(arm, f"{arm}/{epoch}/", device)
+        return self._record(arm, f"{arm}/{epoch}", device)
 
     def best(self, device: torch.device) -> Record | None:
         """The best arm's last network; None where every arm has diverged."""
-        return self._record("best", "best/", device)
+        return self._record("best", "best", device)
 
-    def _record(self, arm: str, prefix: str, device: torch.device) -> Record | None:
-        inner = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+    def _record(self, arm: str, name: str, device: torch.device) -> Record | None:
+        tensors = group(self.tensors, name, device)
         status = self.status.get(arm)
-        if status is None or (not inner and status == "trained"):
-            raise InputError(f"{self.path} holds no network {prefix.rstrip('/')}")
-        whole = inner and all(bool(tensor.isfinite().all()) for tensor in inner.values())
-        return Record.of(inner, device) if whole else None
+        if status is None or (not tensors and status == "trained"):
+            raise InputError(f"{self.path} holds no network {name}")
+        whole = tensors and all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        return Record.of(tensors, device) if whole else None
 
 
 def load_networks(path: Path, specs: tuple[str, ...]) -> Networks:
     """The networks in a file that the job of one of these specs, by digest, wrote; else InputError."""
     try:
         tensors, about = load_tensors(path)
-        found = Networks(path, tensors, about["spec"], about["status"])
+        networks = Networks(path, tensors, about["spec"], about["status"])
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read as networks of a job: {str(error)[:120]}") from None
-    if found.spec not in specs:
+    if networks.spec not in specs:
         raise InputError(f"{path} holds networks of another spec than {path.parent.name} has now: run its job again")
-    return found
+    return networks
 
 
 def save_networks(out: Path, tensors: Mapping[str, Tensor], spec: str, status: Mapping[str, str], **more: Any) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prunebench.pruning.masks import Masks
-    from prunebench.runs.engine import View
+    from prunebench.runs.view import View
 
 GRADIENT_BATCH = 500
 """Images of one backward pass; it changes roundings alone."""
@@ -32,11 +32,6 @@ class Probe:
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Table -> its columns behind `arm` and `phase`."""
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The tables that it writes."""
-        return tuple(self.columns)
 
     def before_prune(self, view: View) -> None:
         """A phase begins; nothing is pruned yet."""
@@ -121,8 +116,9 @@ class Shedding(Probe):
     }
 
     def begin(self, view: View) -> None:
-        """After the first prune, before any update."""
         self._measure(view, removable=True)
+
+    end = begin
 
     def before_update(self, view: View, done: int) -> None:
         """In the arm's first epoch, after 1, 2, 4, 8, ... updates."""
@@ -134,10 +130,6 @@ class Shedding(Probe):
         """At every epoch's end but the arm's last, which `end` measures."""
         if not view.at_end:
             self._measure(view, removable=True)
-
-    def end(self, view: View) -> None:
-        """At the arm's end."""
-        self._measure(view, removable=True)
 
     def _measure(self, view: View, removable: bool = False) -> None:
         from prunebench.analysis.shedding import below_threshold, in_dead, structures
@@ -184,20 +176,14 @@ class Histograms(Probe):
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"histograms": ("followed", "epoch", "left", "right", "count")}
 
     def begin(self, view: View) -> None:
-        """After the first prune, before any update."""
-        self._measure(view)
-
-    def end(self, view: View) -> None:
-        """At the arm's end."""
-        self._measure(view)
-
-    def _measure(self, view: View) -> None:
         from prunebench.analysis.shedding import magnitude_histogram
 
         epoch = view.progress()["epoch"]
         for name, masks in view.survivors().items():
             bins = magnitude_histogram(view.weights(), masks)
             view.write("histograms", [{"followed": name, "epoch": epoch} | each for each in bins])
+
+    end = begin
 
 
 @dataclass(frozen=True)
@@ -212,11 +198,9 @@ class Occupancy(Probe):
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"occupancy": ("moment", "m", "alive", "blocks")}
 
     def before_prune(self, view: View) -> None:
-        """Before each phase's prunes."""
         self._measure(view, "before")
 
     def end_phase(self, view: View) -> None:
-        """After each phase's training."""
         self._measure(view, "after")
 
     def _measure(self, view: View, moment: str) -> None:
@@ -242,14 +226,6 @@ class Weights(Probe):
     }
 
     def begin(self, view: View) -> None:
-        """After the first prune, before any update."""
-        self._measure(view)
-
-    def after_epoch(self, view: View) -> None:
-        """After each epoch."""
-        self._measure(view)
-
-    def _measure(self, view: View) -> None:
         import torch
 
         from prunebench.pruning.masks import nonzero, sparsity
@@ -268,6 +244,8 @@ class Weights(Probe):
         }
         view.write("weights", [row])
 
+    after_epoch = begin
+
 
 @dataclass(frozen=True)
 class Layers(Probe):
@@ -276,7 +254,6 @@ class Layers(Probe):
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"layers": ("layer", "position", "weights", "alive")}
 
     def end(self, view: View) -> None:
-        """At the arm's end."""
         from prunebench.pruning.masks import nonzero
 
         rows = [

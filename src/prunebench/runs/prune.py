@@ -15,13 +15,14 @@ from prunebench.pruning.amounts import cubic_density
 from prunebench.pruning.criteria import ScoreInputs, get_criterion
 from prunebench.pruning.masks import Masks, apply_masks_, density, keep_top
 from prunebench.pruning.structured import block_masks, groupable, n_of_m_masks
+from prunebench.runs.checkpoint import group
 from prunebench.runs.networks import start_record
 from prunebench.runs.probes import GRADIENT_BATCH
-from prunebench.runs.spec import Blocks, Matched, NOfM, Shed, ToSparsity, Trained
+from prunebench.runs.spec import Matched, NOfM, Shed, ToSparsity, Trained
 
 if TYPE_CHECKING:
-    from prunebench.runs.engine import View
     from prunebench.runs.spec import Prune
+    from prunebench.runs.view import View
 
 
 def begin_phase_(view: View) -> bool:
@@ -35,18 +36,17 @@ def begin_phase_(view: View) -> bool:
         apply_masks_(view.parameters, masks)
     if phase.rewind is not None:
         state.model.load_state_dict(_kept_model(view, phase.rewind))
-        apply_masks_(view.parameters, state.masks)
-    if phase.reinitialise is not None:
+    elif phase.reinitialise is not None:
         state.model.load_state_dict(fresh_state(state.model, view.job.spec.seed, "cycle", phase.reinitialise))
-        apply_masks_(view.parameters, state.masks)
+    else:
+        return True
+    apply_masks_(view.parameters, state.masks)
     return True
 
 
 def _kept_model(view: View, epoch: int) -> dict[str, Tensor]:
     """The state_dict kept at an epoch, by the arm itself or by the job that it starts from."""
-    prefix = f"{epoch}/model/"
-    own = {k.removeprefix(prefix): v for k, v in view.state.kept.items() if k.startswith(prefix)}
-    if own:
+    if own := group(view.state.kept, f"{epoch}/model", view.job.device):
         return own
     start = view.arm.start
     record = start_record(start, view.job.runs, view.job.device, epoch) if isinstance(start, Trained) else None
@@ -67,19 +67,15 @@ def _masks_of(view: View, action: Prune) -> Masks | None:
     if isinstance(action, Shed):
         return harvest(weights, view.first, state.masks, action)
     # A pattern takes every weight into account, pruned ones at their 0: each group has exactly n, each block is whole.
-    grouped = set(groupable(state.masks, action.m if isinstance(action, NOfM) else action.size))
+    grouped = set(groupable(state.masks, action.size))
     free = {n: torch.ones_like(mask) if n in grouped else mask for n, mask in state.masks.items()}
     if isinstance(action, NOfM):
         return n_of_m_masks(weights, free, action.n, action.m)
-    assert isinstance(action, Blocks)
     return block_masks(weights, free, 1 - action.sparsity, action.size)
 
 
 def _target(view: View, action: ToSparsity | Matched) -> float:
-    if isinstance(action, ToSparsity):
-        return action.sparsity
-    assert view.matched is not None
-    return view.matched
+    return view.matched if isinstance(action, Matched) else action.sparsity
 
 
 def harvest(magnitudes: dict[str, Tensor], reference: dict[str, Tensor], masks: Masks, action: Shed) -> Masks:

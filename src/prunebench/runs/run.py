@@ -1,4 +1,4 @@
-"""Runs one job: reads what it needs, hands it to the function that does it, in the way that a killed job resumes."""
+"""Runs one job: reads its inputs, lets it resume where an earlier try was killed, calls its function."""
 
 import hashlib
 import typing
@@ -10,7 +10,8 @@ import torch
 
 from prunebench.data.batches import load_prepared
 from prunebench.errors import InputError
-from prunebench.runs.checkpoint import ResumeFile, resume_digest
+from prunebench.parsing import digest_of
+from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.device import pick_device, resolve_precision
 from prunebench.runs.job import Job
 from prunebench.runs.progress import reporting
@@ -59,8 +60,9 @@ def run_job(
     precision = resolve_precision(spec.precision, device)
     machine = (device.type, precision, str(threads), torch.__version__)
     inputs = [_digest(runs / need) for need in spec.needs]
-    digest = resume_digest(spec.digest(), source_digest(), prepared.checksum, *inputs, *machine)
-    resume = ResumeFile(resume_path(out), digest, save_every)
+    # All that a resumed job must share with the killed one.
+    shared = digest_of([spec.digest(), source_digest(), prepared.checksum, *inputs, *machine])
+    resume = ResumeFile(resume_path(out), shared, save_every)
     resume.stop_on_signals()
     epochs = sum(arm.epochs for arm in spec.arms) if isinstance(spec, RunSpec) else 1
     with reporting(epochs) as report:

@@ -11,27 +11,27 @@ from prunebench.runs.spec import NETWORKS_FILE, Choice
 
 
 def rank(row: dict[str, Any]) -> tuple[bool, float]:
-    """Sort key of an arm's end, larger is better: trained before diverged, then validation accuracy."""
+    """Sort key of an arm's last row, larger is better: trained before diverged, then validation accuracy."""
     return row["status"] == "trained", float(row["validation_accuracy"])
 
 
 def select(spec: Choice, runs: Path, out: Path) -> None:
     """Picks the best arm of the jobs `spec.among`, the first of equal ones.
 
-    Writes selection.csv (every arm's end with its axes, the winner marked) and the winner's networks.
+    Writes selection.csv (every arm's last row with its axes, the winner marked) and the winner's networks.
     """
-    found: list[tuple[dict[str, Any], str]] = []
+    candidates: list[tuple[dict[str, Any], str]] = []
     for folder in spec.among:
         axes = _axes(runs / folder / "spec.json")
         path = runs / folder / "phases.csv"
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                ends = {row["arm"]: row for row in csv.DictReader(file)}
+                ends = {row["arm"]: row for row in csv.DictReader(file)}  # each arm's last phase
         except (OSError, KeyError) as error:
-            raise InputError(f"{path} holds no ends of arms: {error}") from None
-        found += [(axes[arm] | row, folder) for arm, row in ends.items()]
-    winner, folder = max(found, key=lambda item: rank(item[0]))
-    rows = [row | {"selected": int(row is winner)} for row, _ in found]
+            raise InputError(f"{path} is no table of arms' phases: {error}") from None
+        candidates += [(axes[arm] | row, folder) for arm, row in ends.items()]
+    winner, folder = max(candidates, key=lambda item: rank(item[0]))
+    rows = [row | {"selected": int(row is winner)} for row, _ in candidates]
     write_bytes(out / NETWORKS_FILE, (runs / folder / NETWORKS_FILE).read_bytes())
     write_csv(out / "selection.csv", rows, list(rows[0]))
     write_json(out / "spec.json", spec.content())

@@ -61,7 +61,6 @@ class Init(Strict):
     """The initialisation, a pure function of (seed, network)."""
 
     kind: Literal["init"]
-    """An initialisation."""
     draw: str | None = None
     """Names another initialisation of the seed than its own; null is the seed's own."""
 
@@ -70,7 +69,6 @@ class Trained(Strict):
     """A network that another job handed on: one arm's, after so many of its epochs."""
 
     kind: Literal["trained"]
-    """Another job's network."""
     run: Folder
     """The other job's folder."""
     spec: str
@@ -85,7 +83,6 @@ class Best(Strict):
     """The network that a selection among jobs picked by validation accuracy (`prunebench.runs.select`)."""
 
     kind: Literal["best"]
-    """A selection's winner."""
     run: Folder
     """The selection's folder."""
     specs: list[str]
@@ -96,7 +93,6 @@ class File(Strict):
     """Weights of a file: a safetensors state_dict, or one that torch saved (read without running code)."""
 
     kind: Literal["file"]
-    """A file of weights."""
     path: str
     """The file."""
     sha256: str | None = None
@@ -135,7 +131,6 @@ class ToSparsity(_Scored):
     """Prunes by a criterion until this share of all prunable weights is pruned."""
 
     kind: Literal["sparsity"]
-    """Prune to a sparsity."""
     sparsity: float = Field(ge=0, lt=1)
     """Share of the prunable weights that is pruned afterwards; 0 prunes nothing."""
 
@@ -144,7 +139,6 @@ class Matched(_Scored):
     """Prunes by a criterion until as many weights are zero as in another job's network."""
 
     kind: Literal["matched"]
-    """Prune to another network's sparsity."""
     like: Trained
     """That network. An arm is not trained where it has diverged or has no weight left: its status is `unmatched`."""
 
@@ -153,7 +147,6 @@ class Shed(Strict):
     """Prunes what has been shed: survivors below `below` times their magnitude at the arm's start (the harvest)."""
 
     kind: Literal["shed"]
-    """Prune what is shed."""
     below: float = Field(gt=0, lt=1)
     """Share of a weight's first magnitude below which it counts as shed."""
     at_most: Sparsity
@@ -379,7 +372,7 @@ class RunSpec(TaskSpec):
     @property
     def tables(self) -> tuple[str, ...]:
         """`epochs`, `phases`, and those of the probes."""
-        return ("epochs", "phases", *dict.fromkeys(table for probe in self.probes() for table in probe.tables))
+        return ("epochs", "phases", *dict.fromkeys(table for probe in self.probes() for table in probe.columns))
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -405,24 +398,22 @@ class RunSpec(TaskSpec):
 
 def _check_phases(arm: Arm) -> None:
     """Raises InputError where a phase needs what no phase before it leaves."""
-    behind = 0
+    given = isinstance(arm.start, Trained | Best)
     kept: set[int] = set()
     for number, phase in enumerate(arm.phases):
+        before = arm.phases[number - 1] if number else None
         kept |= {*phase.keep}
-        given = isinstance(arm.start, Trained | Best)
         if phase.rewind is not None and phase.rewind not in kept and not given:
             raise InputError(f"arm {arm.name} rewinds to epoch {phase.rewind}, which it does not keep")
-        if phase.carry and (number == 0 or type(phase.update) is not type(arm.phases[number - 1].update)):
+        if phase.carry and (before is None or type(phase.update) is not type(before.update)):
             raise InputError(f"arm {arm.name}: phase {number} carries on the state of another update")
-        compares = any(
-            isinstance(p, _Scored) and get_criterion(p.criterion).needs_previous_weights for p in phase.prune
-        )
-        if compares and not (arm.phases[number - 1].keep_previous if number else given):
+        criteria = [get_criterion(action.criterion) for action in phase.prune if isinstance(action, _Scored)]
+        has_previous = before.keep_previous if before else given
+        if any(criterion.needs_previous_weights for criterion in criteria) and not has_previous:
             raise InputError(
                 f"arm {arm.name}: phase {number} prunes by a criterion that compares with weights of an epoch before, "
                 "which nothing keeps"
             )
-        behind += phase.epochs
 
 
 class Choice(Spec):

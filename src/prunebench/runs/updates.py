@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+TINY = math.ulp(0.0)
+"""The least value of a hyperparameter that must be above 0."""
+
+
 class UpdateState:
     """What an update keeps between two steps: lists of tensors and numbers, by name. `numbers` must fit into JSON."""
 
@@ -46,7 +50,7 @@ class UpdateState:
         return named, dict(self.numbers)
 
     def load_(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Takes up what `save` gave; copies into the tensors there are, so that their memory layout stays."""
+        """Restores what `save` gave, by copies into the present tensors: their memory layout stays."""
         for name, group in self.tensors.items():
             for i, tensor in enumerate(group):
                 tensor.copy_(tensors[f"{name}/{i}"])
@@ -59,8 +63,18 @@ class Update:
     makes_zeros: ClassVar[bool] = False
     """Whether it sets weights to exactly zero by itself."""
 
+    allowed: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Hyperparameter -> the least value, which is allowed, and the bound, which is not."""
+
     weight_decay: float
     """L2 weight decay, for the clock of shedding; absent means none."""
+
+    def __post_init__(self) -> None:
+        for name, (least, bound) in self.allowed.items():
+            value = getattr(self, name)
+            if not least <= value < bound:
+                above = "> 0" if least == TINY else f">= {least:g}"
+                raise InputError(f"{name} is {value:g}; allowed: {above}" + (f" and < {bound:g}" * (bound < math.inf)))
 
     def begin(self, parameters: list[Tensor]) -> UpdateState:
         """The state before the first step, from the weights as they are then."""
@@ -77,34 +91,24 @@ def _zeros(parameters: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(parameter) for parameter in parameters]
 
 
-def _in_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
-    if not (low < value if open_low else low <= value) or not value < high:
-        above = ">" if open_low else ">="
-        below = f" and < {high:g}" if high < math.inf else ""
-        raise InputError(f"{name} is {value:g}; allowed: {above} {low:g}{below}")
-
-
 @dataclass(frozen=True)
 class Sgd(Update):
     """SGD with momentum and L2 weight decay on every parameter, as torch.optim.SGD."""
 
     momentum: float = 0.0
     weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        _in_range("momentum", self.momentum, 0, 1)
-        _in_range("weight_decay", self.weight_decay, 0)
+    allowed = {"momentum": (0, 1), "weight_decay": (0, math.inf)}
+    nesterov = False
 
     def begin(self, parameters: list[Tensor]) -> UpdateState:
         """Momentum 0."""
         return UpdateState({"momentum": _zeros(parameters)} if self.momentum else {})
 
     def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        """One update."""
         from prunebench.optim.sgd import sgd_step_
 
-        momentum = state.tensors.get("momentum", [])
-        sgd_step_(parameters, gradients, momentum, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        buffers, how = state.tensors.get("momentum", []), {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        sgd_step_(parameters, gradients, buffers, lr=lr, **how, nesterov=self.nesterov)
 
 
 @dataclass(frozen=True)
@@ -112,19 +116,8 @@ class Nesterov(Sgd):
     """SGD with Nesterov's momentum (Sutskever et al. 2013, in torch.optim.SGD's form) and L2 weight decay."""
 
     momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.momentum:
-            raise InputError("momentum is 0; Nesterov's needs some: allowed: > 0 and < 1")
-
-    def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        """One update."""
-        from prunebench.optim.sgd import sgd_step_
-
-        momentum = state.tensors["momentum"]
-        how = {"momentum": self.momentum, "weight_decay": self.weight_decay}
-        sgd_step_(parameters, gradients, momentum, lr=lr, **how, nesterov=True)
+    allowed = {**Sgd.allowed, "momentum": (TINY, 1)}
+    nesterov = True
 
 
 @dataclass(frozen=True)
@@ -136,14 +129,10 @@ class ProximalL1(Sgd):
     """
 
     l1: float = 1e-4
-    makes_zeros: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _in_range("l1", self.l1, 0)
+    allowed = {**Sgd.allowed, "l1": (0, math.inf)}
+    makes_zeros = True
 
     def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        """One update."""
         super().step_(parameters, gradients, state, lr)
         for parameter in parameters:
             if parameter.dim() > 1:
@@ -159,18 +148,13 @@ class AdamW(Update):
     eps: float = 1e-8
     weight_decay: float = 0.01
 
-    def __post_init__(self) -> None:
-        _in_range("beta1", self.beta1, 0, 1)
-        _in_range("beta2", self.beta2, 0, 1)
-        _in_range("eps", self.eps, 0)
-        _in_range("weight_decay", self.weight_decay, 0)
+    allowed = {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, math.inf), "weight_decay": (0, math.inf)}
 
     def begin(self, parameters: list[Tensor]) -> UpdateState:
         """Both moments 0."""
         return UpdateState({"first": _zeros(parameters), "second": _zeros(parameters)}, {"updates": 0})
 
     def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        """One update."""
         import torch
 
         state.numbers["updates"] += 1
@@ -197,11 +181,8 @@ class Grda(Update):
     c: float
     mu: float
     spare_norm_and_bias: bool = False
-    makes_zeros: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _in_range("c", self.c, 0, open_low=True)
-        _in_range("mu", self.mu, 0, 1, open_low=True)
+    allowed = {"c": (TINY, math.inf), "mu": (TINY, 1)}
+    makes_zeros = True
 
     @property
     def label(self) -> str:
@@ -247,7 +228,7 @@ class _TorchState(UpdateState):
         return tensors, numbers
 
     def load_(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Takes up what `save` gave."""
+        """Restores what `save` gave."""
         state: dict[int, dict[str, Any]] = {}
         for name, value in {**tensors, **numbers}.items():
             index, key = name.split("/", 1)
@@ -280,10 +261,9 @@ class TorchOptimizer(Update):
 
         module, _, name = self.optimizer.partition(":")
         try:
-            made = getattr(import_module(module), name)(parameters, lr=0.0, **self.keywords)
+            return _TorchState(getattr(import_module(module), name)(parameters, lr=0.0, **self.keywords))
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"optimizer {self.optimizer} cannot be made: {error}") from None
-        return _TorchState(made)
 
     def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
         """One step of the optimizer at this LR."""

@@ -9,40 +9,39 @@ if TYPE_CHECKING:
     from prunebench.suite.preset import Preset
 
 
+def check_asked(preset: "Preset") -> None:
+    """Raises InputError, naming the entry of `claims.ask`, for a claim that is about no method, for a method that is
+    none of the preset's, and for what is asked twice."""
+    kinds = {name: kind for paper in preset.all_papers().values() for name, kind in paper.asks.items()}
+    seen = set()
+    for place, entry in enumerate(preset.claims.ask):
+        where = f"claims.ask.{place}"
+        if entry.like not in kinds:
+            can_be = nearest(entry.like, kinds)
+            raise InputError(
+                f"{where}.like: '{entry.like}' is no claim about a method that another can replace: {can_be}"
+            )
+        methods = preset.methods(kind := kinds[entry.like])
+        if entry.method not in methods:
+            raise InputError(f"{where}.method: no {kind} '{entry.method}': {nearest(entry.method, methods)}")
+        if (entry.like, entry.method) in seen:
+            raise InputError(f"{where} asks {entry.like}:{entry.method} a second time")
+        seen.add((entry.like, entry.method))
+
+
 def all_claims(preset: "Preset") -> "tuple[Claim, ...]":
     """The claims of each paper, the preset's or not, and behind them those that are asked of other methods.
 
-    Raises InputError for an identifier that two papers use; naming the entry of `claims.ask`, for a claim that is
-    unknown or about no method, for a method that is none of the preset's, and for what is asked twice.
+    Raises InputError for an identifier that two papers use.
     """
-    papers = preset.all_papers().values()
-    known: dict[str, Claim] = {}
-    for claim in (claim for paper in papers for claim in paper.claims):
-        if claim.id in known:
-            raise InputError(f"claim {claim.id} is one of '{known[claim.id].paper}' and one of '{claim.paper}'")
-        known[claim.id] = claim
-    asked: dict[str, Claim] = {}
-    for place, entry in enumerate(preset.claims.ask):
-        where = f"claims.ask.{place}"
-        claim = _claim(known, entry.like, where)
-        methods = preset.methods(claim.asks)
-        if entry.method not in methods:
-            raise InputError(f"{where}.method: no {claim.asks} '{entry.method}': {nearest(entry.method, methods)}")
-        like = claim.asked_of(entry.method)
-        if like.id in asked:
-            raise InputError(f"{where} asks {like.id} a second time")
-        asked[like.id] = like
-    return tuple(
-        claim
-        for paper in papers
-        for claim in (*paper.claims, *(like for like in asked.values() if like.paper == paper.key))
-    )
-
-
-def _claim(known: "dict[str, Claim]", name: str, where: str) -> "Claim":
-    if name not in known:
-        raise InputError(f"{where}.like names '{name}', which is no claim: {nearest(name, known)}")
-    if not known[name].asks:
-        others = ", ".join(f"{claim.id} ({claim.asks})" for claim in known.values() if claim.asks) or "none"
-        raise InputError(f"{where}.like: claim {name} is about no method that another could replace; allowed: {others}")
-    return known[name]
+    claims: list[Claim] = []
+    owners: dict[str, str] = {}
+    for paper in preset.all_papers().values():
+        for claim in paper.claims:
+            if claim.id in owners:
+                raise InputError(f"claim {claim.id} is one of '{owners[claim.id]}' and one of '{claim.paper}'")
+            owners[claim.id] = claim.paper
+        known = {claim.id: claim for claim in paper.claims}
+        asked = [entry for entry in preset.claims.ask if entry.like in known]
+        claims += [*paper.claims, *(known[entry.like].asked_of(entry.method) for entry in asked)]
+    return tuple(claims)

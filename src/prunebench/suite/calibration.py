@@ -20,6 +20,7 @@ from prunebench.stats import t_interval
 from prunebench.suite.asked import all_claims
 from prunebench.suite.cells import Cell
 from prunebench.suite.claim import POWER, Claim, Floats, Quantity, Sample, Scenario, read_observations, sample
+from prunebench.suite.effects import exact
 from prunebench.suite.exhibits import CALIBRATION
 from prunebench.suite.preset import Calibration, Preset
 
@@ -228,20 +229,12 @@ def draw_noise(rng: np.random.Generator, noise: str, shape: tuple[int, int, int]
 
 
 def _in_words(quantities: Sequence[Quantity], scenario: Scenario) -> str:
-    """`gain 1 points, ratio x0.8 to x0.9`; a range where cells differ."""
+    """`gain +1 points, ratio × 0.8 to × 0.9`; a range where cells differ."""
     parts = []
     for quantity in quantities:
         given = scenario.get(quantity.name)
         if given is not None:
-            values = [*given.values()] if isinstance(given, Mapping) else [given]
-            texts = [_with_unit(value, quantity.unit) for value in sorted({*map(float, values)})]
-            shown = " to ".join(dict.fromkeys((texts[0], texts[-1]))) if texts else "n/a"
-            parts.append(f"{quantity.name} {shown}")
+            values = sorted({*map(float, given.values())}) if isinstance(given, Mapping) else [float(given)]
+            ends = dict.fromkeys(exact(value, quantity.unit) for value in (values[:1] + values[-1:]))
+            parts.append(f"{quantity.name} {' to '.join(ends) or 'n/a'}")
     return ", ".join(parts)
-
-
-def _with_unit(value: float, unit: str) -> str:
-    if unit == "ratio":
-        return f"x{np.exp(value):.3g}"
-    shown = {"points": f"{100 * value:.3g} points", "share": f"{100 * value:.3g} %", "nats": f"{value:.3g} nats"}
-    return shown.get(unit, f"{value:.3g}")

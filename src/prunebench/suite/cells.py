@@ -43,7 +43,7 @@ _PARTS: Mapping[str, Callable[[Any], str]] = {
     "mu_shift": lambda shift: f"mu {shift:+g}",
     "against": lambda other: f"against {other}",
 }
-"""How a value stands in a label, where not as text does, or as a number does behind its axis: `weight decay 0.005`."""
+"""How a label shows the value of an axis. Of other axes it shows text as it is, numbers as `weight decay 0.005`."""
 
 
 def _part(axis: str, at: Value) -> str:

@@ -28,7 +28,7 @@ POWER = 0.8
 """The power that a rule should have at the claimed effect."""
 
 ROUNDING = 1e-9
-"""Differences that are nothing but rounding: a mean of equal numbers may lie above them by its last bit."""
+"""The size of rounding errors: a mean of equal numbers may differ from them in its last bit."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -44,9 +44,9 @@ class Quantity:
     unit: Literal["points", "share", "ratio", "nats", "count", "slope", "correlation", "number"]
     """`points` are differences of shares, shown times 100; values of a `ratio` are logarithms, shown as e to them."""
     decides: bool = True
-    """Whether the rule looks at it; what it does not stands beside as a control or an explanation."""
+    """Whether the rule reads it; the others are controls or explanations."""
     marks: tuple[str, ...] = ()
-    """Margins that its plots show: their names, with `-` where they count downwards, with `±` where both ways."""
+    """Names of margins that its plots show; `-` before a name: below zero, `±`: on both sides."""
 
     def margins(self, margins: Any) -> list[float]:
         """The raw values, such as those that the quantity has, that its marks stand for."""
@@ -81,12 +81,12 @@ def observed(quantity: str, rows: pd.DataFrame, values: Any, *axes: str) -> list
 
 
 def above(values: Floats, bound: "float | Floats") -> Bools:
-    """Where values lie above a bound: false for NaN, and for what rounding alone puts above it."""
+    """Where values lie above a bound by more than rounding; false for NaN."""
     return np.asarray(values > bound + ROUNDING)
 
 
 def below(values: Floats, bound: "float | Floats") -> Bools:
-    """Where values lie below a bound: false for NaN, and for what rounding alone puts below it."""
+    """Where values lie below a bound by more than rounding; false for NaN."""
     return np.asarray(values < bound - ROUNDING)
 
 
@@ -129,13 +129,13 @@ class Sample:
         return values.mean(axis=-2) if self.cells[quantity] else np.full((len(values), values.shape[-1]), np.nan)
 
     def every(self, quantity: str, holds: Bools) -> Bools:
-        """Where something of shape (tables, cells) holds in each of a quantity's cells; false where it has none."""
+        """Where a condition of shape (tables, cells) holds in every cell of a quantity; false where it has no cell."""
         cells = len(self.cells[quantity])
-        # A comparison with a quantity that has no cells is one of no cells, too.
+        # Compared with a quantity that has no cells, `holds` has none either.
         return np.asarray(np.asarray(holds).all(axis=-1) & (holds.shape[-1] == cells > 0))
 
     def any_of(self, quantity: str, ways: int = 1) -> Interval:
-        """`each` for a rule that asks for any one cell, in `ways` ways: corrected for all that it looks at."""
+        """`each` for a rule that needs any one cell, in `ways` ways: corrected for all intervals that it looks at."""
         return self.each(quantity, corrected(ways * len(self.cells[quantity])))
 
     def only(self, quantity: str, keep: Callable[[Cell], bool]) -> "Sample":
@@ -205,16 +205,16 @@ class Claim:
     """What the values of a cell are repeated over."""
     headline: str | None = ""
     """The quantity that stands for the claim in the ledger: its first by default; None where no single one does."""
-    asks: Literal["", "schedule", "criterion", "update"] = ""
-    """What kind of method it is about, so that a preset can ask it of another one; empty: of none."""
     subject: str = ""
     """How the quantities' meanings name the paper's method, in the place of which another one is named when asked."""
     asked_sentence: str = ""
     """The sentence for another method, with `{method}`."""
-    notes: Callable[[Any], Sequence[str]] = lambda data: ()
-    """What a reader of the verdict has to know beside it, from what the paper's `read` gave."""
+    notes: Callable[[Any, str | None], Sequence[str]] = lambda data, method: ()
+    """(as `observe`) -> what a reader of the verdict has to know beside it."""
     paper: str = ""
-    """The key of its paper, which the registry fills in."""
+    """The key of its paper, which fills this in."""
+    asks: str = ""
+    """The kind of method that it is about, which the paper fills in (`Paper.asks`); empty: none."""
     method: str | None = None
     """The method that it is asked of; None: the paper's own."""
 

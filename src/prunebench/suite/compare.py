@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from prunebench.errors import InputError, nearest
 from prunebench.files import write_csv
 from prunebench.parsing import flatten
 from prunebench.suite.effects import effect, number
+from prunebench.suite.inputs import read_json
 from prunebench.suite.record import Cell, Finding, Headline, Ledger, read_ledger
 
 COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high", "difference", "note")
@@ -51,9 +53,10 @@ class ClaimPair:
 
     @property
     def effects(self) -> tuple[Headline, Headline] | None:
-        """The effect in each, where both are of the same quantity in the same unit."""
+        """The effect in each, where both are of the same quantity in the same unit and cells can be told apart."""
         a, b = self.headlines
-        return (a, b) if a and b and (a.quantity, a.unit) == (b.quantity, b.unit) else None
+        same = a and b and (a.quantity, a.unit) == (b.quantity, b.unit) and self._cells != AMBIGUOUS
+        return (a, b) if a and b and same else None
 
     @property
     def difference(self) -> float:
@@ -73,34 +76,41 @@ class ClaimPair:
     def notes(self) -> list[str]:
         """What a reader must know before reading the difference, in words."""
         notes = ["verdict changed"] if self.changed else []
-        if self.effects is None:
-            return [*notes, "other quantity"] if all(self.headlines) else notes
-        if self.a and self.b and not _same_cells(self.a, self.b):
-            notes.append("other cells")
+        if all(self.headlines):
+            other = self.effects is None and self._cells != AMBIGUOUS
+            notes += ["other quantity"] if other else [self._cells] if self._cells else []
         if not math.isnan(self.difference):
-            words = {True: "intervals disjoint", False: "intervals overlap", None: "no interval"}
-            notes.append(words[self.disjoint])
+            notes.append({True: "intervals disjoint", False: "intervals overlap", None: "no interval"}[self.disjoint])
         return notes
 
+    @property
+    def _cells(self) -> str:
+        """Whether the headlines' quantities have other cells in b than in a; empty: the same ones.
 
-def _same_cells(a: Finding, b: Finding) -> bool:
-    """Whether the headlines' quantities have the same cells.
-
-    Labels of older files are written in another way: where one file knows no axes, as many cells count as the same.
-    """
-    cells_a, cells_b = _cells(a), _cells(b)
-    if all(cell.axes for cell in cells_a) == all(cell.axes for cell in cells_b):
-        return {_key(cell) for cell in cells_a} == {_key(cell) for cell in cells_b}
-    return len(cells_a) == len(cells_b)
-
-
-def _cells(finding: Finding) -> list[Cell]:
-    name = finding.headline.quantity if finding.headline else ""
-    return [cell for quantity in finding.quantities if quantity.name == name for cell in quantity.cells]
+        Cells are matched by their axes. An older file has labels alone, with percentages to one decimal: two cells
+        that agree in these, such as 98.41 % and 98.44 %, could be taken for each other, and are not matched at all.
+        """
+        cells = [_cells_of(finding) for finding in (self.a, self.b)]
+        axes = all(cell.axes for each in cells for cell in each)
+        keys = [[frozenset(cell.axes.items()) if axes else _old_label(cell) for cell in each] for each in cells]
+        if any(len({*each}) < len(each) for each in keys):
+            return AMBIGUOUS
+        return "" if {*keys[0]} == {*keys[1]} else "other cells"
 
 
-def _key(cell: Cell) -> object:
-    return frozenset(cell.axes.items()) or cell.cell
+AMBIGUOUS = "not compared: labels of cells are ambiguous"
+
+
+def _cells_of(finding: Finding | None) -> list[Cell]:
+    if finding is None or finding.headline is None:
+        return []
+    return next((each.cells for each in finding.quantities if each.name == finding.headline.quantity), [])
+
+
+def _old_label(cell: Cell) -> tuple[str, ...]:
+    """The words of a label, without what separates them, percentages to one decimal."""
+    rounded = re.sub(r"(\d+\.?\d*) %", lambda share: f"{float(share[1]):.1f} %", cell.cell)
+    return tuple(re.findall(r"[^\s·()]+", rounded))
 
 
 @dataclass(frozen=True)
@@ -111,29 +121,10 @@ class Pair:
     a: str | None
     b: str | None
 
-
-@dataclass(frozen=True)
-class RunPair:
-    """A run that both have, with its test accuracy in each; NaN where it has none."""
-
-    folder: str
-    a: float
-    b: float
-    same_spec: bool
-
-
-@dataclass(frozen=True)
-class Runs:
-    """What the two lists of runs have in common."""
-
-    both: int
-    same_spec: int
-    equal: int
-    equal_same_spec: int
-    different: tuple[RunPair, ...]
-    """Runs whose test accuracies differ, the largest difference first, those without a number last."""
-    only_a: tuple[str, ...]
-    only_b: tuple[str, ...]
+    @property
+    def note(self) -> str:
+        """Whether they agree."""
+        return "same" if self.a == self.b else "differs"
 
 
 @dataclass(frozen=True)
@@ -148,7 +139,8 @@ class Comparison:
     """Keys of the resolved presets whose values differ."""
     provenance: tuple[Pair, ...]
     """Seeds, code and machine, alike or not; several values where runs of one folder differ."""
-    runs: Runs | None
+    runs: pd.DataFrame | None
+    """As `_paired` gives them."""
     absent: tuple[str, ...]
 
 
@@ -174,9 +166,10 @@ def compare(a: Path, b: Path) -> Comparison:
             raise InputError(f"{folder}: no such folder; {nearest(folder.name, siblings)}")
     ledgers = read_ledger(a), read_ledger(b)
     of_a, of_b = ({finding.id: finding for finding in ledger.findings} for ledger in ledgers)
-    absent = [str(path) for name in ("plan.json", "runs.csv") for path in (a / name, b / name) if not path.exists()]
-    plans = None if any(path.endswith("plan.json") for path in absent) else (_plan(a), _plan(b))
-    tables = None if any(path.endswith("runs.csv") for path in absent) else (_runs(a), _runs(b))
+    files = {name: [folder / name for folder in (a, b)] for name in ("plan.json", "runs.csv")}
+    absent = {name: [str(path) for path in paths if not path.exists()] for name, paths in files.items()}
+    plans = [] if absent["plan.json"] else [read_json(path) for path in files["plan.json"]]
+    tables = [] if absent["runs.csv"] else [_runs(path) for path in files["runs.csv"]]
     seeds = [", ".join(map(str, ledger.seeds)) for ledger in ledgers]
     return Comparison(
         a,
@@ -185,56 +178,31 @@ def compare(a: Path, b: Path) -> Comparison:
         tuple(ClaimPair(name, of_a.get(name), of_b.get(name)) for name in dict.fromkeys([*of_a, *of_b])),
         tuple(_changes(*plans)) if plans else None,
         (Pair("seeds", *seeds), *(_provenance(*tables) if tables else ())),
-        _common(*tables) if tables else None,
-        tuple(absent),
+        _paired(*tables) if tables else None,
+        (*absent["plan.json"], *absent["runs.csv"]),
     )
 
 
-# --- Reading
-
-
-def _json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-
-
-def _plan(folder: Path) -> Mapping[str, Any]:
-    path = folder / "plan.json"
-    plan = _json(path)
-    if not isinstance(plan, dict):
-        raise InputError(f"{path}: must hold a mapping of keys to values, found {plan!r:.80}")
-    return plan
-
-
-def _runs(folder: Path) -> pd.DataFrame:
+def _runs(path: Path) -> pd.DataFrame:
     """runs.csv as text, by folder; test accuracies are numbers."""
-    path = folder / "runs.csv"
     try:
         # As text: a commit of digits is no number.
-        nothing = {"test_accuracy": ["", "nan"]}
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=nothing)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={"test_accuracy": ["", "nan"]})
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
     for column in ("folder", "test_accuracy"):
         if column not in table:
             raise InputError(f"{path}: column {column} is missing; found {', '.join(table.columns)}")
-    if table["folder"].duplicated().any():
-        raise InputError(f"{path}: run {table.loc[table['folder'].duplicated(), 'folder'].iloc[0]} is there twice")
+    for run in table["folder"][table["folder"].duplicated()]:
+        raise InputError(f"{path}: run {run} is there twice")
     try:
         return table.assign(test_accuracy=pd.to_numeric(table["test_accuracy"])).set_index("folder")
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: column test_accuracy: {error}") from None
 
 
-# --- Comparing
-
-
 def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Pair]:
-    flat_a, flat_b = dict(flatten(dict(a))), dict(flatten(dict(b)))
+    flat_a, flat_b = dict(flatten(a)), dict(flatten(b))
     for key in dict.fromkeys([*flat_a, *flat_b]):
         if key not in flat_a or key not in flat_b or flat_a[key] != flat_b[key]:
             texts = (json.dumps(flat[key], ensure_ascii=False) if key in flat else None for flat in (flat_a, flat_b))
@@ -248,37 +216,33 @@ def _provenance(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
             yield Pair(name, *(", ".join(texts) if texts else None for texts in values))
 
 
-def _common(a: pd.DataFrame, b: pd.DataFrame) -> Runs:
-    both = [folder for folder in a.index if folder in b.index]
-    specs = [table["spec_sha256"] if "spec_sha256" in table else pd.Series("", table.index) for table in (a, b)]
-    pairs = [
-        RunPair(
-            folder,
-            float(a.at[folder, "test_accuracy"]),
-            float(b.at[folder, "test_accuracy"]),
-            bool(specs[0][folder] and specs[0][folder] == specs[1][folder]),
-        )
-        for folder in both
-    ]
-    equal = [pair.a == pair.b or (math.isnan(pair.a) and math.isnan(pair.b)) for pair in pairs]
-    different = [pair for pair, same in zip(pairs, equal, strict=True) if not same]
-    return Runs(
-        both=len(both),
-        same_spec=sum(pair.same_spec for pair in pairs),
-        equal=sum(equal),
-        equal_same_spec=sum(same and pair.same_spec for pair, same in zip(pairs, equal, strict=True)),
-        different=tuple(sorted(different, key=_by_size)),
-        only_a=tuple(folder for folder in a.index if folder not in b.index),
-        only_b=tuple(folder for folder in b.index if folder not in a.index),
-    )
+def _paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Every run of either, by folder: its test accuracy in `a` and `b` (NaN where it has none) and their `difference`.
+
+    in_a, in_b: which have the run. same_spec: whether both trained it by the same specification. equal: whether the
+    accuracies are. The largest difference comes first, those without one last.
+    """
+    runs = pd.DataFrame({"a": a["test_accuracy"], "b": b["test_accuracy"]})
+    runs["difference"] = runs["b"] - runs["a"]
+    runs["in_a"], runs["in_b"] = runs.index.isin(a.index), runs.index.isin(b.index)
+    specs = [table.get("spec_sha256", pd.Series(dtype=str)).reindex(runs.index, fill_value="") for table in (a, b)]
+    runs["same_spec"] = (specs[0] == specs[1]) & (specs[0] != "")
+    runs["equal"] = runs["in_a"] & runs["in_b"] & ((runs["a"] == runs["b"]) | (runs["a"].isna() & runs["b"].isna()))
+    return runs.sort_values("difference", key=lambda change: -change.abs(), kind="stable")
 
 
-def _by_size(pair: RunPair) -> tuple[bool, float]:
-    size = abs(pair.b - pair.a)
-    return (math.isnan(size), -size)
+def counts(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs both have, and how many of these agree in what."""
+    both = runs[runs["in_a"] & runs["in_b"]]
+    return {
+        "in both": len(both),
+        "of the same specification": int(both["same_spec"].sum()),
+        "of equal test accuracy": int(both["equal"].sum()),
+        "of equal test accuracy and the same specification": int((both["equal"] & both["same_spec"]).sum()),
+    }
 
 
-# --- Showing
+# --- On a terminal
 
 
 def show(comparison: Comparison, console: Console) -> None:
@@ -288,37 +252,30 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print()
     changed = [pair.id for pair in comparison.claims if pair.changed]
     heads = ("claim", "verdict A", "verdict B", "effect A", "effect B", "B minus A", "note")
-    _table(console, heads, _lines(comparison))
+    _table(console, heads, map(_line, comparison.claims))
     outcome = f"changed: {', '.join(changed)}" if changed else "none changed"
     console.print(_text(f"Verdicts of {len(comparison.claims)} claims: {outcome}. Ratios: B over A."))
     console.print(_text("Intervals that overlap do not show that effects are equal."))
     console.print()
-    _table(
-        console,
-        ("code and machine", "A", "B", ""),
-        [(p.name, _short(p.a), _short(p.b), "same" if p.a == p.b else "differs") for p in comparison.provenance],
-    )
+    versions = [(pair.name, _short(pair.a), _short(pair.b), pair.note) for pair in comparison.provenance]
+    _table(console, ("code and machine", "A", "B", ""), versions)
     if comparison.preset:
-        keys = [(pair.name, _there(pair.a), _there(pair.b)) for pair in comparison.preset]
+        keys = [(p.name, *("not there" if at is None else at for at in (p.a, p.b))) for p in comparison.preset]
         _table(console, ("key of the preset", "A", "B"), keys[:_SHOWN])
         if len(keys) > _SHOWN:
             console.print(_text(f"... and {len(keys) - _SHOWN} more keys (--out FILE.csv has all)."))
     elif comparison.preset is not None:
         console.print(_text("The presets are equal in every key."))
-    for line in (*_run_lines(comparison.runs), *(f"Not compared: {path} is missing." for path in comparison.absent)):
+    runs = () if comparison.runs is None else _run_lines(comparison.runs)
+    for line in (*runs, *(f"Not compared: {path} is missing." for path in comparison.absent)):
         console.print(_text(line))
 
 
-def _lines(comparison: Comparison) -> Iterator[tuple[str, ...]]:
-    for pair in comparison.claims:
-        quantity = next((headline.quantity for headline in pair.headlines if headline), "")
-        yield (
-            f"{pair.id} {quantity}".strip(),
-            *(finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b)),
-            *map(effect, pair.headlines),
-            _difference(pair),
-            ", ".join(pair.notes),
-        )
+def _line(pair: ClaimPair) -> tuple[str, ...]:
+    quantity = next((headline.quantity for headline in pair.headlines if headline), "")
+    verdicts = (finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b))
+    name = f"{pair.id} {quantity}".strip()
+    return (name, *verdicts, *map(effect, pair.headlines), _difference(pair), ", ".join(pair.notes))
 
 
 def _difference(pair: ClaimPair) -> str:
@@ -332,23 +289,23 @@ def _difference(pair: ClaimPair) -> str:
     return text if pair.difference < 0 or text.startswith("+") else f"+{text}"
 
 
-def _run_lines(runs: Runs | None) -> Iterator[str]:
-    if runs is None:
-        return
+def _run_lines(runs: pd.DataFrame) -> Iterator[str]:
+    both, same, equal, equal_same = counts(runs).values()
     yield (
-        f"Runs that both have: {runs.both}, of the same specification: {runs.same_spec}. Of equal test accuracy: "
-        f"{runs.equal} of {runs.both}; of the same specification: {runs.equal_same_spec} of {runs.same_spec}."
+        f"Runs that both have: {both}, of the same specification: {same}. Of equal test accuracy: "
+        f"{equal} of {both}; of the same specification: {equal_same} of {same}."
     )
-    for head, pairs in (
-        ("Largest difference", runs.different),
-        ("Largest with the same specification", [pair for pair in runs.different if pair.same_spec]),
-    ):
-        for pair in pairs[:1]:
-            change = "n/a" if math.isnan(pair.b - pair.a) else f"{100 * (pair.b - pair.a):+.2f} points"
-            yield f"{head}: {change} in {pair.folder} ({100 * pair.a:.2f} and {100 * pair.b:.2f} %)."
-    for letter, folders in (("A", runs.only_a), ("B", runs.only_b)):
-        if folders:
-            yield f"Runs that only {letter} has: {len(folders)}, such as {', '.join(folders[:3])}."
+    different = runs[runs["in_a"] & runs["in_b"] & ~runs["equal"]]
+    largest = {"Largest difference": different}
+    largest["Largest with the same specification"] = different[different["same_spec"]]
+    for head, rows in largest.items():
+        for run in rows.head(1).itertuples():
+            change = "n/a" if math.isnan(run.difference) else f"{100 * run.difference:+.2f} points"
+            yield f"{head}: {change} in {run.Index} ({100 * run.a:.2f} and {100 * run.b:.2f} %)."
+    for letter, other in (("A", "in_b"), ("B", "in_a")):
+        alone = runs.index[~runs[other]]
+        if len(alone):
+            yield f"Runs that only {letter} has: {len(alone)}, such as {', '.join(alone[:3])}."
 
 
 def _table(console: Console, heads: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
@@ -366,17 +323,9 @@ def _text(line: str) -> Text:
     return Text("".join(letter if letter.isprintable() else " " for letter in line))
 
 
-def _there(value: str | None) -> str:
-    return "not there" if value is None else value
-
-
 def _short(value: str | None) -> str:
     """Digests and commits by their beginning."""
-    if value is None:
-        return "not recorded"
-    hexadecimal = set("0123456789abcdef")
-    parts = value.split(", ")
-    return ", ".join(part[:12] if len(part) >= 40 and set(part) <= hexadecimal else part for part in parts)
+    return "not recorded" if value is None else re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1", value)
 
 
 # --- As a table
@@ -386,20 +335,19 @@ def rows(comparison: Comparison) -> Iterator[dict[str, object]]:
     """The whole comparison, one row per thing compared; effects and accuracies raw, as in their files."""
     one, other = comparison.ledgers
     yield {"part": "results", "name": "folder", "a": comparison.a.as_posix(), "b": comparison.b.as_posix()}
-    yield {"part": "results", "name": "preset", "a": one.preset, "b": other.preset}
-    yield {"part": "results", "name": "scale", "a": one.scale, "b": other.scale}
+    for name in ("preset", "scale"):
+        yield {"part": "results", "name": name, "a": getattr(one, name), "b": getattr(other, name)}
     for pair in comparison.claims:
-        verdicts = {key: f.verdict if f else "" for key, f in (("a", pair.a), ("b", pair.b))}
+        verdicts = {key: finding.verdict if finding else "" for key, finding in (("a", pair.a), ("b", pair.b))}
         note = "changed" if pair.changed else "same"
         yield {"part": "claim", "name": pair.id, "what": "verdict", **verdicts, "note": note}
         effects = {key: headline for key, headline in zip("ab", pair.headlines, strict=True) if headline}
         for together in [effects] if pair.effects else [{key: value} for key, value in effects.items()]:
             yield _effect_row(pair, together)
-    for name, pairs in (("preset", comparison.preset or ()), ("provenance", comparison.provenance)):
-        for entry in pairs:
-            note = "same" if entry.a == entry.b else "differs"
-            yield {"part": name, "name": entry.name, "a": entry.a, "b": entry.b, "note": note}
-    if comparison.runs:
+    for part, pairs in (("preset", comparison.preset or ()), ("provenance", comparison.provenance)):
+        for value in pairs:
+            yield {"part": part, "name": value.name, "a": value.a, "b": value.b, "note": value.note}
+    if comparison.runs is not None:
         yield from _run_rows(comparison.runs)
 
 
@@ -410,27 +358,22 @@ def _effect_row(pair: ClaimPair, effects: Mapping[str, Headline]) -> dict[str, o
     row: dict[str, object] = {"part": "claim", "name": pair.id, "what": what}
     for key, value in effects.items():
         row |= {key: value.mean, f"{key}_low": value.low, f"{key}_high": value.high}
-    difference = None if math.isnan(pair.difference) else pair.difference
-    return row | {"difference": difference, "note": ", ".join(note for note in pair.notes if note != "verdict changed")}
+    note = ", ".join(note for note in pair.notes if note != "verdict changed")
+    return row | {"difference": _known(pair.difference), "note": note}
 
 
-def _run_rows(runs: Runs) -> Iterator[dict[str, object]]:
-    counts = {
-        "in both": runs.both,
-        "of the same specification": runs.same_spec,
-        "of equal test accuracy": runs.equal,
-        "of equal test accuracy and the same specification": runs.equal_same_spec,
-    }
-    for name, count in counts.items():
+def _run_rows(runs: pd.DataFrame) -> Iterator[dict[str, object]]:
+    for name, count in counts(runs).items():
         yield {"part": "runs", "name": name, "a": count, "b": count}
-    yield {"part": "runs", "name": "in one only", "a": len(runs.only_a), "b": len(runs.only_b)}
-    for pair in runs.different:
-        spec = "same specification" if pair.same_spec else "other specification"
-        values = {"a": _known(pair.a), "b": _known(pair.b), "difference": _known(pair.b - pair.a)}
-        yield {"part": "run", "name": pair.folder, "what": "test_accuracy", **values, "note": spec}
-    for note, folders in (("not in b", runs.only_a), ("not in a", runs.only_b)):
-        for folder in folders:
-            yield {"part": "run", "name": folder, "note": note}
+    yield {"part": "runs", "name": "in one only", "a": int((~runs["in_b"]).sum()), "b": int((~runs["in_a"]).sum())}
+    for run in runs[~runs["equal"]].itertuples():
+        row = {"part": "run", "name": run.Index}
+        if run.in_a and run.in_b:
+            values = {"a": _known(run.a), "b": _known(run.b), "difference": _known(run.difference)}
+            spec = "same specification" if run.same_spec else "other specification"
+            yield row | {"what": "test_accuracy", **values, "note": spec}
+        else:
+            yield row | {"note": "not in b" if run.in_a else "not in a"}
 
 
 def _known(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from prunebench.suite.study import Study, complete
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "inconclusive", "not run at this scale")
 
 MOST_SEEDS = 1000
-"""A claim that more seeds than this would leave open is said to lie between its margins."""
+"""The most seeds that are tried when a claim is inconclusive."""
 
 COLUMNS = (
     *("id", "paper", "verdict", "quantity", "unit", "n", "mean", "low", "high", "published", "seeds_needed", "scale"),
@@ -38,7 +38,7 @@ COLUMNS = (
 def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
     """Observations of every study, what is missing on disk, and notes by claim.
 
-    A seed counts where all its runs of a study are there: pairing needs them all.
+    A seed counts where all its runs of a study are complete: pairing needs them all.
     """
     plan, claims = make_plan(preset), all_claims(preset)
     rows: list[tuple[Any, ...]] = []
@@ -53,7 +53,7 @@ def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[s
         for claim in claims:
             if claim.paper == key:
                 rows += [(claim.id, *each) for each in claim.observe(data, claim.method)]
-                notes[claim.id] = list(claim.notes(data))
+                notes[claim.id] = list(claim.notes(data, claim.method))
     return pd.DataFrame(rows, columns=list(OBSERVATION)), missing, notes
 
 
@@ -114,13 +114,13 @@ def _decide(
     claim: Claim, preset: Preset, observed: Sample, missing: Sequence[str]
 ) -> tuple[dict[str, dict[str, bool]], Verdict, str]:
     """Conditions, verdict and the sentence that says why."""
-    nothing: dict[str, dict[str, bool]] = {"reproduced": {}, "refuted": {}}
     if not any(observed.cells[quantity.name] for quantity in claim.quantities if quantity.decides):
+        why = "This preset measured nothing that the claim is about."
         if preset.study(claim.paper) is None:
-            return nothing, "not run at this scale", "This preset does not run the study."
-        if any(line.startswith(f"{claim.paper}: ") for line in missing):
-            return nothing, "not run at this scale", "Nothing was measured, and runs of the study are missing."
-        return nothing, "not run at this scale", "This preset measured nothing that the claim is about."
+            why = "This preset does not run the study."
+        elif any(line.startswith(f"{claim.paper}: ") for line in missing):
+            why = "Nothing was measured, and runs of the study are missing."
+        return {"reproduced": {}, "refuted": {}}, "not run at this scale", why
     ruling = claim.judge(observed, preset.margins(claim.paper))
     conditions = {
         kind: {text: bool(holds[0]) for text, holds in asked.items()}
@@ -133,22 +133,18 @@ def _decide(
     if ruling.yes[0]:
         return conditions, "reproduced", "Every condition holds."
     if ruling.no[0]:
-        return conditions, "not reproduced", _sentence(text for text, holds in conditions["refuted"].items() if holds)
+        text = "; ".join(text for text, holds in conditions["refuted"].items() if holds)
+        return conditions, "not reproduced", f"{text[:1].upper()}{text[1:]}."
     if all(values.shape[-1] < 2 for values in observed.values.values()):
-        return conditions, "inconclusive", f"One of the {claim.replicates} alone has no interval."
+        return conditions, "inconclusive", f"A single {claim.replicates.removesuffix('s')} gives no interval."
     unmet = [text for text, holds in conditions["reproduced"].items() if not holds]
     return conditions, "inconclusive", "The data decide neither way. Not met: " + "; ".join(unmet) + "."
-
-
-def _sentence(parts: Iterable[str]) -> str:
-    text = "; ".join(parts)
-    return text[:1].upper() + text[1:] + "."
 
 
 def _seeds_needed(claim: Claim, margins: Any, observed: Sample) -> tuple[int | None, str]:
     """How many seeds would decide if they spread as the observed ones do: the same means, deviations and correlations.
 
-    In whole repetitions of the observed seeds, so to the next multiple of their number.
+    The observed seeds are repeated as a whole, so the number is a multiple of theirs.
     """
     n = max((values.shape[-1] for values in observed.values.values()), default=0)
     if n < 2:
@@ -187,7 +183,6 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
     adjusted = holm(p)
     rows = []
     for index, cell in enumerate(cells):
-        low, high = _bca(values[index])
         rows.append(
             {
                 "cell": label(cell),
@@ -195,8 +190,7 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
                 "n": int(each.n[index]),
                 "missing": int(np.isnan(values[index]).sum()),
                 **{name: _real(getattr(each, name)[index]) for name in ("mean", "std", "low", "high")},
-                "bca_low": low,
-                "bca_high": high,
+                **_bca(values[index]),
                 "p": _real(p[index]),
                 "p_holm": _real(adjusted[index]),
             }
@@ -219,7 +213,6 @@ def _pooled(values: np.ndarray) -> dict[str, Any]:
     """The mean over cells, within each seed, and between cells."""
     within = values.mean(axis=0)
     pooled, each = t_interval(within), t_interval(values)
-    low, high = _bca(within)
     # Two cells would have an interval with one degree of freedom, 12.7 standard errors wide.
     enough = each.mean if len(values) > 2 else np.full(0, np.nan)
     between = random_effects(enough, each.std[: len(enough)] ** 2 / each.n[: len(enough)])
@@ -227,8 +220,7 @@ def _pooled(values: np.ndarray) -> dict[str, Any]:
         "n": int(pooled.n),
         **{name: _real(getattr(pooled, name)) for name in ("mean", "low", "high")},
         "iqm": _real(interquartile_mean(values.ravel())),
-        "bca_low": low,
-        "bca_high": high,
+        **_bca(within),
         **{f"random_{name}": _real(getattr(between, name)) for name in ("mean", "low", "high")},
         "i2": _real(between.i2),
     }
@@ -254,9 +246,9 @@ def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _bca(values: np.ndarray) -> tuple[float | None, float | None]:
+def _bca(values: np.ndarray) -> dict[str, float | None]:
     interval = bca_interval(values)
-    return _real(interval.low), _real(interval.high)
+    return {"bca_low": _real(interval.low), "bca_high": _real(interval.high)}
 
 
 def _real(value: Any) -> float | None:

@@ -131,7 +131,9 @@ class Paper:
     key: its name in presets, paths and file names. config: the model of its part of a preset; `config.check(preset)`
     raises InputError where names or numbers do not hold together. margins: the model of its part of `claims`. dense:
     (config, preset) -> the dense networks that its jobs start from. plan: (config, preset, dense networks) -> stages.
-    read: (`Study`) -> what tables, claims and notes are made of. claims: a reference to a tuple of `Claim`.
+    read: (`Study`) -> what tables, claims and notes are made of. claims: a reference to a tuple of `Claim`. asks: the
+    claims about a method that another could replace, and the kind of method: schedule, criterion or update. A preset
+    is checked by these, since claims themselves import pandas.
     """
 
     key: str
@@ -147,6 +149,7 @@ class Paper:
     claims_ref: Ref
     tables: tuple[Table, ...]
     figures: tuple[Figure, ...]
+    asks: Mapping[str, str] = field(default_factory=dict)
     dense: "Callable[[Any, Preset], Iterable[DenseWish]]" = field(default=lambda config, preset: ())
     origin: str = ""
 
@@ -168,7 +171,8 @@ class Paper:
     @cached_property
     def claims(self) -> "tuple[Claim, ...]":
         """Its claims, in the order of the ledger."""
-        return tuple(replace(claim, paper=self.key) for claim in self.resolve(self.claims_ref))
+        declared = self.resolve(self.claims_ref)
+        return tuple(replace(claim, paper=self.key, asks=self.asks.get(claim.id, "")) for claim in declared)
 
     def table(self, name: str) -> Table:
         """The table of that name; InputError where there is none."""

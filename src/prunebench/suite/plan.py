@@ -1,6 +1,6 @@
 """From a preset to its jobs: the stages of every study, and the dense networks that they share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class DenseWish:
-    """A dense network that a study's jobs start from, for every seed.
+    """A dense network that jobs of a study start from, for every seed.
 
     keep: epochs whose networks are needed beside the last. previous: whether the weights of one epoch before the end
     are needed.
@@ -36,14 +36,12 @@ class DenseNetworks:
 
     def __init__(self, preset: Preset, wishes: Iterable[DenseWish]) -> None:
         self.preset = preset
-        self._keep: dict[tuple[str, str], set[int]] = {}
-        self._previous: set[tuple[str, str]] = set()
+        wished: dict[tuple[str, str], list[DenseWish]] = {}
         for wish in wishes:
-            key = (wish.task, self.recipe(wish.schedule))
-            self._keep.setdefault(key, set()).update(wish.keep)
-            if wish.previous:
-                self._previous.add(key)
-        self._specs = {(*key, seed): self._spec(*key, seed) for key in self._keep for seed in preset.seeds}
+            wished.setdefault((wish.task, self.recipe(wish.schedule)), []).append(wish)
+        self._specs = {
+            (*key, seed): self._spec(*key, seed, same) for key, same in wished.items() for seed in preset.seeds
+        }
 
     def recipe(self, schedule: str) -> str:
         """The first schedule by name whose dense cycle is the same: it names the network."""
@@ -53,7 +51,7 @@ class DenseNetworks:
 
         return next(name for name in sorted(self.preset.schedules) if dense_cycle(name) == dense_cycle(schedule))
 
-    def _spec(self, task: str, recipe: str, seed: int) -> RunSpec:
+    def _spec(self, task: str, recipe: str, seed: int, wishes: Sequence[DenseWish]) -> RunSpec:
         training, schedule = self.preset.tasks[task].training, self.preset.schedules[recipe]
         phase = Phase(
             axes={"cycle": 0},
@@ -61,8 +59,8 @@ class DenseNetworks:
             profile=schedule.profile,
             max_lr=schedule.policy.at(0),
             update=training.mover,
-            keep=sorted({*self._keep[task, recipe], training.epochs}),
-            keep_previous=(task, recipe) in self._previous,
+            keep=sorted({training.epochs, *(epoch for wish in wishes for epoch in wish.keep)}),
+            keep_previous=any(wish.previous for wish in wishes),
         )
         return RunSpec(
             folder=f"{DENSE}/{task}/{recipe}/seed-{seed}",
@@ -73,7 +71,7 @@ class DenseNetworks:
         )
 
     def spec(self, task: str, schedule: str, seed: int) -> RunSpec:
-        """The spec of the dense network of a task under a schedule; it must have been wished for."""
+        """The spec of a task's dense network under a schedule; KeyError for one that no study asked for."""
         return self._specs[task, self.recipe(schedule), seed]
 
     def start(self, task: str, schedule: str, seed: int) -> Trained:
@@ -127,5 +125,5 @@ def make_plan(preset: Preset) -> Plan:
         dense = DenseNetworks(preset, wishes)
         planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}
     except ValidationError as error:
-        raise InputError(f"preset '{preset.preset}': {explain(error, RunSpec)}") from None
+        raise InputError(f"preset '{preset.preset}': {explain(error)}") from None
     return Plan(preset, dense.stage(), planned)

@@ -18,6 +18,7 @@ from prunebench.errors import InputError, nearest
 from prunebench.parsing import Name, Strict, distinct, flatten, known, parse
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.runs.plugins import load_plugins
+from prunebench.suite.asked import check_asked
 from prunebench.suite.paper import Paper
 from prunebench.suite.registry import papers
 from prunebench.suite.tasks import Dataset, Resources, ScheduleConfig, Seed, Task
@@ -109,10 +110,7 @@ class Preset(Strict):
             raise InputError(f"no study: a preset needs one of {', '.join(self.all_papers())}")
         for _, study in self.studies().values():
             study.check(self)  # type: ignore[attr-defined]
-        if self.claims.ask:
-            from prunebench.suite.asked import all_claims  # claims import pandas, which other presets do without
-
-            all_claims(self)
+        check_asked(self)
         return self
 
     def all_papers(self) -> dict[str, Paper]:
@@ -184,7 +182,7 @@ def load_preset(path: Path, overrides: Mapping[str, Any] | None = None) -> Prese
         raise InputError(f"{path}: {error.strerror}; {nearest(Path(path).stem, presets)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse_preset(_overlaid(content, overrides or {}), str(path))
+    return parse_preset(_overlaid(content, overrides) if overrides else content, str(path))
 
 
 def _overlaid(content: object, overrides: object) -> object:
@@ -192,7 +190,7 @@ def _overlaid(content: object, overrides: object) -> object:
     if isinstance(content, dict) and isinstance(overrides, Mapping):
         return content | {key: _overlaid(content.get(key), value) for key, value in overrides.items()}
     if isinstance(overrides, Mapping):
-        return content if not overrides else dict(overrides)
+        return dict(overrides)
     return None if overrides == "null" else overrides  # below the first level, Snakemake leaves values as text
 
 

@@ -4,17 +4,16 @@ Files of other versions are read as far as they go: unknown keys are passed over
 wrote gets its default. Older files know a cell by its label alone.
 """
 
-import json
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
-from typing import Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, field_validator
 
 from prunebench.errors import InputError
 from prunebench.parsing import Strict, parse
 from prunebench.suite.cells import Value
 from prunebench.suite.claim import Verdict
+from prunebench.suite.inputs import read_json
 
 Number = float | None
 """A raw number, such as a share or the logarithm of a ratio; None where it could not be computed."""
@@ -24,7 +23,16 @@ class _Record(Strict):
     model_config = ConfigDict(extra="ignore")
 
 
-class Headline(_Record):
+class Estimate(_Record):
+    """A mean over `n` values with its 95 % t interval."""
+
+    n: int = 0
+    mean: Number
+    low: Number = None
+    high: Number = None
+
+
+class Headline(Estimate):
     """The effect that stands for a claim."""
 
     quantity: str
@@ -33,42 +41,30 @@ class Headline(_Record):
     """The label of its cell, or `mean over n cells`."""
     unit: str
     confidence: float = 0.95
-    n: int
-    mean: Number
-    low: Number
-    high: Number
     lowest: Number = None
     """The least mean of a cell."""
     highest: Number = None
     """The largest mean of a cell."""
 
 
-class Cell(_Record):
+class Cell(Estimate):
     """One cell's effect."""
 
     cell: str
     """Its label."""
     axes: dict[str, Value] = {}
-    n: int = 0
     missing: int = 0
     """Seeds without a value."""
-    mean: Number = None
     std: Number = None
-    low: Number = None
-    high: Number = None
     bca_low: Number = None
     bca_high: Number = None
     p: Number = None
     p_holm: Number = None
 
 
-class Pooled(_Record):
+class Pooled(Estimate):
     """The mean over cells."""
 
-    n: int
-    mean: Number
-    low: Number
-    high: Number
     iqm: Number = None
     bca_low: Number = None
     bca_high: Number = None
@@ -138,22 +134,16 @@ class Ledger(_Record):
     counts: dict[Verdict, int] = {}
     findings: list[Finding]
 
-    @model_validator(mode="after")
-    def _has_each_claim_once(self) -> Self:
-        names: Sequence[str] = [finding.id for finding in self.findings]
-        for name in names:
-            if names.count(name) > 1:
+    @field_validator("findings")
+    @classmethod
+    def _has_each_claim_once(cls, findings: list[Finding]) -> list[Finding]:
+        for name, times in Counter(finding.id for finding in findings).items():
+            if times > 1:
                 raise InputError(f"claim {name} is there twice")
-        return self
+        return findings
 
 
 def read_ledger(results: Path) -> Ledger:
     """claims.json of a folder of results; raises InputError where it is missing or no ledger."""
     path = results / "claims.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    return parse(Ledger, content, str(path))
+    return parse(Ledger, read_json(path, "; `snakemake claims` makes it"), str(path))

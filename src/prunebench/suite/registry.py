@@ -17,12 +17,12 @@ def papers(extra: tuple[str, ...] = ()) -> dict[str, Paper]:
 
     Raises InputError for a folder without a PAPER and for a key that comes twice.
     """
-    found: dict[str, Paper] = {}
+    by_key: dict[str, Paper] = {}
     for module in [import_module(name) for name in BUILT_IN] + [load_file(path) for path in extra]:
         paper = getattr(module, "PAPER", None)
         if not isinstance(paper, Paper):
             raise InputError(f"{module.__file__}: defines no PAPER, a prunebench.suite.paper.Paper")
-        if paper.key in found:
+        if paper.key in by_key:
             raise InputError(f"{module.__file__}: the key '{paper.key}' belongs to another paper")
-        found[paper.key] = paper
-    return found
+        by_key[paper.key] = paper
+    return by_key

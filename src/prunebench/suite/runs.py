@@ -1,6 +1,5 @@
 """runs.csv: every job that trains, with its axes, result, cost and provenance."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from prunebench.errors import InputError
 from prunebench.files import write_csv
 from prunebench.runs.select import rank
 from prunebench.runs.spec import RunSpec
+from prunebench.suite.inputs import read_json
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import Preset
@@ -25,9 +25,9 @@ COST = ("steps", "images", "flops", "flops_sparse", "seconds")
 def write_runs(preset: Preset, runs: Path, out: Path) -> None:
     """Writes runs.csv: one line per job that trains.
 
-    A job stands with its last arm's last phase, and as diverged if any phase of an arm did; a job that hands on the
-    best of its arms stands with that one. Its cost is that of its phases: the dense network that a chain starts from
-    has a line, too. Raises InputError for a table or provenance that is missing or unreadable.
+    A job is listed at the end of its last arm, and as diverged if any phase diverged; a job that hands on the best of
+    its arms is listed at the end of that one. Its cost is the sum over its phases; the dense network that a chain
+    starts from has a line of its own. Raises InputError for a table or provenance that is missing or unreadable.
     """
     stages = make_plan(preset).stages.values()
     rows = [_row(stage, job, runs / job.folder) for stage in stages for job in stage.jobs if isinstance(job, RunSpec)]
@@ -53,24 +53,24 @@ def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
         **{name: phases[name].sum() for name in COST},
         "peak_memory_mb": phases["peak_memory_mb"].max(),
         "spec_sha256": job.digest(),
-        **_provenance(folder / "provenance.json"),
+        **read_json(folder / "provenance.json"),
         "folder": job.folder,
     }
 
 
 def _axes(job: RunSpec) -> dict[str, Any]:
-    """The axes of a job, and those on which all its arms agree at their end."""
+    """The axes of a job, and those that all its arms share at their end."""
     first, *others = [arm.axes | arm.phases[-1].axes for arm in job.arms]
     agreed = {axis: at for axis, at in first.items() if all(other.get(axis) == at for other in others)}
     return agreed | job.axes
 
 
 def _end(job: RunSpec, phases: pd.DataFrame) -> "pd.Series[Any]":
-    """The row that a job stands with."""
+    """The row of phases.csv that a job is listed by."""
     if job.hands_on == "best":
         ends = phases.groupby("arm", sort=False).tail(1)
         return max((row for _, row in ends.iterrows()), key=rank)
-    # An arm that nothing could be matched to was not run; it stands for the job only where no other was.
+    # An arm without a match was not run; it is listed only where no other arm was run.
     trained = phases[phases["status"] != "unmatched"]
     end = (trained if len(trained) else phases).iloc[-1].copy()
     if (phases["status"] == "diverged").any():
@@ -86,13 +86,3 @@ def _sparsity(job: RunSpec, end: "pd.Series[Any]", folder: Path) -> float:
         if len(counted):
             return float(counted["sparsity"].iloc[-1])
     return float(end["sparsity"])
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold a mapping of keys to values, found {content!r:.80}")
-    return content

@@ -27,7 +27,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One frame of all: those without rows know no types and are left out, where another has rows."""
+    """One frame of all. Frames without rows have no column types: they are left out unless all are empty."""
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
@@ -123,25 +123,25 @@ def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.Dat
 
 
 def complete(study: Study) -> tuple[Study | None, list[str]]:
-    """The study with the seeds and parts whose runs are all there, and a line for all that is not.
+    """The study of the seeds and parts whose runs are complete, and a line for each that is not.
 
-    A seed counts where all its runs are there: pairing needs them all. A part of no seed, such as timings, is left out
-    where its runs are missing. None where no seed is complete.
+    Pairing needs all runs of a seed. A part without seeds, such as timings, is left out where a run of it is missing.
+    None where no seed is complete.
     """
 
     def there(job: Spec) -> bool:
         return (study.runs / job.folder / "provenance.json").exists()
 
-    own = [stage for stage in study.stages.values() if not stage.optional]
+    stages = [stage for stage in study.stages.values() if not stage.optional]
     seeds, absent = [], []
     for seed in study.preset.seeds:
-        needed = [job for stage in own if not stage.part for job in stage.jobs if getattr(job, "seed", seed) == seed]
+        needed = [job for stage in stages if not stage.part for job in stage.jobs if getattr(job, "seed", seed) == seed]
         gone = [job.folder for job in needed if not there(job)]
         if gone:
             absent.append(f"seed {seed}: {len(gone)} of {len(needed)} runs are missing, such as {gone[0]}")
         else:
             seeds.append(seed)
-    parts = [stage.part for stage in own if stage.part and not all(map(there, stage.jobs))]
+    parts = [stage.part for stage in stages if stage.part and not all(map(there, stage.jobs))]
     absent += [f"{part} is missing" for part in dict.fromkeys(parts)]
     if not seeds:
         return None, absent

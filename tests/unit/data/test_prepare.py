@@ -153,16 +153,19 @@ def test_digits_get_their_test_split_from_the_same_permutation(tmp_path):
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
-    """In two processes, because a hash order that changes between processes would not show in one."""
+    """In this process and in another, because a hash order that changes between processes would not show in one."""
     code = (
         "import sys; from pathlib import Path; from prunebench.data.prepare import prepare;"
         "p = Path(sys.argv[1]);"
         "prepare('digits', None, p, size=6, train=100, validation=50, test=60, split_seed=3,"
         " out=p / 'x.safetensors', manifest=p / 'x.json')"
     )
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.mkdir()
+    subprocess.run([sys.executable, "-c", code, a], check=True)
+    b.mkdir()
+    counts = {"size": 6, "train": 100, "validation": 50, "test": 60, "split_seed": 3}
+    prepare("digits", None, b, **counts, out=b / "x.safetensors", manifest=b / "x.json")
     for file in ("x.safetensors", "x.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["x.json", "x.safetensors"]

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch._dynamo.backends.common import aot_autograd
 
 from prunebench.errors import InputError
 from prunebench.optim import GRDA, grda_step
@@ -608,6 +607,8 @@ class Counting:
         self.graphs = 0
 
     def __call__(self, graph, inputs):
+        from torch._dynamo.backends.common import aot_autograd  # 1.3 s, which other tests do without
+
         return aot_autograd(fw_compiler=self.count)(graph, inputs)
 
     def count(self, graph, inputs):

@@ -1,6 +1,8 @@
 """Tiny jobs: networks of some hundreds of weights on 192 digits, three updates per epoch; and jobs that are killed."""
 
 import csv
+import dataclasses
+import itertools
 
 import pytest
 
@@ -23,14 +25,77 @@ def prune(sparsity=0.5, criterion="global_magnitude", **keys):
     return {"kind": "sparsity", "criterion": criterion, "sparsity": sparsity, "score_images": 64} | keys
 
 
+@dataclasses.dataclass
+class Moment:
+    """An arm right before an update, or at a phase's end."""
+
+    arm: str
+    phase: int
+    done: int
+    weights: dict
+    masks: dict
+    state: dict
+
+    @property
+    def prunable(self):
+        return {name: self.weights[name] for name in self.masks}
+
+    @property
+    def size(self):
+        return sum(mask.numel() for mask in self.masks.values())
+
+    @property
+    def alive(self):
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+
+class Seen:
+    """What a job was, update by update, and the tables that it left."""
+
+    def __init__(self):
+        self.moments, self.ends, self.lrs, self.out = [], [], [], None
+
+    def at(self, arm="arm0", phase=0, done=0):
+        return next(m for m in self.moments if (m.arm, m.phase, m.done) == (arm, phase, done))
+
+    def of(self, arm="arm0", phase=None):
+        return [m for m in self.moments if m.arm == arm and phase in (None, m.phase)]
+
+    def end(self, arm="arm0", phase=0):
+        return next(m for m in self.ends if (m.arm, m.phase) == (arm, phase))
+
+    def lr(self, arm="arm0", phase=None):
+        pairs = zip(self.moments, self.lrs, strict=True)
+        return [lr for m, lr in pairs if m.arm == arm and phase in (None, m.phase)]
+
+    def rows(self, table, **where):
+        return [row for row in Workshop.rows(self.out, table) if all(row[k] == str(v) for k, v in where.items())]
+
+    def assert_masks_hold(self):
+        """Pruned weights are zero before every update and at every end, and no arm's pruned weight comes back."""
+        for moment in (*self.moments, *self.ends):
+            for name, mask in moment.masks.items():
+                assert not moment.weights[name][~mask].any(), (moment.arm, moment.phase, moment.done, name)
+        for earlier, later in itertools.pairwise(self.moments):
+            if earlier.arm == later.arm:
+                assert all(bool((later.masks[name] <= mask).all()) for name, mask in earlier.masks.items())
+
+
+def same(a, b):
+    """Whether two mappings hold the same tensors, to the bit."""
+    import torch
+
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
 class Workshop:
     """Runs jobs below one folder, kills them, and reads what they leave."""
 
-    phase, prune = staticmethod(phase), staticmethod(prune)
+    phase, prune, same = staticmethod(phase), staticmethod(prune), staticmethod(same)
     mlp, resnet = MLP, RESNET
 
-    def __init__(self, data, runs):
-        self.data, self.runs = data, runs
+    def __init__(self, data, runs, monkeypatch):
+        self.data, self.runs, self.monkeypatch = data, runs, monkeypatch
         self.count = 0
 
     def spec(self, *arms, network=MLP, **keys):
@@ -88,6 +153,42 @@ class Workshop:
             return None
         return out
 
+    def watch(self, spec, **keys):
+        """Trains beside the job's folder with a probe in every phase that copies what it sees, and hears SGD's LRs."""
+        from prunebench.runs.probes import PROBES, Probe
+        from prunebench.runs.updates import Sgd
+
+        seen, step_ = Seen(), Sgd.step_
+
+        def copied(view, done):
+            weights = {name: tensor.clone() for name, tensor in view.state.model.state_dict().items()}
+            masks = {name: mask.clone() for name, mask in view.state.masks.items()}
+            state = {name: [t.clone() for t in group] for name, group in view.state.update.tensors.items()}
+            return Moment(view.arm.name, view.number, done, weights, masks, state)
+
+        @dataclasses.dataclass(frozen=True)
+        class Spy(Probe):
+            def before_update(self, view, done):
+                seen.moments.append(copied(view, done))
+
+            def end_phase(self, view):
+                seen.ends.append(copied(view, view.updates))
+
+        def heard(update, parameters, gradients, state, lr):
+            seen.lrs.append(lr)
+            step_(update, parameters, gradients, state, lr)
+
+        def spied(arm):
+            return [phase.model_copy(update={"probes": [*phase.probes, Spy()]}) for phase in arm.phases]
+
+        arms = [arm.model_copy(update={"phases": spied(arm)}) for arm in spec.arms]
+        with self.monkeypatch.context() as patch:
+            patch.setitem(PROBES, "spy", Spy)
+            patch.setattr(Sgd, "step_", heard)
+            out = self.runs / f"{spec.folder}-watched"
+            seen.out = self.run(spec.model_copy(update={"arms": arms}), out, **keys)
+        return seen
+
     def killed_often(self, spec, every=1):
         """Trains a job that is killed before each `every`-th update; gives the folder and how often it was killed."""
         out = self.runs / f"{spec.folder}-killed"
@@ -119,5 +220,5 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(digits, tmp_path, one_thread):
-    return Workshop(digits, tmp_path)
+def workshop(digits, tmp_path, one_thread, monkeypatch):
+    return Workshop(digits, tmp_path, monkeypatch)

@@ -122,7 +122,7 @@ def test_every_kind_is_a_frozen_dataclass():
     [
         (lambda: Sgd(momentum=1.0), "momentum is 1"),
         (lambda: Sgd(weight_decay=-1.0), "weight_decay is -1"),
-        (lambda: Nesterov(0.0), "Nesterov"),
+        (lambda: Nesterov(0.0), "momentum is 0; allowed: > 0 and < 1"),
         (lambda: Grda(c=0.0, mu=0.6), "c is 0"),
         (lambda: Grda(c=0.1, mu=1.0), "mu is 1"),
         (lambda: ProximalL1(l1=-0.1), "l1 is -0.1"),

@@ -33,7 +33,6 @@ def toy_content():
     """Content of a preset that runs the toy study; keys replace its own."""
 
     def content(**keys):
-        profile = {"kind": "cyclical"}
         return {
             "preset": "tiny",
             "scale": "x",
@@ -42,12 +41,29 @@ def toy_content():
             "datasets": {"d": {"source": "digits", "train": 100, "validation": 10}},
             "tasks": {"net": {"dataset": "d", "network": {"kind": "mlp"}, "training": {"epochs": 1, "batch_size": 10}}},
             "schedules": {
-                name: {"profile": profile, "policy": {"kind": "fixed", "max_lr": 0.1}, "role": role}
+                name: {"profile": {"kind": "cyclical"}, "policy": {"kind": "fixed", "max_lr": 0.1}, "role": role}
                 for name, role in (("ours", "method"), ("theirs", "method"), ("benchmark", "benchmark"))
             },
             "toy": {"tasks": ["net"], "schedules": ["ours", "theirs", "benchmark"]},
             **keys,
         }
+
+    return content
+
+
+@pytest.fixture
+def changed(toy_content):
+    """The toy preset's content with `to` at a path of keys, or without what is there."""
+
+    def content(*path, to=None, remove=False):
+        whole = place = toy_content()
+        for key in path[:-1]:
+            place = place[key]
+        if remove:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = to
+        return whole
 
     return content
 

@@ -104,7 +104,7 @@ def test_a_row_per_claim_noise_and_number_of_seeds(rates: pd.DataFrame) -> None:
     assert (rates["tables"] == 2000).all()
     assert (rates["noise_from"] == "measured: 3 seeds").all()
     first = rates.iloc[0]
-    assert (first["null_effect"], first["claimed_effect"]) == ("gain 1 points", "gain 2 points")
+    assert (first["null_effect"], first["claimed_effect"]) == ("gain +1 points", "gain +2 points")
     assert first["claimed_as"] == "twice the margin [ours]"
 
 
@@ -236,7 +236,7 @@ def test_true_means_by_cell() -> None:
 
     got = table(replace(SUPERIOR, judge=first, claimed=by_cell), tables=100, seeds=[3], spread=1e-4)
     assert (got["claimed_reproduced"] == 1).all()
-    assert (got["claimed_effect"] == "gain -1 points to 3 points").all()
+    assert (got["claimed_effect"] == "gain −1 points to +3 points").all()
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_every_claim_of_a_preset_is_tried_from_its_observations(
     assert set(rated["claim"]) == {"T1", "T1:theirs"}
     assert set(rates["paper"]) == {"toy", "other"}
     assert (rated["tables"] == 200).all()
-    assert rated["null_effect"].iloc[0] == "gain 1 points"
+    assert rated["null_effect"].iloc[0] == "gain +1 points"
     assert [line.partition(":")[0] for line in lines][:2] == ["T1 (1 of 5)", "T2 (2 of 5)"]
     assert 'false "reproduced" at most' in lines[0]
     assert lines[1] == "T2 (2 of 5): not measured"

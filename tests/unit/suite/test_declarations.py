@@ -22,6 +22,25 @@ def test_no_two_papers_share_a_claim_table_or_figure():
         assert len(names) == len(set(names)) > 0
 
 
+def test_every_claim_of_the_three_abstracts_is_there():
+    """shared/papers.md numbers them; a letter marks a part of a sentence that can hold without the others."""
+    numbers = {
+        key: sorted({int(claim.id[1:].rstrip("abc")) for claim in each.claims}) for key, each in papers().items()
+    }
+    assert numbers == {"s_cyc": [*range(1, 8)], "cascade": [*range(1, 10)], "directional": [*range(1, 10)]}
+    letters = {key: {claim.id[0] for claim in each.claims} for key, each in papers().items()}
+    assert letters == {"s_cyc": {"A"}, "cascade": {"B"}, "directional": {"C"}}
+
+
+def test_every_scenario_is_about_quantities_of_its_claim(paper):
+    margins = paper.margins()
+    for claim in paper.claims:
+        names = {quantity.name for quantity in claim.quantities}
+        cells = {name: [] for name in names}
+        for scenario in (claim.no_effect(margins, cells), claim.claimed(margins, cells)):
+            assert {*scenario} <= names, claim.id
+
+
 def test_every_claim_has_a_rule_with_margins_that_the_paper_has(paper):
     margins = paper.margins()
     for claim in paper.claims:

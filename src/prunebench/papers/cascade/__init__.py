@@ -18,6 +18,7 @@ PAPER = Paper(
     plan=plan,
     read=".data:read",
     claims_ref=".claims:CLAIMS",
+    asks={"B4": "criterion"},
     tables=TABLES,
     figures=FIGURES,
 )

@@ -13,6 +13,13 @@ from prunebench.suite.cells import value
 from prunebench.suite.claim import Claim, Quantity
 
 
+def _points(name: str, meaning: str, *marks: str) -> Quantity:
+    return Quantity(name, meaning, "points", marks=marks)
+
+
+SHRANK = "survivors that shrank to 5 % of their value, minus the unpruned control's"
+
+
 def _claim(id: str, sentence: str, quantities: tuple[Quantity, ...], rule: str, **rest: Any) -> Claim:
     """One whose sentence is of the abstract: all that is known of this paper, in which there is no number."""
     return Claim(id, sentence, "[abstract]", quantities, rule, published="n/a", **rest)
@@ -24,17 +31,11 @@ CLAIMS: tuple[Claim, ...] = (
         "Cascade weight shedding: \"in response to pruning a small percentage of a network's weights, a large "
         'percentage of the remaining is shed over a few epochs during the ensuing fine-tuning phase".',
         (
-            Quantity(
-                "relative",
-                "survivors that shrank to 5 % of their value, minus the unpruned control's",
-                "points",
-                marks=("b1_excess", "b1_none"),
-            ),
-            Quantity(
+            _points("relative", SHRANK, "b1_excess", "b1_none"),
+            _points(
                 "removable",
                 "survivors that can be removed at 1 % more loss, minus the control's",
-                "points",
-                marks=("b1_excess", "b1_none"),
+                *("b1_excess", "b1_none"),
             ),
         ),
         "On ResNets, within {b1_epochs:g} epochs of pruning at most {b1_dose:.0%}, by the best of the recipes. "
@@ -57,12 +58,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Weights are shed in response to the pruning, not by the fine-tuning alone.",
         (
             Quantity("slope", "rise of the excess (B1's, of weights that shrank) per share of weights pruned", "slope"),
-            Quantity(
-                "excess",
-                "survivors that shrank to 5 % of their value, minus the unpruned control's",
-                "points",
-                marks=("b1_none",),
-            ),
+            _points("excess", SHRANK, "b1_none"),
         ),
         "On ResNets, with recipes that prune several shares. Reproduced: with one recipe the intervals (corrected for "
         "the number of recipes) of the slope lie above 0 and of the excess after the largest prune above "
@@ -79,19 +75,17 @@ CLAIMS: tuple[Claim, ...] = (
         "B2",
         "Shedding rescues sub-optimal schemes such as random pruning.",
         (
-            Quantity(
+            _points(
                 "over_control",
                 "test accuracy after a random prune and a prelude that sheds, "
                 "minus after the prelude's control, which does not",
-                "points",
-                marks=("b2_gain", "b2_none"),
+                *("b2_gain", "b2_none"),
             ),
-            Quantity(
+            _points(
                 "over_one_shot",
                 "test accuracy after a random prune and a prelude that sheds, "
                 "minus after one-shot random pruning to the same sparsity",
-                "points",
-                marks=("b2_gain", "b2_none"),
+                *("b2_gain", "b2_none"),
             ),
         ),
         "Means over networks, random criteria and sparsities. Reproduced: both gains' intervals lie above "
@@ -108,17 +102,13 @@ CLAIMS: tuple[Claim, ...] = (
         "B3",
         "Shedding explains why what pruning costs depends on the network: ResNet50 against MobileNetV3.",
         (
-            Quantity(
-                "excess",
-                "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet",
-                "points",
-                marks=("±b3_excess",),
+            _points(
+                "excess", "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet", "±b3_excess"
             ),
-            Quantity(
+            _points(
                 "gap",
                 "accuracy that random pruning loses to global magnitude (GMP) on the MobileNet, minus on the ResNet",
-                "points",
-                marks=("±b3_gap",),
+                "±b3_gap",
             ),
         ),
         "Means over settings with weight decay, and over random criteria and sparsities. Reproduced: both intervals "
@@ -135,7 +125,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "B4",
         "Global magnitude-based pruning (GMP) is competitive in a wide range of settings.",
-        (Quantity("behind", "test accuracy of another scheme minus GMP's", "points", marks=("b4_gap", "b4_far")),),
+        (_points("behind", "test accuracy of another scheme minus GMP's", "b4_gap", "b4_far"),),
         "GMP against every other scheme in each combination of network, sparsity and retraining. Reproduced: in "
         "{b4_cells:.0%} of these GMP is for certain within {b4_gap:.1%} of every other scheme. Not reproduced: in "
         "{b4_far_cells:.0%} some scheme is for certain more than {b4_far:.1%} above it. Intervals are corrected for "
@@ -147,20 +137,14 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.competitors,
         tables=("cascade_criteria", "cascade_retraining"),
         figures=("cascade_random_vs_magnitude",),
-        asks="criterion",
         asked_sentence="{method} is competitive with every other criterion in a wide range of settings.",
     ),
     _claim(
         "B5a",
         "Shedding can improve GMP's accuracy.",
         (
-            Quantity(
-                "gain",
-                "test accuracy of GMP after a prelude that sheds minus that of plain GMP",
-                "points",
-                marks=("b5a_gain",),
-            ),
-            Quantity("over_control", "the same minus GMP after the prelude's control, which does not shed", "points"),
+            _points("gain", "test accuracy of GMP after a prelude that sheds minus that of plain GMP", "b5a_gain"),
+            _points("over_control", "the same minus GMP after the prelude's control, which does not shed"),
         ),
         "Gradual global magnitude pruning, at the same epochs and sparsity, mean over networks and sparsities. "
         "Reproduced: the gain's interval lies above {b5a_gain:.1%} and no cell's below 0, and the gain over the "
@@ -183,12 +167,7 @@ CLAIMS: tuple[Claim, ...] = (
                 "ratio",
                 marks=("b5b_ratio",),
             ),
-            Quantity(
-                "lead",
-                "best validation accuracy at the final sparsity minus plain GMP's last",
-                "points",
-                marks=("-b5b_reach",),
-            ),
+            _points("lead", "best validation accuracy at the final sparsity minus plain GMP's last", "-b5b_reach"),
         ),
         "Reached is a validation accuracy at most {b5b_reach:.1%} below plain GMP's last one, at the final sparsity. "
         "Reproduced: every run with the prelude reaches it, and the interval of the mean ratio of updates lies below "
@@ -207,7 +186,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Pruning schedules and learning-rate schedules matter.",
         (
             Quantity("accuracy", "test accuracy", "share"),
-            Quantity("excess", "survivors that shrank to 5 % of their value, minus the unpruned control's", "points"),
+            _points("excess", SHRANK),
         ),
         "Analysis of variance of pruning schedule x LR schedule with seeds as blocks, on accuracy and on excess. "
         "Reproduced: for one of the two factors, on both outcomes, partial eta squared is at least {b6_effect:g} with "
@@ -226,12 +205,9 @@ CLAIMS: tuple[Claim, ...] = (
         "B7",
         "Rewinding weights or learning rates has an advantage over fine-tuning, which may be linked to shedding.",
         (
-            Quantity("accuracy", "test accuracy after rewinding minus after fine-tuning", "points", marks=("b7_gain",)),
-            Quantity(
-                "excess",
-                "excess (B1's, of weights that shrank) with rewinding minus with fine-tuning",
-                "points",
-                marks=("b7_excess",),
+            _points("accuracy", "test accuracy after rewinding minus after fine-tuning", "b7_gain"),
+            _points(
+                "excess", "excess (B1's, of weights that shrank) with rewinding minus with fine-tuning", "b7_excess"
             ),
         ),
         "Reproduced: with one way of rewinding the intervals of the gain and of the additional excess (corrected for "
@@ -250,12 +226,11 @@ CLAIMS: tuple[Claim, ...] = (
         "B8",
         "Shedding has an effect on the set of weights that are kept.",
         (
-            Quantity(
+            _points(
                 "overlap",
                 "Jaccard overlap beyond chance with GMP's mask, of random pruning with a prelude that "
                 "sheds minus with the prelude's control",
-                "points",
-                marks=("±b8_overlap",),
+                "±b8_overlap",
             ),
         ),
         "Mean over networks, random criteria and sparsities, direction not given. Reproduced: the interval lies above "
@@ -273,11 +248,10 @@ CLAIMS: tuple[Claim, ...] = (
         "B9",
         "Shedding has implications for semi-structured pruning.",
         (
-            Quantity(
+            _points(
                 "accuracy",
                 "test accuracy under a pattern after a prelude that sheds minus after its control",
-                "points",
-                marks=("±b9_loss",),
+                "±b9_loss",
             ),
         ),
         "Mean over patterns, direction not given. Reproduced: the interval lies above {b9_loss:.1%} or below "

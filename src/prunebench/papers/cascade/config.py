@@ -36,9 +36,9 @@ class Prelude(Strict):
     max_lr: Positive
     """LR, constant."""
     weight_decay: float = Field(ge=0)
-    """Weight decay: what makes weights that the loss does not hold up shrink."""
+    """Weight decay: it shrinks the weights that the loss does not sustain."""
     control: Name | None = None
-    """The prelude that this one is compared with: the same without what is meant to shed."""
+    """The prelude that this one is compared with: the same without what makes it shed, such as weight decay."""
 
 
 class Setting(Strict):
@@ -62,6 +62,9 @@ class Part(Strict):
     tasks: Names = Field(min_length=1)
     """Names of entries of `tasks`."""
 
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """Raises InputError where the part cannot be run on one of its tasks; `key` is the part's in the preset."""
+
 
 class SheddingPart(Part):
     """Shedding after a small prune, against a control without one."""
@@ -71,9 +74,24 @@ class SheddingPart(Part):
     epochs: Epochs
     """Epochs of fine-tuning, where a setting does not say otherwise."""
     settings: list[Setting] = Field(min_length=1)
-    """Fine-tuning settings; their clocks should span from nothing to what long fine-tunings reach (about 0.5)."""
+    """Fine-tuning settings; their clocks should range from 0 to what long fine-tuning reaches (about 0.5)."""
     removable_images: int = Field(default=1000, ge=0)
     """Validation images on which the share of removable weights is measured; 0 leaves it out."""
+
+    def settings_of(self, task: str) -> list[Setting]:
+        """The task's settings."""
+        return [setting for setting in self.settings if setting.tasks is None or task in setting.tasks]
+
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """Settings name tasks of the part and leave none without, and there are as many images as are asked for."""
+        for setting in self.settings:
+            for named in setting.tasks or ():
+                known(f"{key}.settings.tasks", named, self.tasks)
+        if not self.settings_of(task):
+            raise InputError(f"{key}: no setting names the task '{task}'")
+        images = preset.datasets[preset.tasks[task].dataset].validation
+        if self.removable_images > images:
+            raise InputError(f"{key}.removable_images is more than the {images} validation images")
 
 
 class CriteriaPart(Part):
@@ -90,6 +108,11 @@ class CriteriaPart(Part):
     prelude_tasks: Names | None = None
     """The part's tasks that have preludes; null means all of them."""
 
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """Preludes are for tasks of the part."""
+        for named in self.prelude_tasks or ():
+            known(f"{key}.prelude_tasks", named, self.tasks)
+
 
 class RetrainingPart(Part):
     """Fine-tuning, LR rewinding and weight rewinding (Renda et al. 2020), for as many epochs each."""
@@ -99,7 +122,12 @@ class RetrainingPart(Part):
     sparsities: Sparsities = Field(min_length=1)
     """Sparsities."""
     rewind_epoch: int = Field(ge=0)
-    """Epoch k of the dense training that is gone back to; all three train for the epochs from k on."""
+    """Epoch k of the dense training to which LR and weights are rewound; all three train for the epochs from k on."""
+
+    def check_task(self, key: str, task: str, preset: Preset) -> None:
+        """The dense training has that epoch, and epochs after it."""
+        if self.rewind_epoch >= preset.tasks[task].training.epochs:
+            raise InputError(f"{key}.rewind_epoch must be below the epochs of '{task}'")
 
 
 class NamedLR(Strict):
@@ -157,9 +185,6 @@ class SemiStructuredPart(Part):
     """Preludes."""
 
 
-AnyPart = SheddingPart | CriteriaPart | RetrainingPart | SchedulesPart | GmpPart | SemiStructuredPart
-
-
 class Cascade(Strict):
     """The study of cascade weight shedding."""
 
@@ -170,9 +195,9 @@ class Cascade(Strict):
     preludes: dict[Name, Prelude] = {}
     """Preludes by name."""
     recalibration_images: int = Field(default=500, ge=1)
-    """Training images on which batch normalisation's statistics are taken anew before each evaluation [ours]."""
+    """Training images on which batch normalisation's statistics are recomputed before each evaluation [ours]."""
     groups_per_job: int | None = Field(default=None, ge=1)
-    """Groups of arms that one job trains; null is all of a part's (where a process start would cost more)."""
+    """Groups of arms that one job trains; null puts all groups of a part into one job, which saves process starts."""
     shedding: SheddingPart | None = None
     """Shedding against the no-prune control."""
     criteria: CriteriaPart | None = None
@@ -186,7 +211,7 @@ class Cascade(Strict):
     semi_structured: SemiStructuredPart | None = None
     """N:M and block patterns."""
 
-    def parts(self) -> dict[str, AnyPart]:
+    def parts(self) -> dict[str, Part]:
         """The parts that are run, by name."""
         named = {name: getattr(self, name) for name in PARTS}
         return {name: part for name, part in named.items() if part is not None}
@@ -204,43 +229,19 @@ class Cascade(Strict):
                     f"cascade.preludes.{name}.epochs is {prelude.epochs}; retrain has {self.retrain.epochs} in all"
                 )
         for name, part in self.parts().items():
+            key = f"cascade.{name}"
             for task in part.tasks:
-                known(f"cascade.{name}.tasks", task, preset.tasks)
-            self._check_preludes(f"cascade.{name}", part)
-        if self.retraining:
-            for task in self.retraining.tasks:
-                if self.retraining.rewind_epoch >= preset.tasks[task].training.epochs:
-                    raise InputError(f"cascade.retraining.rewind_epoch must be below the epochs of '{task}'")
-        for task in (self.criteria.prelude_tasks or []) if self.criteria else []:
-            known("cascade.criteria.prelude_tasks", task, self.criteria.tasks if self.criteria else [])
-        if self.shedding:
-            self._check_shedding(self.shedding, preset)
-        for name, part in self.parts().items():
-            for task in part.tasks:
+                known(f"{key}.tasks", task, preset.tasks)
                 if not hasattr(preset.tasks[task].training.mover, "weight_decay"):
-                    raise InputError(f"cascade.{name}.tasks: the update of '{task}' has no weight decay to set")
-
-    @staticmethod
-    def _check_shedding(part: SheddingPart, preset: Preset) -> None:
-        """Settings name tasks of the part and leave none without, and there are as many images as are asked for."""
-        for setting in part.settings:
-            for task in setting.tasks or []:
-                known("cascade.shedding.settings.tasks", task, part.tasks)
-        for task in part.tasks:
-            if not any(setting.tasks is None or task in setting.tasks for setting in part.settings):
-                raise InputError(f"cascade.shedding: no setting names the task '{task}'")
-            images = preset.datasets[preset.tasks[task].dataset].validation
-            if part.removable_images > images:
-                raise InputError(f"cascade.shedding.removable_images is more than the {images} validation images")
-
-    def _check_preludes(self, key: str, part: Part) -> None:
-        """Preludes exist and take less than what is pruned after them."""
-        targets = getattr(part, "sparsities", [])
-        for name in getattr(part, "preludes", []):
-            known(f"{key}.preludes", name, self.preludes)
-            for sparsity in targets:
-                if self.preludes[name].sparsity >= sparsity:
-                    raise InputError(f"{key}: prelude '{name}' must prune less than the sparsity {sparsity:g}")
+                    raise InputError(f"{key}.tasks: the update of '{task}' has no weight decay to set")
+                part.check_task(key, task, preset)
+            for prelude_name in getattr(part, "preludes", ()):
+                known(f"{key}.preludes", prelude_name, self.preludes)
+                for sparsity in getattr(part, "sparsities", ()):
+                    if self.preludes[prelude_name].sparsity >= sparsity:
+                        raise InputError(
+                            f"{key}: prelude '{prelude_name}' must prune less than the sparsity {sparsity:g}"
+                        )
 
 
 PARTS = ("shedding", "criteria", "retraining", "schedules", "gmp", "semi_structured")
@@ -253,7 +254,7 @@ class CascadeMargins(Strict):
     b1_excess: Share = 0.2
     """B1 needs an excess above this share of the survivors: the least that "a large percentage" can mean."""
     b1_none: Share = 0.05
-    """B1 and B1c fail where the excess is below this for certain."""
+    """B1 and B1c fail where the interval of the excess lies below this."""
     b1_dose: Share = 0.2
     """B1 looks at prunes of at most this share: the abstract's "small percentage"."""
     b1_epochs: Positive = 10
@@ -261,7 +262,7 @@ class CascadeMargins(Strict):
     b2_gain: Share = 0.01
     """B2 needs the shedding recipe to gain more than this over each control."""
     b2_none: Share = 0.005
-    """B2 fails where the gain is below this for certain."""
+    """B2 fails where the interval of the gain lies below this."""
     b3_excess: Share = 0.05
     """B3: networks do not differ in excess where they are within this of each other."""
     b3_gap: Share = 0.005
@@ -269,7 +270,7 @@ class CascadeMargins(Strict):
     b4_gap: Share = 0.005
     """B4: global magnitude pruning is competitive in a cell where it is within this of the best scheme."""
     b4_far: Share = 0.01
-    """B4: it is not in a cell where it is further than this from the best."""
+    """B4: it is not competitive in a cell where it is further than this from the best."""
     b4_cells: Share = 0.8
     """B4 needs it to be competitive in this share of the cells."""
     b4_far_cells: Share = 0.5

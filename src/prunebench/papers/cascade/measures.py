@@ -7,226 +7,191 @@ seed is missing from these.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from prunebench.papers.cascade.data import SETTING, THRESHOLDS, Data
-from prunebench.papers.cascade.plan import GMP, pattern_size
-from prunebench.runs.spec import Pattern
+from prunebench.papers.cascade.data import SETTING, THRESHOLDS, Data, cells, from_part
+from prunebench.papers.cascade.plan import GMP
 from prunebench.stats import Summary, summarise
 from prunebench.suite.study import RUN
 from prunebench.suite.summaries import Row, accuracy, difference, mark_best, mean, ratio
 
-_EXCESS = ("excess", "excess_low", "excess_high")
+Rows = Iterator[Row]
 
 
-# --- Summaries over seeds
+# --- Shedding
 
 
-def _control_difference(data: Data, prelude: str, cell: pd.DataFrame, group: pd.DataFrame) -> Row:
-    """Test accuracy minus that of the group's runs with the prelude's control; empty and NaN where it has none."""
-    entry = data.config.preludes.get(prelude)  # not there: the arm without a prelude
-    control = (entry.control if entry else None) or ""
-    reference = group[group["prelude"] == control]
-    return {"prelude_control": control} | difference(cell, reference, name="control_difference")
-
-
-def _excess(cell: pd.DataFrame, threshold: str) -> Row:
-    """Shed share of the pruned runs, of their controls, and the excess, over the seeds that have both."""
+def _shed_shares(cell: pd.DataFrame, threshold: str) -> tuple[pd.Series, pd.Series]:
+    """Shed shares of the pruned runs and of their controls, over the seeds that have both."""
     both = cell[[threshold, f"{threshold}_control"]].dropna()
-    pruned, control = both[threshold], both[f"{threshold}_control"]
-    row = {"threshold": threshold, "n": len(both), **mean("pruned", pruned), **mean("control", control)}
-    return row | mean("excess", pruned - control)
+    return both[threshold], both[f"{threshold}_control"]
 
 
-def _shed(cell: pd.DataFrame) -> Row:
-    """Clock and relative shed share at the arms' end."""
-    row = _excess(cell, "relative")
-    return {"clock": cell["clock"].mean(), "shed": row["pruned"], **{name: row[name] for name in ("control", *_EXCESS)}}
+def _excess(pruned: pd.Series, control: pd.Series) -> Row:
+    """Means of the shed shares, and the excess with its interval."""
+    shares = {name: mean(name, of)[name] for name, of in (("pruned", pruned), ("control", control))}
+    return shares | mean("excess", pruned - control)
 
 
-# --- Tables
-
-
-def shedding(data: Data) -> list[Row]:
+@from_part("shedding")
+def shedding(data: Data) -> Rows:
     """Shed shares of survivors when the fine-tuning ends: pruned runs, their controls over the same weights, excess."""
-    part = data.config.shedding
-    if part is None:
-        return []
-    thresholds = [name for name in THRESHOLDS if name != "removable" or part.removable_images]
-    rows = []
-    for key, cell in data.pruned_ends("shedding").groupby(["task", *SETTING], sort=False):
-        axes = dict(zip(("task", *SETTING), key, strict=True))
+    thresholds = [name for name in THRESHOLDS if name != "removable" or data.config.shedding.removable_images]
+    for axes, cell in cells(data.pruned_ends("shedding"), "task", *SETTING):
         axes |= {"epoch": cell["last_epoch"].iloc[0], "clock": cell["clock"].mean()}
-        rows += [axes | _ends(_excess(cell, threshold)) for threshold in thresholds]
-    return rows
+        for threshold in thresholds:
+            pruned, control = _shed_shares(cell, threshold)
+            yield axes | {"threshold": threshold, "n": len(pruned)} | _excess(pruned, control)
 
 
-def _ends(row: Row) -> Row:
-    """Without the intervals of the two shares, which only curves show."""
-    return {k: v for k, v in row.items() if k not in ("pruned_low", "pruned_high", "control_low", "control_high")}
-
-
-def shedding_curves(data: Data) -> list[Row]:
+@from_part("shedding")
+def shedding_curves(data: Data) -> Rows:
     """Shed shares of survivors at every time at which a threshold is measured; runs that diverged are left out."""
-    if data.config.shedding is None:
-        return []
-    shares = data.shed_shares("shedding")
-    return [
-        dict(zip(("task", *SETTING, "epoch"), key, strict=True)) | {"clock": cell["clock"].mean()} | row
-        for key, cell in shares.groupby(["task", *SETTING, "epoch"], sort=False)
-        for row in (_excess(cell, threshold) for threshold in THRESHOLDS)
-        if row["n"]
-    ]
+    for axes, cell in cells(data.shed_shares("shedding"), "task", *SETTING, "epoch"):
+        axes["clock"] = cell["clock"].mean()
+        for threshold in THRESHOLDS:
+            pruned, control = _shed_shares(cell, threshold)
+            row = axes | {"threshold": threshold, "n": len(pruned)} | mean("pruned", pruned) | mean("control", control)
+            if len(pruned):
+                yield row | mean("excess", pruned - control)
 
 
-def magnitudes(data: Data) -> list[Row]:
+@from_part("shedding")
+def magnitudes(data: Data) -> Rows:
     """Histograms of survivors' |w| when fine-tuning starts and ends: share of weights per bin, seeds pooled.
 
     A control stands once beside each arm that it follows, with that arm's axes, in the seeds in which that arm did
     not diverge. `clock` is the setting's at the end of the fine-tuning.
     """
-    if data.config.shedding is None:
-        return []
     ends = data.ends("shedding")
-    rows = data.trained("shedding", "histograms").drop(columns=SETTING)
+    clocks = ends.groupby(["task", *SETTING])["clock"].mean()
     followed = ends.loc[ends["status"] == "trained", [*RUN, *SETTING]].rename(columns={"arm": "followed"})
-    rows = rows.merge(followed, on=["task", "seed", "followed"])
+    rows = data.trained("shedding", "histograms").drop(columns=SETTING).merge(followed, on=["task", "seed", "followed"])
     rows["run"] = np.where(rows["arm"] == rows["followed"], "pruned", "control")
     rows["moment"] = np.where(rows["epoch"] == 0, "start", "end")
-    histogram = ["task", *SETTING, "run", "moment"]
-    sums = {"n": ("seed", "nunique"), "count": ("count", "sum")}
-    pooled = rows.groupby([*histogram, "left", "right"], sort=False).agg(**sums).reset_index()
-    pooled["weights_share"] = pooled["count"] / pooled.groupby(histogram)["count"].transform("sum")
-    pooled = pooled.merge(ends.groupby(["task", *SETTING])["clock"].mean().reset_index(), on=["task", *SETTING])
-    shown = ["task", *SETTING, "clock", "run", "moment", "n", "left", "right", "weights_share"]
-    rows_of: list[Row] = pooled[shown].to_dict("records")
-    return rows_of
+    for axes, histogram in cells(rows, "task", *SETTING, "run", "moment"):
+        axes["clock"] = clocks[tuple(axes[name] for name in ("task", *SETTING))]
+        sums = {"n": ("seed", "nunique"), "count": ("count", "sum")}
+        bins = histogram.groupby(["left", "right"], sort=False).agg(**sums).reset_index()
+        bins["weights_share"] = bins.pop("count") / histogram["count"].sum()
+        yield from (axes | each for each in bins.to_dict("records"))
 
 
-def criteria(data: Data) -> list[Row]:
+def _shed(cell: pd.DataFrame) -> Row:
+    """Clock and relative shed share at the arms' end."""
+    row = _excess(*_shed_shares(cell, "relative"))
+    return {"clock": cell["clock"].mean(), "shed": row.pop("pruned"), **row}
+
+
+# --- Accuracy
+
+
+def _control_difference(data: Data, prelude: str, cell: pd.DataFrame, group: pd.DataFrame) -> Row:
+    """Test accuracy minus that of the group's runs with the prelude's control; empty and NaN where it has none."""
+    control = data.controls().get(prelude, "")
+    reference = group[group["prelude"] == control]
+    return {"prelude_control": control} | difference(cell, reference, name="control_difference")
+
+
+@from_part("criteria")
+def criteria(data: Data) -> Rows:
     """Test accuracy by criterion, prelude and sparsity.
 
     `difference` is to global magnitude without a prelude, `control_difference` to the same criterion with the
     prelude's control.
     """
-    rows: list[Row] = []
-    if data.config.criteria is None:
-        return rows
-    for (task, sparsity), group in data.ends("criteria").groupby(["task", "sparsity"], sort=False):
+    for at, group in cells(data.ends("criteria"), "task", "sparsity"):
         reference = group[(group["criterion"] == GMP) & (group["prelude"] == "none")]
-        for (criterion, prelude), cell in group.groupby(["criterion", "prelude"], sort=False):
-            axes = {"task": task, "criterion": criterion, "prelude": prelude, "sparsity": sparsity}
-            shift = _control_difference(data, prelude, cell, group[group["criterion"] == criterion])
-            rows.append(axes | accuracy(cell) | difference(cell, reference) | shift)
-    return mark_best(rows, "task", "sparsity")
+        rows = []
+        for scheme, cell in cells(group, "criterion", "prelude"):
+            same = group[group["criterion"] == scheme["criterion"]]
+            differences = difference(cell, reference) | _control_difference(data, scheme["prelude"], cell, same)
+            rows.append(at | scheme | accuracy(cell) | differences)
+        yield from mark_best(rows)
 
 
-def retraining(data: Data) -> list[Row]:
+@from_part("retraining")
+def retraining(data: Data) -> Rows:
     """Test accuracy and shedding by retraining; differences, also that of the excess, are to fine-tuning."""
-    rows: list[Row] = []
-    if data.config.retraining is None:
-        return rows
-    keys = ["task", "criterion", "sparsity"]
-    for key, group in data.pruned_ends("retraining").groupby(keys, sort=False):
-        fine_tuned = group[group["retraining"] == "fine_tune"]
-        for name, cell in group.groupby("retraining", sort=False):
-            axes = dict(zip(keys, key, strict=True)) | {"retraining": name}
-            further = difference(cell, fine_tuned, "excess", "excess_difference")
-            rows.append(axes | accuracy(cell) | difference(cell, fine_tuned) | _shed(cell) | further)
-    return rows
+    for at, group in cells(data.pruned_ends("retraining"), "task", "criterion", "sparsity"):
+        tuned = group[group["retraining"] == "fine_tune"]
+        for way, cell in cells(group, "retraining"):
+            differences = difference(cell, tuned) | difference(cell, tuned, "excess", "excess_difference")
+            yield at | way | accuracy(cell) | _shed(cell) | differences
 
 
-def schedules(data: Data) -> list[Row]:
+@from_part("schedules")
+def schedules(data: Data) -> Rows:
     """Test accuracy and shedding by pruning schedule and LR schedule."""
-    keys = ["task", "criterion", "sparsity", "pruning", "lr_schedule"]
-    if data.config.schedules is None:
-        return []
-    cells = data.pruned_ends("schedules").groupby(keys, sort=False)
-    rows = [dict(zip(keys, key, strict=True)) | accuracy(cell) | _shed(cell) for key, cell in cells]
-    return mark_best(rows, "task")
+    keys = ("task", "criterion", "sparsity", "pruning", "lr_schedule")
+    rows = [axes | accuracy(cell) | _shed(cell) for axes, cell in cells(data.pruned_ends("schedules"), *keys)]
+    yield from mark_best(rows, "task")
 
 
-def gmp(data: Data) -> list[Row]:
+# --- Gradual magnitude pruning
+
+
+@from_part("gmp")
+def gmp(data: Data) -> Rows:
     """Gradual magnitude pruning by prelude and sparsity: accuracy, and the cost of reaching plain gradual pruning.
 
     `harvested` is the share of all weights that the harvest of shed weights prunes. `reached` counts the seeds that
-    reach plain gradual pruning (`reaching`), `steps` is their mean number of updates until then, those of the
+    reach plain gradual pruning (`Data.reaching`), `steps` is their mean number of updates until then, those of the
     prelude included. `steps_ratio` and `flops_ratio` are geometric means over these seeds of what it took over what
     plain gradual pruning itself took by the same rule; the latter counts `flops_sparse`, which is theoretical (no
     hardware here skips zeros).
     """
-    rows: list[Row] = []
-    if data.config.gmp is None:
-        return rows
-    ends = data.ends("gmp").merge(_harvested(data), on=RUN, how="left")
-    ends = ends.merge(data.reaching, on=RUN, how="left")
-    for (task, sparsity), group in ends.groupby(["task", "sparsity"], sort=False):
+    ends = data.ends("gmp").merge(_harvested(data), on=RUN, how="left").merge(data.reaching(), on=RUN, how="left")
+    for at, group in cells(ends, "task", "sparsity"):
         plain = group[group["prelude"] == "none"]
-        for prelude, cell in group.groupby("prelude", sort=False):
-            rows.append(
-                {"task": task, "prelude": prelude, "sparsity": sparsity}
-                | accuracy(cell)
-                | difference(cell, plain)
-                | _control_difference(data, prelude, cell, group)
-                | {"harvested": cell["harvested"].mean()}
-                | {"reached": int(cell["steps"].notna().sum()), "steps": cell["steps"].mean()}
-                | ratio(cell, plain, "steps", "steps_ratio")
-                | ratio(cell, plain, "flops_sparse", "flops_ratio")
-            )
-    return rows
+        for prelude, cell in cells(group, "prelude"):
+            differences = difference(cell, plain) | _control_difference(data, prelude["prelude"], cell, group)
+            reached = {"reached": int(cell["steps"].notna().sum()), "steps": cell["steps"].mean()}
+            ratios = ratio(cell, plain, "steps", "steps_ratio") | ratio(cell, plain, "flops_sparse", "flops_ratio")
+            harvested = {"harvested": cell["harvested"].mean()}
+            yield at | prelude | accuracy(cell) | differences | harvested | reached | ratios
 
 
 def _harvested(data: Data) -> pd.DataFrame:
     """Share of all weights pruned between the prelude and the phase after it, of every run whose prelude trained."""
-    phases = data.rows("gmp", "phases")
+    phases = data.part_rows("gmp", "phases")
     before = phases.loc[(phases["phase"] == 0) & (phases["status"] == "trained"), [*RUN, "sparsity_now"]]
     after = phases.loc[phases["phase"] == 1, [*RUN, "sparsity_start"]]
     both = before.merge(after, on=RUN)
     return both.assign(harvested=both["sparsity_start"] - both["sparsity_now"])[[*RUN, "harvested"]]
 
 
-def progress(data: Data) -> list[Row]:
+@from_part("gmp")
+def progress(data: Data) -> Rows:
     """Validation accuracy and sparsity by epoch of gradual pruning, the prelude's epochs first; no diverged runs."""
-    if data.config.gmp is None:
-        return []
     epochs = data.trained("gmp", "epochs")
-    epochs["epoch"] = epochs.groupby(RUN).cumcount() + 1  # a run's own count begins again in each phase
-    keys = ["task", "prelude", "sparsity", "epoch"]
-    rows = []
-    for key, cell in epochs.groupby(keys, sort=False):
+    epochs["epoch"] = epochs.groupby(RUN).cumcount() + 1  # a run's count begins again in each phase
+    for axes, cell in cells(epochs, "task", "prelude", "sparsity", "epoch"):
         score = summarise(cell["validation_accuracy"].tolist())
-        rows.append(
-            dict(zip(keys, key, strict=True))
-            | {"steps": cell["steps"].mean(), "n": score.n, "sparsity_now": cell["sparsity_now"].mean()}
-            | {"validation_accuracy": score.mean, "low": score.low, "high": score.high}
-        )
-    return rows
+        row = {"validation_accuracy": score.mean, "low": score.low, "high": score.high, "n": score.n}
+        yield axes | row | {name: cell[name].mean() for name in ("steps", "sparsity_now")}
 
 
-def overlap(data: Data) -> list[Row]:
+# --- Overlaps
+
+
+@from_part("criteria")
+def overlap(data: Data) -> Rows:
     """Jaccard overlap of kept weights beyond chance: between schemes within a seed, and between a scheme's seeds."""
-    part = data.config.criteria
-    if part is None:
-        return []
-    ends = data.ends("criteria")
-    labels = {run.arm: _label(run.criterion, run.prelude) for run in ends.itertuples()}
-    rows = []
-    for task in part.tasks:
-        for (sparsity, a, b), group in data.overlaps(task).groupby(["sparsity", "arm_a", "arm_b"], sort=False):
-            cell = group[group["sound"]]
-            beyond = {(pair.seed_a, pair.seed_b): pair.beyond for pair in cell.itertuples()}
-            score = over_pairs(beyond) if a == b else summarise(list(beyond.values()))
-            rows.append(
-                {"task": task, "sparsity": sparsity, "comparison": "seeds" if a == b else "schemes"}
-                | {"a": labels[a], "b": labels[b], "n": score.n}
-                | {name: summarise(cell[name].tolist()).mean for name in ("jaccard", "chance")}
-                | {"excess": score.mean, "excess_low": score.low, "excess_high": score.high}
-            )
-    return rows
+    labels = {run.arm: _label(run.criterion, run.prelude) for run in data.ends("criteria").itertuples()}
+    for axes, group in cells(data.overlaps(), "task", "sparsity", "arm_a", "arm_b"):
+        a, b = (labels[axes.pop(f"arm_{x}")] for x in "ab")
+        cell = group[group["sound"]]
+        beyond = {(pair.seed_a, pair.seed_b): pair.beyond for pair in cell.itertuples()}
+        score = over_pairs(beyond) if a == b else summarise(list(beyond.values()))
+        means = {name: summarise(cell[name].tolist()).mean for name in ("jaccard", "chance")}
+        excess = {"excess": score.mean, "excess_low": score.low, "excess_high": score.high}
+        compared = {"comparison": "seeds" if a == b else "schemes", "a": a, "b": b, "n": score.n}
+        yield axes | compared | means | excess
 
 
 def _label(criterion: str, prelude: str) -> str:
@@ -247,66 +212,55 @@ def over_pairs(values: Mapping[tuple[int, int], float]) -> Summary:
     return summarise([n * whole - (n - 1) * mean for mean in without])
 
 
-def semi_structured(data: Data) -> list[Row]:
+# --- N:M and blocks
+
+
+@from_part("semi_structured")
+def semi_structured(data: Data) -> Rows:
     """Test accuracy by pattern and prelude; differences are to the same pattern without a prelude and with its control.
 
     `sparsity` is that of the final networks that did not diverge. `fitting` is the share of groups that fit the
     pattern before it is imposed: at most n of m weights alive, or none of a block's.
     """
-    rows: list[Row] = []
-    if data.config.semi_structured is None:
-        return rows
-    ends = data.ends("semi_structured").merge(_fitting(_groups(data), _patterns(data)), on=RUN, how="left")
-    for (task, pattern), group in ends.groupby(["task", "pattern"], sort=False):
+    groups, most = (
+        _groups(data),
+        {pattern.label: getattr(pattern, "n", 0) for pattern in data.config.semi_structured.patterns},
+    )
+    fit = groups.assign(fitting=groups["share"].where(groups["alive"] <= groups["pattern"].map(most), 0.0))
+    fitting = fit.groupby(RUN)["fitting"].sum().reset_index()
+    for at, group in cells(data.ends("semi_structured").merge(fitting, on=RUN, how="left"), "task", "pattern"):
         plain = group[group["prelude"] == "none"]
-        for prelude, cell in group.groupby("prelude", sort=False):
-            sparsity = cell.loc[cell["status"] == "trained", "sparsity_now"].mean()
-            axes = {"task": task, "pattern": pattern, "prelude": prelude, "sparsity": sparsity}
-            shift = difference(cell, plain) | _control_difference(data, prelude, cell, group)
-            rows.append(axes | accuracy(cell) | shift | mean("fitting", cell["fitting"]))
-    return rows
+        for prelude, cell in cells(group, "prelude"):
+            sparsity = {"sparsity": cell.loc[cell["status"] == "trained", "sparsity_now"].mean()}
+            differences = difference(cell, plain) | _control_difference(data, prelude["prelude"], cell, group)
+            yield at | prelude | sparsity | accuracy(cell) | differences | mean("fitting", cell["fitting"])
 
 
-def occupancy(data: Data) -> list[Row]:
-    """Share of groups of m weights with so many alive, before a pattern is imposed.
+@from_part("semi_structured")
+def occupancy(data: Data) -> Rows:
+    """Share of groups of m weights by how many of these are alive, before a pattern is imposed.
 
     `chance` is the binomial share at the density of each seed, as if the same weights were alive anywhere. What comes
     before is the same for every pattern of a prelude: the first one with groups of m serves.
     """
-    rows: list[Row] = []
-    if data.config.semi_structured is None:
-        return rows
-    groups = _groups(data)
-    first: dict[int, str] = {}
-    for label, pattern in _patterns(data).items():
-        first.setdefault(pattern_size(pattern), label)
-    for m, label in sorted(first.items()):
-        at = groups[(groups["m"] == m) & (groups["pattern"] == label)]
-        at = at.astype({"alive": int, "blocks": float, "total": float})  # a table without rows knows no types
-        density = (at["alive"] * at["blocks"]).groupby([at[name] for name in RUN]).transform("sum") / (m * at["total"])
-        at = at.assign(share=at["blocks"] / at["total"], chance=stats.binom.pmf(at["alive"], m, density))
-        for (task, prelude, alive), cell in at.groupby(["task", "prelude", "alive"], sort=False):
-            axes = {"task": task, "prelude": prelude, "m": m, "alive": alive, "n": len(cell)}
-            rows.append(axes | mean("share", cell["share"]) | {"chance": cell["chance"].mean()})
-    return rows
-
-
-def _patterns(data: Data) -> dict[str, Pattern]:
-    part = data.config.semi_structured
-    assert part is not None
-    return {pattern.label: pattern for pattern in part.patterns}
+    groups, first = (
+        _groups(data),
+        {pattern.size: pattern.label for pattern in reversed(data.config.semi_structured.patterns)},
+    )
+    groups = groups[groups["pattern"] == groups["m"].map(first)].sort_values("m", kind="stable")
+    alive = (groups["alive"] * groups["blocks"]).groupby([groups[name] for name in RUN]).transform("sum")
+    density = alive / (groups["m"] * groups["total"])
+    groups = groups.assign(chance=stats.binom.pmf(groups["alive"], groups["m"], density))
+    for axes, cell in cells(groups, "m", "task", "prelude", "alive"):
+        yield axes | {"n": len(cell), "chance": cell["chance"].mean()} | mean("share", cell["share"])
 
 
 def _groups(data: Data) -> pd.DataFrame:
-    """How many groups of m have how many weights alive before the pattern is imposed; `total`: of all groups of m."""
-    rows = data.rows("semi_structured", "occupancy")
-    rows = rows[(rows["moment"] == "before") & (rows["phase"] == rows["last_phase"])]
-    return rows.assign(total=rows.groupby([*RUN, "m"])["blocks"].transform("sum"))
-
-
-def _fitting(groups: pd.DataFrame, patterns: Mapping[str, Pattern]) -> pd.DataFrame:
-    """Share of its own pattern's groups that fit it, of every run."""
-    own = groups[groups["m"] == groups["pattern"].map(lambda label: pattern_size(patterns[label]))]
-    most = own["pattern"].map(lambda label: getattr(patterns[label], "n", 0))
-    fit = own.assign(fitting=(own["blocks"] / own["total"]).where(own["alive"] <= most, 0.0))
-    return fit.groupby(RUN)["fitting"].sum().reset_index()
+    """Share of the groups of each run's pattern by how many of their weights are alive before it is imposed."""
+    rows = data.part_rows("semi_structured", "occupancy")
+    sizes = {pattern.label: pattern.size for pattern in data.config.semi_structured.patterns}
+    before = (rows["moment"] == "before") & (rows["phase"] == rows["last_phase"])
+    rows = rows[before & (rows["m"] == rows["pattern"].map(sizes))]
+    rows = rows.astype({"m": int, "alive": int, "blocks": float})  # a table without rows knows no types
+    rows["total"] = rows.groupby(RUN)["blocks"].transform("sum")
+    return rows.assign(share=rows["blocks"] / rows["total"])

@@ -1,13 +1,13 @@
 """What claims B1 to B9 observe in the study's runs: what its tables summarise, seed by seed."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from prunebench.models.kinds import NETWORKS
-from prunebench.papers.cascade.data import SETTING, Data
+from prunebench.papers.cascade.data import SETTING, Data, cells, from_part
 from prunebench.papers.cascade.plan import GMP
 from prunebench.parsing import kind_of
 from prunebench.stats import slope
@@ -15,7 +15,8 @@ from prunebench.suite.claim import ROUNDING, Floats, Observed, observed
 from prunebench.suite.preset import Preset
 from prunebench.suite.study import RUN
 
-FINE_TUNED = "fine_tune"
+RECIPE = ["task", "criterion", "max_lr", "weight_decay"]
+SCHEME = ("task", "criterion", "prelude", "sparsity")
 
 
 def _minus(rows: pd.DataFrame, reference: pd.DataFrame, *on: str, column: str = "test_accuracy") -> Floats:
@@ -25,22 +26,22 @@ def _minus(rows: pd.DataFrame, reference: pd.DataFrame, *on: str, column: str = 
     """
     keys = [*on, "seed"]
     other = rows[keys].merge(reference[[*keys, column, "status"]], on=keys, how="left", validate="many_to_one")
-    lost = (rows["status"] == "diverged").to_numpy() & (other["status"] == "diverged").to_numpy()
-    return np.where(lost, np.nan, rows[column].to_numpy(np.float64) - other[column].to_numpy(np.float64))
-
-
-def _meant_to_shed(data: Data) -> dict[str, str]:
-    """The control of each prelude that has one: of those that are meant to shed."""
-    return {name: prelude.control for name, prelude in data.config.preludes.items() if prelude.control}
+    both_lost = (rows["status"] == "diverged").to_numpy() & (other["status"] == "diverged").to_numpy()
+    return np.where(both_lost, np.nan, rows[column].to_numpy(np.float64) - other[column].to_numpy(np.float64))
 
 
 def _against_control(
-    rows: pd.DataFrame, controls: Mapping[str, str], *on: str, column: str = "test_accuracy"
+    data: Data, rows: pd.DataFrame, *on: str, column: str = "test_accuracy"
 ) -> tuple[pd.DataFrame, Floats]:
-    """The runs with a prelude that is meant to shed, and a column of theirs minus that with its control."""
-    shed = rows[rows["prelude"].isin(list(controls))]
-    wanted = shed.assign(prelude=shed["prelude"].map(controls))
-    return shed, _minus(wanted, rows, "prelude", *on, column=column)
+    """The runs with a prelude that is meant to shed, and their column minus that with the prelude's control."""
+    controls = data.controls()
+    shed = rows[rows["prelude"].isin([*controls])]
+    return shed, _minus(shed.assign(prelude=shed["prelude"].map(controls)), rows, "prelude", *on, column=column)
+
+
+def _random(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of random criteria."""
+    return rows[rows["criterion"].str.contains("random")]
 
 
 # --- B1, B1c, B3: shedding
@@ -69,50 +70,45 @@ def _on_resnets(data: Data) -> pd.DataFrame:
     return rows[rows["task"].isin(_of_family(data.preset, "resnet"))]
 
 
+@from_part("shedding")
 def shrunk(data: Data, method: str | None) -> Iterator[Observed]:
     """B1: excesses after small prunes, on ResNets."""
-    part = data.config.shedding
-    if part is None:
-        return
     rows = _on_resnets(data)
     small = rows[rows["pruned_share"] <= data.margins.b1_dose + ROUNDING]
-    for name in ("relative", "removable") if part.removable_images else ("relative",):
+    for name in ("relative", "removable") if data.config.shedding.removable_images else ("relative",):
         yield from observed(name, small, small[name], "task", *SETTING)
 
 
+@from_part("shedding")
 def by_dose(data: Data, method: str | None) -> Iterator[Observed]:
     """B1c: how the excess rises with the share pruned, on ResNets."""
-    if data.config.shedding is None:
-        return
-    rows, recipe = _on_resnets(data), ["task", "criterion", "max_lr", "weight_decay"]
-    dosed = rows[rows.groupby(recipe)["pruned_share"].transform("nunique") > 1]
-    slopes = pd.DataFrame(
-        [(*key, _dose_slope(cell)) for key, cell in dosed.groupby([*recipe, "seed"], sort=False)],
-        columns=[*recipe, "seed", "slope"],
-    )
-    yield from observed("slope", slopes, slopes["slope"], *recipe)
+    rows = _on_resnets(data)
+    dosed = rows[rows.groupby(RECIPE)["pruned_share"].transform("nunique") > 1]
+    slopes = [axes | {"slope": _dose_slope(cell)} for axes, cell in cells(dosed, *RECIPE, "seed")]
+    frame = pd.DataFrame(slopes, columns=[*RECIPE, "seed", "slope"])
+    yield from observed("slope", frame, frame["slope"], *RECIPE)
     yield from observed("excess", dosed, dosed["relative"], "task", *SETTING)
 
 
 def _dose_slope(cell: pd.DataFrame) -> float:
-    """Of the excess on the share pruned; NaN where a dose is missing: without it the others' slope is another."""
+    """Of the excess on the share pruned; NaN where a dose is missing, without which the slope would be another."""
     complete = bool(cell["relative"].notna().all())
     return slope(cell["pruned_share"], cell["relative"]).slope if complete else math.nan
 
 
-def _networks(preset: Preset, tasks: Sequence[str]) -> list[tuple[str, str]]:
+def _network_pairs(preset: Preset, tasks: Sequence[str]) -> list[list[str]]:
     """Every ResNet among these tasks with every MobileNet on the same data."""
-    pairs = [(a, b) for a in _of_family(preset, "resnet") for b in _of_family(preset, "mobilenet")]
-    same = [(a, b) for a, b in pairs if preset.tasks[a].dataset == preset.tasks[b].dataset]
-    return [(a, b) for a, b in same if a in tasks and b in tasks]
+    first, second = ([task for task in _of_family(preset, kind) if task in tasks] for kind in ("resnet", "mobilenet"))
+    return [[a, b] for a in first for b in second if preset.tasks[a].dataset == preset.tasks[b].dataset]
 
 
-def _between(rows: pd.DataFrame, pair: tuple[str, str], column: str, *on: str) -> tuple[pd.DataFrame, Floats]:
-    """A column on the pair's first network minus that on its second, wherever both were run."""
-    keys = [*on, "seed"]
-    first, second = (rows.loc[rows["task"] == name, [*keys, column]] for name in pair)
-    both = first.merge(second, on=keys, suffixes=("", "_second"), validate="one_to_one")
-    return both.assign(task=pair[0], against=pair[1]), (both[column] - both[f"{column}_second"]).to_numpy(np.float64)
+def _between(rows: pd.DataFrame, first: str, second: str, column: str, *axes: str) -> Iterator[Observed]:
+    """A column on the first network minus that on the second, wherever both were run, as the quantity of its name."""
+    a, b = (rows.loc[rows["task"] == task, [*axes, "seed", column]] for task in (first, second))
+    both = a.merge(b, on=[*axes, "seed"], suffixes=("", "_second"), validate="one_to_one")
+    both = both.assign(task=first, against=second)
+    named = [axis for axis in axes if axis != "last_epoch"]
+    yield from observed(column, both, both[column] - both[f"{column}_second"], "task", "against", *named)
 
 
 def networks(data: Data, method: str | None) -> Iterator[Observed]:
@@ -120,131 +116,111 @@ def networks(data: Data, method: str | None) -> Iterator[Observed]:
 
     The excess with recipes that decay weights: without, neither network sheds (docs/methods.md).
     """
-    shedding, criteria = data.config.shedding, data.config.criteria
-    if shedding is not None:
-        excesses = _excesses(data)
+    if data.config.shedding:
+        excesses = _excesses(data).rename(columns={"relative": "excess"})
         decayed = excesses[excesses["weight_decay"] > 0]
-        for pair in _networks(data.preset, shedding.tasks):
-            rows, values = _between(decayed, pair, "relative", *SETTING, "last_epoch")
-            yield from observed("excess", rows, values, "task", "against", *SETTING)
-    if criteria is not None:
-        behind = _behind_gmp(data, GMP)
-        gaps = behind[behind["criterion"].str.contains("random")]
-        for pair in _networks(data.preset, criteria.tasks):
-            rows, values = _between(gaps, pair, "behind", "criterion", "sparsity")
-            yield from observed("gap", rows, values, "task", "against", "criterion", "sparsity")
+        for pair in _network_pairs(data.preset, data.config.shedding.tasks):
+            yield from _between(decayed, *pair, "excess", *SETTING, "last_epoch")
+    if data.config.criteria:
+        gaps = _random(_behind(data.ends("criteria"), GMP)).rename(columns={"behind": "gap"})
+        for pair in _network_pairs(data.preset, data.config.criteria.tasks):
+            yield from _between(gaps, *pair, "gap", "criterion", "sparsity")
 
 
 # --- B2, B4, B8: criteria
 
 
-def _behind_gmp(data: Data, leader: str) -> pd.DataFrame:
+def _behind(ends: pd.DataFrame, leader: str) -> pd.DataFrame:
     """Every other criterion without a prelude, with `behind`, its test accuracy minus the leader's."""
-    ends = data.ends("criteria")
     plain = ends[ends["prelude"] == "none"]
     others = plain[plain["criterion"] != leader]
     return others.assign(behind=_minus(others, plain[plain["criterion"] == leader], "task", "sparsity"))
 
 
+@from_part("criteria")
 def rescued(data: Data, method: str | None) -> Iterator[Observed]:
     """B2: random pruning with a prelude that sheds, against the prelude's control and against one-shot pruning."""
-    if data.config.criteria is None:
-        return
-    ends, at = data.ends("criteria"), ("task", "sparsity", "criterion")
-    random, plain = ends[ends["criterion"].str.contains("random")], ends[ends["prelude"] == "none"]
-    begun, over_control = _against_control(random, _meant_to_shed(data), *at)
-    scheme = ("task", "criterion", "prelude", "sparsity")
-    yield from observed("over_control", begun, over_control, *scheme)
-    yield from observed("over_one_shot", begun, _minus(begun, plain, *at), *scheme)
+    ends, at = _random(data.ends("criteria")), ("task", "sparsity", "criterion")
+    shed, over_control = _against_control(data, ends, *at)
+    yield from observed("over_control", shed, over_control, *SCHEME)
+    yield from observed("over_one_shot", shed, _minus(shed, ends[ends["prelude"] == "none"], *at), *SCHEME)
 
 
 def competitors(data: Data, method: str | None) -> Iterator[Observed]:
     """B4: other schemes against GMP (or another criterion in its place), and so under every retraining."""
-    leader = method or GMP
-    if data.config.criteria is not None:
-        plain = data.ends("criteria")
-        if ((plain["criterion"] == leader) & (plain["prelude"] == "none")).any():
-            behind = _behind_gmp(data, leader)
-            yield from observed("behind", behind, behind["behind"], "task", "sparsity", "criterion")
-    if data.config.retraining is not None:
-        ends = data.pruned_ends("retraining")
+    leader, config = method or GMP, data.config
+    if config.criteria and leader in config.criteria.criteria:
+        behind = _behind(data.ends("criteria"), leader)
+        yield from observed("behind", behind, behind["behind"], "task", "sparsity", "criterion")
+    if config.retraining and leader in config.retraining.criteria:
+        ends, at = data.pruned_ends("retraining"), ("task", "sparsity", "retraining")
         others, leading = ends[ends["criterion"] != leader], ends[ends["criterion"] == leader]
-        if len(leading):
-            where = ("task", "sparsity", "retraining")
-            yield from observed("behind", others, _minus(others, leading, *where), *where, "criterion")
+        yield from observed("behind", others, _minus(others, leading, *at), *at, "criterion")
 
 
+@from_part("criteria")
 def overlaps(data: Data, method: str | None) -> Iterator[Observed]:
     """B8: after random pruning and a prelude, the overlap beyond chance with what magnitude pruning keeps.
 
     Between seeds, masks overlap in pairs that share seeds: no number per seed stands for that, so it is in the table
-    of overlaps only. While seeds are missing the overlaps are not there yet.
+    of overlaps only. While seeds are missing, masks are not compared yet.
     """
-    tasks = data.compared_tasks()
-    if not tasks:
+    if not all((data.runs / job.folder / "overlap.csv").exists() for job in data.jobs("compare_masks")):
         return
-    ends = data.ends("criteria")
-    pairs = pd.concat([data.overlaps(task).assign(task=task) for task in tasks], ignore_index=True)
+    ends, pairs = data.ends("criteria"), data.overlaps()
     pairs = pairs[pairs["sound"] & (pairs["seed_a"] == pairs["seed_b"])].rename(columns={"seed_a": "seed"})
-    gmp = set(ends.loc[(ends["criterion"] == GMP) & (ends["prelude"] == "none"), "arm"])
+    gmp = ends.loc[(ends["criterion"] == GMP) & (ends["prelude"] == "none"), "arm"]
     sides = [pairs.rename(columns={f"arm_{a}": "arm", f"arm_{b}": "other"}) for a, b in ("ab", "ba")]
     with_gmp = pd.concat([side.loc[side["other"].isin(gmp), [*RUN, "beyond"]] for side in sides])
-    compared = ends[ends["task"].isin(tasks)].merge(with_gmp, on=RUN, how="left", validate="one_to_one")
-    random = compared[compared["criterion"].str.contains("random")]
-    at = ("task", "sparsity", "criterion")
-    rows, values = _against_control(random, _meant_to_shed(data), *at, column="beyond")
-    yield from observed("overlap", rows, values, "task", "criterion", "prelude", "sparsity")
+    rows = _random(ends.merge(with_gmp, on=RUN, how="left", validate="one_to_one"))
+    shed, values = _against_control(data, rows, "task", "sparsity", "criterion", column="beyond")
+    yield from observed("overlap", shed, values, *SCHEME)
 
 
 # --- B5 to B7, B9
 
 
+@from_part("gmp")
 def with_prelude(data: Data, method: str | None) -> Iterator[Observed]:
     """B5a: GMP with a prelude that sheds, against plain GMP and against the prelude's control."""
-    if data.config.gmp is None:
-        return
     ends, at, cell = data.ends("gmp"), ("task", "sparsity"), ("task", "prelude", "sparsity")
-    shed, over_control = _against_control(ends, _meant_to_shed(data), *at)
+    shed, over_control = _against_control(data, ends, *at)
     yield from observed("gain", shed, _minus(shed, ends[ends["prelude"] == "none"], *at), *cell)
     yield from observed("over_control", shed, over_control, *cell)
 
 
+@from_part("gmp")
 def reaching(data: Data, method: str | None) -> Iterator[Observed]:
     """B5b: updates to plain GMP's accuracy, and the lead. A run that diverged leads with chance; it reaches nothing."""
-    if data.config.gmp is None:
-        return
-    ends = data.ends("gmp").merge(data.reaching, on=RUN, how="left", validate="one_to_one")
+    ends = data.ends("gmp").merge(data.reaching(), on=RUN, how="left", validate="one_to_one")
     ends["log_steps"] = np.log(ends["steps"].astype(float))
     plain, at, cell = ends[ends["prelude"] == "none"], ("task", "sparsity"), ("task", "prelude", "sparsity")
-    shed, _ = _against_control(ends, _meant_to_shed(data), *at)
+    shed = ends[ends["prelude"].isin([*data.controls()])]
     goal = plain.assign(validation_accuracy=plain["validation_accuracy"].where(plain["status"] == "trained"))
     lead = np.where(shed["status"] == "trained", shed["lead"], _minus(shed, goal, *at, column="validation_accuracy"))
     yield from observed("steps", shed, _minus(shed, plain, *at, column="log_steps"), *cell)
     yield from observed("lead", shed, lead, *cell)
 
 
+@from_part("schedules")
 def schedules(data: Data, method: str | None) -> Iterator[Observed]:
     """B6: accuracy and excess under every pruning schedule and LR schedule."""
-    if data.config.schedules is None:
-        return
-    ends, axes = data.pruned_ends("schedules"), ("task", "pruning", "lr_schedule")
-    yield from observed("accuracy", ends, ends["test_accuracy"], *axes)
-    yield from observed("excess", ends, ends["excess"], *axes)
+    ends = data.pruned_ends("schedules")
+    for quantity, column in (("accuracy", "test_accuracy"), ("excess", "excess")):
+        yield from observed(quantity, ends, ends[column], "task", "pruning", "lr_schedule")
 
 
+@from_part("retraining")
 def rewound(data: Data, method: str | None) -> Iterator[Observed]:
     """B7: rewinding minus fine-tuning, in accuracy and in excess."""
-    if data.config.retraining is None:
-        return
     ends, at = data.pruned_ends("retraining"), ("task", "criterion", "sparsity")
-    fine, others = ends[ends["retraining"] == FINE_TUNED], ends[ends["retraining"] != FINE_TUNED]
-    yield from observed("accuracy", others, _minus(others, fine, *at), *at, "retraining")
-    yield from observed("excess", others, _minus(others, fine, *at, column="excess"), *at, "retraining")
+    tuned, others = ends[ends["retraining"] == "fine_tune"], ends[ends["retraining"] != "fine_tune"]
+    for quantity, column in (("accuracy", "test_accuracy"), ("excess", "excess")):
+        yield from observed(quantity, others, _minus(others, tuned, *at, column=column), *at, "retraining")
 
 
+@from_part("semi_structured")
 def patterns(data: Data, method: str | None) -> Iterator[Observed]:
     """B9: accuracy under a pattern after a prelude that sheds, minus after its control."""
-    if data.config.semi_structured is None:
-        return
-    rows, values = _against_control(data.ends("semi_structured"), _meant_to_shed(data), "task", "pattern")
-    yield from observed("accuracy", rows, values, "task", "pattern", "prelude")
+    shed, values = _against_control(data, data.ends("semi_structured"), "task", "pattern")
+    yield from observed("accuracy", shed, values, "task", "pattern", "prelude")

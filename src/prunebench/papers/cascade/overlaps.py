@@ -1,11 +1,9 @@
 """Overlap of the weights that arms have kept: between arms of one seed, and between seeds of one arm."""
 
 import itertools
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prunebench.errors import InputError
 from prunebench.files import write_csv, write_json
@@ -13,16 +11,18 @@ from prunebench.parsing import Name, Strict
 from prunebench.runs.spec import NETWORKS_FILE, Folder, RunSpec, Spec
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from prunebench.pruning.masks import Masks
 
 
 class Kept(Strict):
-    """A job that kept its arms' masks."""
+    """A job that hands on its arms' masks."""
 
     run: Folder
+    """Its folder."""
     spec: str
     """Digest of its spec."""
     seed: int
+    """Its seed."""
     arms: dict[str, float]
     """Arm -> its sparsity."""
 
@@ -41,7 +41,7 @@ class Overlaps(Spec):
                 run=job.folder,
                 spec=job.digest(),
                 seed=job.seed,
-                arms={arm.name: float(arm.axes["sparsity"]) for arm in job.arms},
+                arms={arm.name: arm.axes["sparsity"] for arm in job.arms},
             )
             for job in jobs
         ]
@@ -58,17 +58,7 @@ class Overlaps(Spec):
         return tuple(f"{job.run}/{NETWORKS_FILE}" for job in self.jobs)
 
 
-COLUMNS = ["sparsity", "arm_a", "seed_a", "arm_b", "seed_b", "jaccard", "chance"]
-
-
-@dataclass(frozen=True)
-class _Masks:
-    """What one arm has kept."""
-
-    arm: str
-    seed: int
-    sparsity: float
-    masks: "dict[str, Tensor]"
+COLUMNS = ("sparsity", "arm_a", "seed_a", "arm_b", "seed_b", "jaccard", "chance")
 
 
 def compare(spec: Overlaps, runs: Path, out: Path) -> None:
@@ -81,26 +71,19 @@ def compare(spec: Overlaps, runs: Path, out: Path) -> None:
     from prunebench.analysis.overlap import chance_jaccard, jaccard
     from prunebench.runs.provenance import provenance
 
-    kept = [one for job in spec.jobs for one in _read(job, runs)]
-    rows: list[dict[str, Any]] = [
-        {
-            "sparsity": a.sparsity,
-            "arm_a": a.arm,
-            "seed_a": a.seed,
-            "arm_b": b.arm,
-            "seed_b": b.seed,
-            "jaccard": jaccard(a.masks, b.masks),
-            "chance": chance_jaccard(a.masks, b.masks),
-        }
-        for a, b in itertools.combinations(kept, 2)
-        if a.sparsity == b.sparsity and (a.seed == b.seed or a.arm == b.arm)
+    kept = [each for job in spec.jobs for each in _read(job, runs)]
+    pairs = [
+        (sparsity, arm_a, seed_a, arm_b, seed_b, jaccard(a, b), chance_jaccard(a, b))
+        for (arm_a, seed_a, sparsity, a), (arm_b, seed_b, other, b) in itertools.combinations(kept, 2)
+        if sparsity == other and (seed_a == seed_b or arm_a == arm_b)
     ]
-    write_csv(out / "overlap.csv", rows, COLUMNS)
+    write_csv(out / "overlap.csv", [dict(zip(COLUMNS, pair, strict=True)) for pair in pairs], COLUMNS)
     write_json(out / "spec.json", spec.content())
     write_json(out / "provenance.json", provenance(torch.device("cpu"), "none", "none"))
 
 
-def _read(job: Kept, runs: Path) -> list[_Masks]:
+def _read(job: Kept, runs: Path) -> "list[tuple[str, int, float, Masks]]":
+    """Arm, seed, sparsity and masks of each of a job's arms."""
     from safetensors import SafetensorError
 
     from prunebench.analysis.overlap import unpack
@@ -109,12 +92,9 @@ def _read(job: Kept, runs: Path) -> list[_Masks]:
     path = runs / job.run / NETWORKS_FILE
     try:
         packed, about = load_tensors(path)
-        layers = [(str(name), int(count)) for name, count in about["layers"]]
         if about["spec"] != job.spec:
-            raise InputError(f"{path} holds masks of another spec than its job has now: run it again")
-        return [
-            _Masks(arm, job.seed, sparsity, unpack(packed[f"masks/{arm}"], layers))
-            for arm, sparsity in job.arms.items()
-        ]
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not of a job that keeps its masks: {str(error)[:120]}") from None
+            raise InputError("its masks are of another spec than its job has now")
+        layers = [(str(name), int(count)) for name, count in about["layers"]]
+        return [(arm, job.seed, at, unpack(packed[f"masks/{arm}"], layers)) for arm, at in job.arms.items()]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"cannot compare the masks in {path}; run its job again: {str(error)[:120]}") from None

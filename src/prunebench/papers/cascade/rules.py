@@ -35,15 +35,19 @@ def _grouped(cells: Sequence[Cell], axis: str) -> dict[Cell, list[int]]:
     return groups
 
 
+def _each_below(sample: Sample, quantity: str, bound: float) -> Bools:
+    """Where the interval of every cell lies below a bound."""
+    return sample.every(quantity, below(sample.each(quantity).high, bound))
+
+
 def best_case(sample: Sample, margins: CascadeMargins) -> Ruling:
     """B1. The best of several recipes is looked for, so each one's interval is corrected for their number."""
     cells = sample.cells["relative"]
     needed = np.array([max(margins.b1_excess, value(cell, "pruned_share")) for cell in cells])
-    looks = corrected(len(sample.cells["relative"]))
-    relative = above(sample.each("relative", looks).low, needed)
+    relative = above(sample.any_of("relative").low, needed)
     measured = cells == sample.cells["removable"]
-    removable = above(sample.each("removable", looks).low, needed) if measured else np.zeros_like(relative)
-    small = [sample.every(name, below(sample.each(name).high, margins.b1_none)) for name in ("relative", "removable")]
+    removable = above(sample.any_of("removable").low, needed) if measured else np.zeros_like(relative)
+    small = [_each_below(sample, quantity, margins.b1_none) for quantity in ("relative", "removable")]
     return Ruling(
         reproduced={
             "with some recipe the excess of weights that shrank lies above what is asked for": any_cell(relative),
@@ -58,9 +62,8 @@ def best_case(sample: Sample, margins: CascadeMargins) -> Ruling:
 def _by_dose(cells: Cells) -> dict[Cell, list[int]]:
     """Positions of the excesses at each recipe's doses, the largest dose last."""
     groups = _grouped(cells["excess"], "pruned_share")
-    return {
-        name: sorted(groups[name], key=lambda at: value(cells["excess"][at], "pruned_share")) for name in cells["slope"]
-    }
+    doses = [value(cell, "pruned_share") for cell in cells["excess"]]
+    return {recipe: sorted(groups[recipe], key=doses.__getitem__) for recipe in cells["slope"]}
 
 
 def caused(sample: Sample, margins: CascadeMargins) -> Ruling:
@@ -69,14 +72,13 @@ def caused(sample: Sample, margins: CascadeMargins) -> Ruling:
     largest = [doses[-1] for doses in _by_dose(sample.cells).values()]
     rises = above(sample.each("slope", looks).low, 0)
     sheds = above(sample.each("excess", looks).low[:, largest], margins.b1_none)
+    both = "with one and the same recipe it also lies above the least that counts after the largest prune"
     # "The interval includes 0" is no evidence that there is nothing: it must lie below the least that counts.
-    small = sample.every("excess", below(sample.each("excess").high, margins.b1_none))
+    small = _each_below(sample, "excess", margins.b1_none)
     return Ruling(
         reproduced={
             "with some recipe the excess rises with the share pruned": any_cell(rises),
-            "with one and the same recipe it also lies above the least that counts after the largest prune": any_cell(
-                rises & sheds
-            ),
+            both: any_cell(rises & sheds),
         },
         refuted={"after every prune the excess lies below the least that counts": small},
     )
@@ -89,20 +91,17 @@ def _no_loss(sample: Sample, quantity: str) -> Bools:
 
 def rescued(sample: Sample, margins: CascadeMargins) -> Ruling:
     """B2."""
-    control, one_shot = sample.pooled("over_control"), sample.pooled("over_one_shot")
+    references = {"the prelude's control": "over_control", "one-shot random pruning": "over_one_shot"}
+    gains = {f"the gain over {name} lies": sample.pooled(quantity) for name, quantity in references.items()}
+    no_loss = _no_loss(sample, "over_control") & _no_loss(sample, "over_one_shot")
     return Ruling(
         reproduced={
-            "the gain over the prelude's control lies above the margin": above(control.low, margins.b2_gain),
-            "the gain over one-shot random pruning lies above the margin": above(one_shot.low, margins.b2_gain),
-            "in no cell is either gain a loss": _no_loss(sample, "over_control") & _no_loss(sample, "over_one_shot"),
-        },
+            f"{the_gain} above the margin": above(gain.low, margins.b2_gain) for the_gain, gain in gains.items()
+        }
+        | {"in no cell is either gain a loss": no_loss},
         refuted={
-            "the gain over the prelude's control lies below the least that counts": below(
-                control.high, margins.b2_none
-            ),
-            "the gain over one-shot random pruning lies below the least that counts": below(
-                one_shot.high, margins.b2_none
-            ),
+            f"{the_gain} below the least that counts": below(gain.high, margins.b2_none)
+            for the_gain, gain in gains.items()
         },
     )
 
@@ -113,11 +112,11 @@ def network_dependence(sample: Sample, margins: CascadeMargins) -> Ruling:
     wide = {name: sample.pooled(name) for name in bounds}
     narrow = {name: sample.pooled(name, 0.9) for name in bounds}
     none = {name: above(narrow[name].low, -bound) & below(narrow[name].high, bound) for name, bound in bounds.items()}
-    large = {name: wide[name].mean >= bound for name, bound in bounds.items()}
+    large = {name: above(wide[name].low, 0) & (wide[name].mean >= bound) for name, bound in bounds.items()}
     return Ruling(
         reproduced={
-            "the ResNet's excess lies above the MobileNet's": above(wide["excess"].low, 0) & large["excess"],
-            "random pruning costs the ResNet less, by an interval above 0": above(wide["gap"].low, 0) & large["gap"],
+            "the ResNet's excess lies above the MobileNet's": large["excess"],
+            "random pruning costs the ResNet less, by an interval above 0": large["gap"],
         },
         refuted={
             "both differences are equivalent to none": none["excess"] & none["gap"],
@@ -135,21 +134,17 @@ def _at_least(share: float, total: int) -> int:
 def competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
     """B4. GMP is compared with every other scheme, not with the best one, which would have to be chosen.
 
-    That k of n scenes hold is tested as a partial conjunction (Benjamini and Heller 2008): each at 0.05 / (n - k + 1),
-    because as many may be mistaken before fewer than k are left.
+    That k of n settings hold is tested as a partial conjunction (Benjamini and Heller 2008): each setting at
+    0.05 / (n - k + 1), because as many may be mistaken before fewer than k are left.
     """
-    scenes = _grouped(sample.cells["behind"], "criterion")
-    needed, failing = (_at_least(share, len(scenes)) for share in (margins.b4_cells, margins.b4_far_cells))
-    tables = sample.values["behind"].shape[0]
-    close, far = np.zeros((2, tables))
-    high = sample.each("behind", corrected(len(scenes) - needed + 1)).high
-    low = {
-        others: sample.each("behind", corrected((len(scenes) - failing + 1) * others)).low
-        for others in {len(cells) for cells in scenes.values()}
-    }
-    for cells in scenes.values():
+    settings = _grouped(sample.cells["behind"], "criterion")
+    needed, failing = (_at_least(share, len(settings)) for share in (margins.b4_cells, margins.b4_far_cells))
+    high = sample.each("behind", corrected(len(settings) - needed + 1)).high
+    close, far = np.zeros((2, len(high)))
+    for cells in settings.values():
+        looks = corrected((len(settings) - failing + 1) * len(cells))
         close += below(high[:, cells], margins.b4_gap).all(axis=-1)
-        far += above(low[len(cells)][:, cells], margins.b4_far).any(axis=-1)
+        far += above(t_interval(sample.values["behind"][:, cells], looks).low, margins.b4_far).any(axis=-1)
     return Ruling(
         reproduced={"in enough settings GMP is within the margin of every other scheme": np.asarray(close >= needed)},
         refuted={"in too many settings some scheme is far above it": np.asarray(far >= failing)},
@@ -174,6 +169,7 @@ def cheaper(sample: Sample, margins: CascadeMargins) -> Ruling:
     steps, lead = sample.pooled("steps"), sample.pooled("lead")
     never = np.isnan(sample.values["steps"]) & ~np.isnan(sample.values["lead"])
     all_reach = np.asarray(~never.any(axis=(-2, -1)))
+    too_far = ~all_reach & below(lead.high, -margins.b5b_reach)
     return Ruling(
         reproduced={
             "every run with the prelude reaches plain GMP's accuracy": all_reach,
@@ -181,10 +177,20 @@ def cheaper(sample: Sample, margins: CascadeMargins) -> Ruling:
         },
         refuted={
             "the ratio of updates lies above 1": above(steps.low, 0),
-            "runs with the prelude never come near enough to plain GMP's accuracy": ~all_reach
-            & below(lead.high, -margins.b5b_reach),
+            "runs with the prelude never come near enough to plain GMP's accuracy": too_far,
         },
     )
+
+
+def _levels(cells: Sequence[Cell]) -> dict[Cell, list[list[str]]]:
+    """By task: the pruning schedules and the LR schedules, in order."""
+    tasks: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        tasks.setdefault(without(cell, *FACTORS), []).append(cell)
+    return {
+        task: [list(dict.fromkeys(value(cell, factor) for cell in of_task)) for factor in FACTORS]
+        for task, of_task in tasks.items()
+    }
 
 
 def _layouts(sample: Sample) -> list[dict[str, Floats]]:
@@ -193,26 +199,13 @@ def _layouts(sample: Sample) -> list[dict[str, Floats]]:
     if sample.cells["excess"] != sample.cells["accuracy"]:
         return []
     layouts = []
-    for task, axes in _factors(sample.cells["accuracy"]).items():
-        wanted = [
-            [places.get((*task, *zip(FACTORS, (first, second), strict=True))) for second in axes[1]]
-            for first in axes[0]
-        ]
-        if min(map(len, axes)) < 2 or any(place is None for row in wanted for place in row):
+    for task, (prunings, schedules) in _levels(sample.cells["accuracy"]).items():
+        wanted = [[(*task, *zip(FACTORS, (a, b), strict=True)) for b in schedules] for a in prunings]
+        if min(len(prunings), len(schedules)) < 2 or any(cell not in places for row in wanted for cell in row):
             return []
-        layouts.append({name: sample.values[name][:, np.array(wanted)] for name in ("accuracy", "excess")})
+        at = np.array([[places[cell] for cell in row] for row in wanted])
+        layouts.append({name: sample.values[name][:, at] for name in ("accuracy", "excess")})
     return layouts
-
-
-def _factors(cells: Sequence[Cell]) -> dict[Cell, tuple[list[str], list[str]]]:
-    """By task: the pruning schedules and the LR schedules, in order."""
-    levels: dict[Cell, tuple[list[str], list[str]]] = {}
-    for cell in cells:
-        of_task = levels.setdefault(without(cell, *FACTORS), ([], []))
-        for known, axis in zip(of_task, FACTORS, strict=True):
-            if value(cell, axis) not in known:
-                known.append(value(cell, axis))
-    return levels
 
 
 def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
@@ -224,10 +217,9 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
     Iterative and gradual pruning prune what has shed: that the pruning schedule moves the excess is in part how it is
     measured, so there accuracy decides.
     """
-    tables = sample.values["accuracy"].shape[0]
-    layouts = _layouts(sample)
+    layouts, tables = _layouts(sample), sample.values["accuracy"].shape[0]
     least = {"accuracy": margins.b6_accuracy, "excess": margins.b6_excess}
-    matters, nothing = np.full(tables, bool(layouts)), np.full(tables, bool(layouts))
+    complete, matters, nothing = np.full((3, tables), bool(layouts))
     for layout in layouts:
         strong = np.ones((2, tables), dtype=np.bool_)
         for name, values in layout.items():
@@ -241,7 +233,7 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
         matters &= strong.any(axis=0)
     return Ruling(
         reproduced={
-            "every pruning schedule was run under every LR schedule": np.full(tables, bool(layouts)),
+            "every pruning schedule was run under every LR schedule": complete,
             "one and the same of the two has a large and certain effect on both outcomes": matters,
         },
         refuted={"no effect of either, or of both together, is as much as a small one": nothing},
@@ -257,30 +249,32 @@ def rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:
     """
     cells = sample.cells["accuracy"]
     ways = list(dict.fromkeys(value(cell, "retraining") for cell in cells))
-    better, more, no_better, no_more = np.zeros((4, sample.values["accuracy"].shape[0], len(ways)), dtype=np.bool_)
+    least = {"accuracy": margins.b7_gain, "excess": margins.b7_excess}
+    # Of each way of rewinding, by quantity: more than fine-tuning, and not more.
+    more, no_more = (
+        {name: np.zeros((len(sample.values[name]), len(ways)), dtype=np.bool_) for name in least} for _ in range(2)
+    )
     for nth, way in enumerate(ways):
         of_way = [position for position, cell in enumerate(cells) if value(cell, "retraining") == way]
-        for name, least, gains, not_gains in (
-            ("accuracy", margins.b7_gain, better, no_better),
-            ("excess", margins.b7_excess, more, no_more),
-        ):
+        for name in least:
             mean = sample.values[name][:, of_way].mean(axis=1)
             interval = t_interval(mean, corrected(len(ways)))
-            gains[:, nth] = above(interval.low, 0) & (interval.mean >= least)
-            not_gains[:, nth] = t_interval(mean).high <= ROUNDING
+            more[name][:, nth] = above(interval.low, 0) & (interval.mean >= least[name])
+            no_more[name][:, nth] = t_interval(mean).high <= ROUNDING
     link = correlation(sample.each("accuracy").mean, sample.each("excess").mean)
     differ = [two_way(values[:, :, None, :])["first"][1] < 0.05 for values in sample.values.values()]
+    none = {name: np.asarray(holds.all(axis=-1) & bool(ways)) for name, holds in no_more.items()}
     return Ruling(
         reproduced={
-            "rewinding gains accuracy over fine-tuning": any_cell(better),
-            "the same way of rewinding sheds more than fine-tuning": any_cell(better & more),
-            "there are the four cells that a correlation needs": np.full(better.shape[:1], len(cells) >= 4),
+            "rewinding gains accuracy over fine-tuning": any_cell(more["accuracy"]),
+            "the same way of rewinding sheds more than fine-tuning": any_cell(more["accuracy"] & more["excess"]),
+            "there are the four cells that a correlation needs": np.full(len(link.low), len(cells) >= 4),
             "cells differ for certain in both": np.logical_and.reduce(differ),
             "across cells, more accuracy goes with more shedding": above(link.low, 0),
         },
         refuted={
-            "no way of rewinding gains accuracy over fine-tuning": np.asarray(no_better.all(axis=-1) & bool(ways)),
-            "no way of rewinding sheds more than fine-tuning": np.asarray(no_more.all(axis=-1) & bool(ways)),
+            "no way of rewinding gains accuracy over fine-tuning": none["accuracy"],
+            "no way of rewinding sheds more than fine-tuning": none["excess"],
         },
     )
 
@@ -294,16 +288,11 @@ def two_sided(quantity: str, margin: str, what: str) -> Callable[[Sample, Any], 
     def judge(sample: Sample, margins: CascadeMargins) -> Ruling:
         least = getattr(margins, margin)
         mean, each = sample.pooled(quantity), sample.each(quantity, 0.9)
+        effect = above(mean.low, least) | below(mean.high, -least)
+        none = sample.every(quantity, above(each.low, -least) & below(each.high, least))
         return Ruling(
-            reproduced={
-                f"{what}, in either direction, by more than the margin": above(mean.low, least)
-                | below(mean.high, -least)
-            },
-            refuted={
-                "in every cell the difference is equivalent to none": sample.every(
-                    quantity, above(each.low, -least) & below(each.high, least)
-                )
-            },
+            reproduced={f"{what}, in either direction, by more than the margin": effect},
+            refuted={"in every cell the difference is equivalent to none": none},
         )
 
     return judge
@@ -319,20 +308,21 @@ def dose_response(size: Callable[[float, float], float]) -> Callable[[Any, Cells
         excess: dict[Cell, float] = {}
         slopes: dict[Cell, float] = {}
         for recipe, doses in _by_dose(cells).items():
-            shares = [value(cells["excess"][at], "pruned_share") for at in doses]
-            slopes[recipe] = size(margins.b1_none, shares[-1]) / shares[-1]
-            excess |= {cells["excess"][at]: slopes[recipe] * share for at, share in zip(doses, shares, strict=True)}
+            shares = {cells["excess"][at]: value(cells["excess"][at], "pruned_share") for at in doses}
+            largest = max(shares.values())
+            slopes[recipe] = size(margins.b1_none, largest) / largest
+            excess |= {cell: slopes[recipe] * share for cell, share in shares.items()}
         return {"slope": slopes, "excess": excess}
 
     return truth
 
 
 def nearly_competitive(margins: CascadeMargins, cells: Cells) -> Scenario:
-    """One scene too few in which GMP is competitive; in the others one scheme is at the margin."""
-    scenes = _grouped(cells["behind"], "criterion")
-    failing = len(scenes) - _at_least(margins.b4_cells, len(scenes)) + 1
+    """One setting too few in which GMP is competitive; in the others one scheme is at the margin."""
+    settings = _grouped(cells["behind"], "criterion")
+    failing = len(settings) - _at_least(margins.b4_cells, len(settings)) + 1
     truth = dict.fromkeys(cells["behind"], -4 * margins.b4_far)
-    for others in list(scenes.values())[:failing]:
+    for others in list(settings.values())[:failing]:
         truth[cells["behind"][others[0]]] = margins.b4_gap
     return {"behind": truth}
 
@@ -341,13 +331,10 @@ def by_lr_schedule(accuracy: float, excess: float) -> Callable[[Any, Cells], Sce
     """LR schedules that are these steps apart; pruning schedules that make no difference."""
 
     def truth(margins: CascadeMargins, cells: Cells) -> Scenario:
-        factors = _factors(cells["accuracy"])
-
-        def level(cell: Cell) -> int:
-            return factors[without(cell, *FACTORS)][1].index(value(cell, "lr_schedule"))
-
+        levels = _levels(cells["accuracy"])
+        nth = {cell: levels[without(cell, *FACTORS)][1].index(value(cell, "lr_schedule")) for cell in cells["accuracy"]}
         steps = {"accuracy": accuracy, "excess": excess}
-        return {name: {cell: step * level(cell) for cell in cells[name]} for name, step in steps.items()}
+        return {name: {cell: step * nth[cell] for cell in cells[name]} for name, step in steps.items()}
 
     return truth
 

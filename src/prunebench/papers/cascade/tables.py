@@ -15,6 +15,8 @@ SETTING = (
 EPOCH = Column("epoch", "epochs behind the measurement")
 THRESHOLD = Column("threshold", "what counts as shed: absolute, relative, removable, ... (docs/methods.md)", "name")
 EXCESS = with_interval("excess", "shed share of the pruned run minus that of its control, paired by seed", "points")
+PRUNED = ("pruned", "shed share of the pruned run's survivors", "share")
+CONTROL = ("control", "shed share of the same weights in the control", "share")
 CONTROL_DIFFERENCE = (
     Column("prelude_control", "the prelude that this one's control is, empty where it has none", "name"),
     *with_interval("control_difference", "test accuracy minus that with the prelude's control, by seed", "points"),
@@ -31,135 +33,88 @@ def _difference(to: str) -> tuple[Column, ...]:
     return with_interval("difference", f"test accuracy minus that of {to}, paired by seed", "points")
 
 
+def _table(name: str, *columns: Column, notes: tuple[str, ...] = ()) -> Table:
+    """A table that `measures` makes; with notes, one that readers get from `views`."""
+    return Table(f"cascade_{name}", columns, f".measures:{name}", f".views:{name}" if notes else None, notes)
+
+
 TABLES = (
-    Table(
-        "cascade_shedding",
-        (
-            *(TASK, *SETTING, EPOCH, CLOCK, THRESHOLD, N),
-            Column("pruned", "shed share of the pruned run's survivors", "share"),
-            Column("control", "shed share of the same weights in the control", "share"),
-            *EXCESS,
-        ),
-        ".measures:shedding",
-        ".views:shedding",
-        (excludes("Excess over the control that is not pruned"),),
+    _table(
+        "shedding",
+        *(TASK, *SETTING, EPOCH, CLOCK, THRESHOLD, N, Column(*PRUNED), Column(*CONTROL), *EXCESS),
+        notes=(excludes("Excess over the control that is not pruned"),),
     ),
-    Table(
-        "cascade_criteria",
-        (
-            *(TASK, CRITERION, PRELUDE, sparsity(), *ACCURACY, BEST),
-            *_difference("global magnitude without a prelude"),
-            *CONTROL_DIFFERENCE,
-        ),
-        ".measures:criteria",
-        ".views:criteria",
-        (
+    _table(
+        "criteria",
+        *(TASK, CRITERION, PRELUDE, sparsity(), *ACCURACY, BEST),
+        *(*_difference("global magnitude without a prelude"), *CONTROL_DIFFERENCE),
+        notes=(
             best_of("its task and sparsity"),
             excludes("Of an accuracy the paired difference to global magnitude without a prelude, else the one shown"),
         ),
     ),
-    Table(
-        "cascade_retraining",
-        (
-            *(
-                TASK,
-                CRITERION,
-                sparsity(),
-                Column("retraining", "fine-tuning, LR rewinding or weight rewinding", "name"),
-            ),
-            *(*ACCURACY, *_difference("fine-tuning"), *SHED),
-            *with_interval("excess_difference", "excess minus that of fine-tuning, paired by seed", "points"),
-        ),
-        ".measures:retraining",
-        ".views:retraining",
-        (best_of("its task, criterion and sparsity"), excludes("Paired difference or excess")),
+    _table(
+        "retraining",
+        *(TASK, CRITERION, sparsity(), Column("retraining", "fine-tuning, LR rewinding or weight rewinding", "name")),
+        *(*ACCURACY, *_difference("fine-tuning"), *SHED),
+        *with_interval("excess_difference", "excess minus that of fine-tuning, paired by seed", "points"),
+        notes=(best_of("its task, criterion and sparsity"), excludes("Paired difference or excess")),
     ),
-    Table(
-        "cascade_schedules",
-        (
-            *(TASK, CRITERION, sparsity(), Column("pruning", "one-shot, iterative or gradual", "name")),
-            *(Column("lr_schedule", "LR schedule", "name"), *ACCURACY, BEST, *SHED),
-        ),
-        ".measures:schedules",
-        ".views:schedules",
-        (best_of("its task"), excludes("Excess over the control that is not pruned")),
+    _table(
+        "schedules",
+        *(TASK, CRITERION, sparsity(), Column("pruning", "one-shot, iterative or gradual", "name")),
+        *(Column("lr_schedule", "LR schedule", "name"), *ACCURACY, BEST, *SHED),
+        notes=(best_of("its task"), excludes("Excess over the control that is not pruned")),
     ),
-    Table(
-        "cascade_gmp",
-        (
-            *(TASK, PRELUDE, sparsity(), *ACCURACY, *_difference("plain gradual pruning"), *CONTROL_DIFFERENCE),
-            Column("harvested", "share of all weights that the harvest of shed weights prunes", "share"),
-            Column("reached", "seeds that reach plain gradual pruning's accuracy"),
-            Column("steps", "mean updates until then, those of the prelude included"),
-            *with_interval("steps_ratio", "updates until then over plain gradual pruning's own", "ratio"),
-            *with_interval("flops_ratio", "sparse FLOPs until then over plain gradual pruning's own", "ratio"),
-        ),
-        ".measures:gmp",
-        ".views:gmp",
-        (best_of("its task and sparsity"), excludes("Paired difference (ratio)", "0 (1)")),
+    _table(
+        "gmp",
+        *(TASK, PRELUDE, sparsity(), *ACCURACY, *_difference("plain gradual pruning"), *CONTROL_DIFFERENCE),
+        Column("harvested", "share of all weights that the harvest of shed weights prunes", "share"),
+        Column("reached", "seeds that reach plain gradual pruning's accuracy"),
+        Column("steps", "mean updates until then, those of the prelude included"),
+        *with_interval("steps_ratio", "updates until then over plain gradual pruning's own", "ratio"),
+        *with_interval("flops_ratio", "sparse FLOPs until then over plain gradual pruning's own", "ratio"),
+        notes=(best_of("its task and sparsity"), excludes("Paired difference (ratio)", "0 (1)")),
     ),
-    Table(
-        "cascade_overlap",
-        (
-            *(TASK, sparsity(), Column("comparison", "of schemes within a seed, or of seeds of a scheme", "name")),
-            *(Column("a", "a scheme", "name"), Column("b", "another, or the same", "name"), N),
-            Column("jaccard", "Jaccard index of the kept weights"),
-            Column("chance", "what chance gives at the same layer densities"),
-            *with_interval("excess", "Jaccard index minus chance"),
-        ),
-        ".measures:overlap",
-        ".views:overlap",
-        (excludes("Jaccard index above chance"),),
+    _table(
+        "overlap",
+        *(TASK, sparsity(), Column("comparison", "of schemes within a seed, or of seeds of a scheme", "name")),
+        *(Column("a", "a scheme", "name"), Column("b", "another, or the same", "name"), N),
+        Column("jaccard", "Jaccard index of the kept weights"),
+        Column("chance", "what chance gives at the same layer densities"),
+        *with_interval("excess", "Jaccard index minus chance"),
+        notes=(excludes("Jaccard index above chance"),),
     ),
-    Table(
-        "cascade_semi_structured",
-        (
-            *(TASK, Column("pattern", "N:M, or 1 x size blocks at a sparsity", "name"), PRELUDE),
-            *(sparsity("sparsity of the final networks"), *ACCURACY, *_difference("the pattern without a prelude")),
-            *CONTROL_DIFFERENCE,
-            *with_interval("fitting", "share of groups that fit the pattern before it is imposed", "share"),
-        ),
-        ".measures:semi_structured",
-        ".views:semi_structured",
-        (best_of("its task and pattern"), excludes("Paired difference")),
+    _table(
+        "semi_structured",
+        *(TASK, Column("pattern", "N:M, or 1 x size blocks at a sparsity", "name"), PRELUDE),
+        *(sparsity("sparsity of the final networks"), *ACCURACY, *_difference("the pattern without a prelude")),
+        *CONTROL_DIFFERENCE,
+        *with_interval("fitting", "share of groups that fit the pattern before it is imposed", "share"),
+        notes=(best_of("its task and pattern"), excludes("Paired difference")),
     ),
-    Table(
-        "cascade_shedding_curves",
-        (
-            *(TASK, *SETTING, EPOCH, CLOCK, THRESHOLD, N),
-            *with_interval("pruned", "shed share of the pruned run's survivors", "share"),
-            *with_interval("control", "shed share of the same weights in the control", "share"),
-            *EXCESS,
-        ),
-        ".measures:shedding_curves",
+    _table(
+        "shedding_curves",
+        *(TASK, *SETTING, EPOCH, CLOCK, THRESHOLD, N, *with_interval(*PRUNED), *with_interval(*CONTROL), *EXCESS),
     ),
-    Table(
-        "cascade_magnitudes",
-        (
-            *(TASK, *SETTING, CLOCK, Column("run", "pruned or control", "name")),
-            *(Column("moment", "start or end of the fine-tuning", "name"), N),
-            *(Column("left", "lower edge of the bin of |w|"), Column("right", "upper edge")),
-            Column("weights_share", "share of the survivors in the bin, seeds pooled", "share"),
-        ),
-        ".measures:magnitudes",
+    _table(
+        "magnitudes",
+        *(TASK, *SETTING, CLOCK, Column("run", "pruned or control", "name")),
+        *(Column("moment", "start or end of the fine-tuning", "name"), N),
+        *(Column("left", "lower edge of the bin of |w|"), Column("right", "upper edge")),
+        Column("weights_share", "share of the survivors in the bin, seeds pooled", "share"),
     ),
-    Table(
-        "cascade_occupancy",
-        (
-            *(TASK, PRELUDE, Column("m", "weights of a group"), Column("alive", "weights of it that are alive"), N),
-            *with_interval("share", "share of the groups with so many alive", "share"),
-            Column("chance", "binomial share at the same density", "share"),
-        ),
-        ".measures:occupancy",
+    _table(
+        "occupancy",
+        *(TASK, PRELUDE, Column("m", "weights of a group"), Column("alive", "weights of it that are alive"), N),
+        *with_interval("share", "share of the groups with so many alive", "share"),
+        Column("chance", "binomial share at the same density", "share"),
     ),
-    Table(
-        "cascade_progress",
-        (
-            *(TASK, PRELUDE, sparsity(), EPOCH, Column("steps", "updates so far"), N),
-            Column("sparsity_now", "sparsity after the epoch", "share"),
-            *curve("validation_accuracy", "mean validation accuracy", "share"),
-        ),
-        ".measures:progress",
+    _table(
+        "progress",
+        *(TASK, PRELUDE, sparsity(), EPOCH, Column("steps", "updates so far"), N),
+        Column("sparsity_now", "sparsity after the epoch", "share"),
+        *curve("validation_accuracy", "mean validation accuracy", "share"),
     ),
 )
 

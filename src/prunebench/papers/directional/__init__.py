@@ -18,6 +18,7 @@ PAPER = Paper(
     plan=plan,
     read=".data:read",
     claims_ref=".claims:CLAIMS",
+    asks={"C2": "update", "C5": "update"},
     tables=TABLES,
     figures=FIGURES,
 )

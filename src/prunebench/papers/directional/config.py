@@ -208,7 +208,7 @@ class Directional(Strict):
     """Cost of the optimizers; null leaves it out."""
 
     def check(self, preset: Preset) -> None:
-        """Raises InputError where a name is unknown or numbers do not hold together."""
+        """Raises InputError where a name is unknown or numbers contradict each other."""
         for task in self.grda:
             known("directional.grda", task, preset.tasks)
             recipe = preset.tasks[task].training
@@ -226,7 +226,7 @@ class Directional(Strict):
                 raise InputError(f"directional.curvature.images: {images}, more than the training images of '{task}'")
             for setting in self.grda[task]:
                 if not isinstance(setting, Grda):
-                    raise InputError(f"directional.grda: a setting of '{task}' is no gRDA; others: directional.updates")
+                    raise InputError(f"directional.grda: a setting of '{task}' is not gRDA; see directional.updates")
         for name in self.updates:
             if name in (SGD, ORDER, INIT, STRONG, UNCUT, "grda", "l1", "gmp_gradual", "gmp_one_shot", "random"):
                 raise InputError(f"directional.updates.{name}: a method of the study has that name; choose another")

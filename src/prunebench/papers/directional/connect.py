@@ -19,45 +19,37 @@ from prunebench.analysis.connectivity import (
     train_bend_,
 )
 from prunebench.data.batches import Augment, train_batches
-from prunebench.files import write_csv
 from prunebench.papers.directional.spec import Curves
 from prunebench.runs.job import Job, Network, Row
+from prunebench.runs.networks import load_networks
+from prunebench.runs.spec import NETWORKS_FILE
 from prunebench.seeding import generator
-
-_MEASURED = ("train_loss", "train_error", "test_loss", "test_error")
-COLUMNS = {
-    "paths": ["pair", "path", "t", "statistics", *_MEASURED],
-    "curves": ["pair", "distance", "length", "epochs", "train_loss"],
-    "plane": ["pair", "kind", "point", "x", "y", *_MEASURED],
-}
-"""The tables that a job writes into its folder, each `<name>.csv`, with their columns."""
 
 Rows = dict[str, list[Row]]
 
 
 def connect(job: Job[Curves], out: Path) -> None:
-    """Connects the pairs of `job.spec` among the minima; writes tables, spec.json and provenance.json.
+    """Connects pairs of minima; writes the tables of `job.spec`, spec.json and provenance.json.
 
-    A pair of which a network has diverged has no rows.
+    A pair has no rows if one of its networks has diverged.
     """
     spec, minima = job.spec, job.spec.minima
-    networks = minima.load(job.runs)
+    networks = load_networks(job.runs / minima.run / NETWORKS_FILE, (minima.spec,))
     rows: Rows = {}
     number, resumed = 0, job.resume.load()
     if resumed:
         rows, number = resumed[1]["rows"], resumed[1]["pair"]
         print(f"going on with pair {number + 1} of {len(spec.connectivity.pairs)}", flush=True)
     for at, pair in enumerate(spec.connectivity.pairs[number:], number):
-        ends = [minima.network(networks, name, minima.epochs, job.device) for name in pair.split(":")]
-        if ends[0] is None or ends[1] is None:
+        a, b = (networks.at(minima.arms[name], minima.epochs, job.device) for name in pair.split(":"))
+        if a is None or b is None:
             print(f"{pair}: a network has diverged", flush=True)
             continue
-        curve = _Curve(job, pair, ends[0], ends[1], rows, at)
+        curve = _Curve(job, pair, a.model, b.model, rows, at)
         curve.train_(resumed)
         resumed = None
         curve.evaluate()
-    for table, columns in COLUMNS.items():
-        write_csv(out / f"{table}.csv", rows.get(table, []), columns)
+    spec.write(out, rows)
     job.finish(out)
 
 
@@ -69,7 +61,7 @@ class _Curve:
         self.settings = job.spec.connectivity
         self.model = job.network()
         names = [name for name, _ in self.model.named_parameters()]
-        # The model's own buffers: what a point has that takes none of its own.
+        # Its buffers are the first network's: a point with stale statistics has these.
         self.model.load_state_dict(a)
         self.a, self.b = ({name: network[name] for name in names} for network in (a, b))
         self.bend = midpoint(self.a, self.b)
@@ -77,7 +69,7 @@ class _Curve:
         self.epoch, self.loss = 0, float("nan")
 
     def train_(self, resumed: tuple[dict[str, torch.Tensor], dict[str, Any]] | None) -> None:
-        """Trains the bend epoch by epoch, each with a saved state behind it where one is due."""
+        """Trains the bend; saves the state before an epoch where that is due."""
         job, settings = self.job, self.settings
         if resumed:
             self._load_(*resumed)
@@ -127,12 +119,9 @@ class _Curve:
         self.epoch, self.loss = values["epoch"], values["loss"]
 
     def evaluate(self) -> None:
-        """Writes the rows of the pair's curve, its line and, where it is asked for, its plane.
-
-        A resumed pair goes on behind the rows that it has already.
-        """
-        behind = sum(row["pair"] == self.pair for table in ("paths", "plane") for row in self.rows.get(table, []))
-        for table, at, weights, recomputed in islice(self._points(), behind, None):
+        """Adds the rows of the pair's curve, its line and, where asked for, its plane; a resumed pair continues."""
+        done = sum(row["pair"] == self.pair for table in ("paths", "plane") for row in self.rows.get(table, []))
+        for table, at, weights, recomputed in islice(self._points(), done, None):
             if self.job.resume.due():
                 self._save()
             self.rows.setdefault(table, []).append({"pair": self.pair} | at | self._measure(weights, recomputed))
@@ -141,15 +130,15 @@ class _Curve:
         self.rows.setdefault("curves", []).append(row | {"epochs": self.settings.epochs, "train_loss": self.loss})
 
     def _points(self) -> Iterator[tuple[str, Row, Weights, bool]]:
-        """What is evaluated: table, place, weights, and whether batch normalisation's statistics are taken anew."""
+        """Table, place and weights of each point, and whether batch-normalisation statistics are recomputed there."""
         a, b, bend = self.a, self.b, self.bend
         normalised = any(True for _ in self.model.buffers())
         last = self.settings.points - 1
-        for t in [nth / last for nth in range(last + 1)]:
+        for t in (nth / last for nth in range(last + 1)):
             curve, line = bezier(a, bend, b, t), segment(a, b, t)
             yield "paths", {"path": "curve", "t": t, "statistics": "recomputed"}, curve, True
             yield "paths", {"path": "line", "t": t, "statistics": "recomputed"}, line, True
-            if normalised:  # without, stale statistics are none
+            if normalised:
                 yield "paths", {"path": "curve", "t": t, "statistics": "stale"}, curve, False
         if self.settings.plane and self.pair in self.settings.plane.pairs:
             yield from self._points_of_plane(Plane.through(a, b, bend))
@@ -172,14 +161,14 @@ class _Curve:
         splits = {"train": job.batches(job.data.train), "test": job.batches(job.data.test)}
         measured = point(self.model, weights, statistics, splits)
         return {
-            f"{split}_{what}": value
+            f"{split}_{name}": value
             for split, values in measured.items()
-            for what, value in zip(("loss", "error"), values, strict=True)
+            for name, value in zip(("loss", "error"), values, strict=True)
         }
 
 
 def _grid(places: list[float], points: int, margin: float) -> Iterator[float]:
-    """`points` places from the least to the greatest, with a margin on both sides."""
+    """`points` coordinates from the least to the greatest of `places`, with a margin on both sides."""
     extent = max(places) - min(places)
     begin, end = min(places) - margin * extent, max(places) + margin * extent
     return (begin + nth * (end - begin) / (points - 1) for nth in range(points))

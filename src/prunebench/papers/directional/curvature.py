@@ -6,30 +6,27 @@ import torch
 
 from prunebench.analysis.connectivity import flatten
 from prunebench.analysis.curvature import chance, leading_eigenpairs, quadratic, share
-from prunebench.files import write_csv
 from prunebench.papers.directional.config import ORDER, SGD
 from prunebench.papers.directional.spec import Curvatures
 from prunebench.runs.job import Job, Network, Row
-from prunebench.runs.networks import Networks
-
-COLUMNS = {
-    "curvature": ["epoch", "pair", "k", "share", "chance", "quadratic", "norm_ratio", "own_share"],
-    "eigenvalues": ["epoch", "rank", "eigenvalue"],
-}
-"""The tables that a job writes into its folder, each `<name>.csv`, with their columns."""
+from prunebench.runs.networks import Networks, load_networks
+from prunebench.runs.spec import NETWORKS_FILE
 
 HESSIAN_BATCH = 512
 
 
 def measure(job: Job[Curvatures], out: Path) -> None:
-    """Eigenpairs at SGD's networks after each epoch of `job.spec`; writes tables, spec.json and
-    provenance.json. An epoch at which a network had diverged has no rows."""
-    networks = job.spec.minima.load(job.runs)
+    """Computes eigenpairs at SGD's network after each epoch of the spec; writes tables, spec.json and provenance.json.
+
+    An epoch at which SGD has diverged has no rows.
+    """
+    minima = job.spec.minima
+    networks = load_networks(job.runs / minima.run / NETWORKS_FILE, (minima.spec,))
     rows: dict[str, list[Row]] = {"curvature": [], "eigenvalues": []}
     done: list[int] = []
     if resumed := job.resume.load():
         rows, done = resumed[1]["rows"], resumed[1]["done"]
-        print(f"going on behind epochs {done}", flush=True)
+        print(f"going on after epochs {done}", flush=True)
     for epoch in job.spec.epochs:
         if epoch in done:
             continue
@@ -38,18 +35,17 @@ def measure(job: Job[Curvatures], out: Path) -> None:
         if job.resume.due():
             job.resume.save({}, {"rows": rows, "done": done})
         job.report(f"epoch {epoch}: eigenpairs")
-    for table, columns in COLUMNS.items():
-        write_csv(out / f"{table}.csv", rows[table], columns)
+    job.spec.write(out, rows)
     job.finish(out)
 
 
 def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict[str, list[Row]]) -> None:
     spec, settings, minima = job.spec, job.spec.curvature, job.spec.minima
-    sgd = minima.network(networks, SGD, epoch, job.device)
+    sgd = networks.at(minima.arms[SGD], epoch, job.device)
     if sgd is None:
         return
     model = job.network()
-    model.load_state_dict(sgd)
+    model.load_state_dict(sgd.model)
     names = [name for name, _ in model.named_parameters()]
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     images = job.data.train if settings.images is None else job.data.train.first(settings.images)
@@ -67,12 +63,12 @@ def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict
     def vector(network: Network) -> torch.Tensor:
         return flatten({name: network[name] for name in names})
 
-    own = vector(sgd)
+    weights = vector(sgd.model)
     for pair, arm in ((f"grda:{SGD}", "grda"), (f"{ORDER}:{SGD}", ORDER)):
-        other = minima.network(networks, arm, epoch, job.device)
+        other = networks.at(minima.arms[arm], epoch, job.device)
         if other is None:
             continue
-        moved = vector(other) - own
+        moved = vector(other.model) - weights
         for k in settings.k:
             vectors = pairs.vectors[:k]
             rows["curvature"].append(
@@ -81,9 +77,9 @@ def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict
                     "pair": pair,
                     "k": k,
                     "share": share(vectors, moved),
-                    "chance": chance(k, len(own)),
+                    "chance": chance(k, len(weights)),
                     "quadratic": quadratic(pairs.values[:k], vectors, moved),
-                    "norm_ratio": float(moved.norm() / own.norm()),
-                    "own_share": share(vectors, own),
+                    "norm_ratio": float(moved.norm() / weights.norm()),
+                    "own_share": share(vectors, weights),
                 }
             )

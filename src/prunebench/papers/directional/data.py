@@ -1,4 +1,4 @@
-"""What the directional study's tables and claims are made from; each frame is computed once."""
+"""The frames that the directional study's tables and claims read; each is computed once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,6 @@ import pandas as pd
 
 from prunebench.papers.directional.config import INIT, ORDER, UNCUT, Directional, arm_of
 from prunebench.runs.spec import Trained
-from prunebench.suite.preset import Preset
 from prunebench.suite.study import RUN, Study
 
 COMPARED = ("train_minima", "train_baselines")
@@ -29,11 +28,6 @@ class Data:
     study: Study
 
     @property
-    def preset(self) -> Preset:
-        """The preset."""
-        return self.study.preset
-
-    @property
     def config(self) -> Directional:
         """The study's part of the preset."""
         config: Directional = self.study.config
@@ -43,16 +37,12 @@ class Data:
         """The arm of a task's reference setting of gRDA."""
         return arm_of(self.config.grda[task][0])
 
-    def rows(self, stage: str, table: str) -> pd.DataFrame:
-        """A table of all jobs of a stage."""
-        return self.study.rows(stage, table)
-
     # --- Arms
 
     def _arms(self, table: str, *stages: str) -> pd.DataFrame:
         """A table of the arms of these stages, without the runs of SGD that are controls of other tables.
 
-        With `before`, the epochs behind the network that an arm starts from, and `epochs`, these and its own. c and mu
+        Adds `before`, the epochs of the network that an arm starts from, and `epochs`, these and the arm's. c and mu
         are NaN where an arm has none.
         """
         rows = self.study.rows(stages, table)
@@ -70,8 +60,8 @@ class Data:
     def _ends_of(self, *stages: str) -> pd.DataFrame:
         """Where every arm of these stages ended; sparsities (shares of zeros) are NaN where it diverged.
 
-        An arm that had nothing to be matched to was not trained and is left out, and so is an l1 penalty of another
-        strength than the one with the best mean validation accuracy at its sparsity.
+        Left out are arms that were not trained because there was no sparsity to match, and l1 penalties other than the
+        one with the best mean validation accuracy at a sparsity.
         """
         phases = self._arms("phases", *stages).drop(columns=["sparsity", "density", "sparsity_start"])
         last = self.study.rows(stages, "weights").drop_duplicates(RUN, keep="last")
@@ -79,11 +69,10 @@ class Data:
         ends = ends[ends["status"] != "unmatched"]
         for name in ("sparsity", "sparsity_all"):
             ends[name] = ends[name].where(ends["status"] == "trained")
-        scores = ends[ends["method"] == "l1"].groupby(["task", "matched_to", "strength"])["validation_accuracy"].mean()
-        chosen = set(scores.groupby(["task", "matched_to"]).idxmax()) if len(scores) else set()
-        keys = zip(ends["task"], ends["matched_to"], ends["strength"], strict=True)
-        kept = [key in chosen or method != "l1" for key, method in zip(keys, ends["method"], strict=True)]
-        return ends[np.array(kept, dtype=bool)]
+        setting = ["task", "matched_to", "strength"]
+        scores = ends[ends["method"] == "l1"].groupby(setting)["validation_accuracy"].mean()
+        chosen = list(scores.groupby(["task", "matched_to"]).idxmax()) if len(scores) else []
+        return ends[(ends["method"] != "l1") | pd.MultiIndex.from_frame(ends[setting]).isin(chosen)]
 
     @cached_property
     def ends(self) -> pd.DataFrame:
@@ -108,50 +97,40 @@ class Data:
 
     # --- Between minima
 
-    def between_trained(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Only rows whose `pair`, by methods, names two networks that did not diverge by the end of their training."""
+    def between_trained(self, stage: str, table: str, pair: str = "") -> pd.DataFrame:
+        """The rows of a table whose pair names methods that did not diverge by the end of their training.
+
+        pair: that of all rows, for a table without this column.
+        """
+        rows = self.study.rows(stage, table)
+        if not len(rows):
+            return rows
         ends = self.study.rows("train_minima", "phases")
-        sound = set(ends.loc[ends["status"] == "trained", RUN].itertuples(index=False, name=None))
-        both = [
+        trained = set(ends.loc[ends["status"] == "trained", RUN].itertuples(index=False, name=None))
+        pairs = rows["pair"] if not pair else [pair] * len(rows)
+        kept = [
             all(
-                (task, seed, self.reference(task) if method == "grda" else method) in sound
-                for method in pair.split(":")
+                (task, seed, self.reference(task) if method == "grda" else method) in trained
+                for method in each.split(":")
             )
-            for task, seed, pair in zip(rows["task"], rows["seed"], rows["pair"], strict=True)
+            for task, seed, each in zip(rows["task"], rows["seed"], pairs, strict=True)
         ]
-        return rows.loc[np.array(both, dtype=bool)]
+        return rows[kept]
 
     @cached_property
     def points(self) -> pd.DataFrame:
         """Every point of every path between two networks that did not diverge."""
-        return self.between_trained(self.rows("connect_minima", "paths"))
+        return self.between_trained("connect_minima", "paths")
 
     @cached_property
     def curvature(self) -> pd.DataFrame:
         """Every row of curvature with the largest eigenvalue at its epoch; none where the preset leaves it out."""
+        rows, key = self.between_trained("measure_curvature", "curvature"), ["task", "seed", "epoch"]
         if self.config.curvature is None:
-            return pd.DataFrame()
-        rows, key = self.between_trained(self.rows("measure_curvature", "curvature")), ["task", "seed", "epoch"]
-        top = where(self.rows("measure_curvature", "eigenvalues"), rank=1)[[*key, "eigenvalue"]]
+            return rows
+        top = where(self.study.rows("measure_curvature", "eigenvalues"), rank=1)[[*key, "eigenvalue"]]
         rows = rows.merge(top.rename(columns={"eigenvalue": "top_eigenvalue"}), on=key, how="left")
         return rows.assign(over_chance=rows["share"] / rows["chance"])
-
-    # --- Without a task
-
-    @cached_property
-    def toy(self) -> pd.DataFrame:
-        """Every row of every exact problem."""
-        return self.rows("solve_exact", "toy")
-
-    @cached_property
-    def seconds(self) -> pd.DataFrame:
-        """Seconds by network, measure, optimizer and block."""
-        return self.rows("time_optimizers", "seconds")
-
-    @cached_property
-    def memory(self) -> pd.DataFrame:
-        """Bytes by network and optimizer."""
-        return self.rows("time_optimizers", "memory")
 
 
 def read(study: Study) -> Data:

@@ -1,13 +1,14 @@
-"""The directional study's tables, computed from what its runs wrote and from nothing else (docs/methods.md).
+"""The directional study's tables, computed from the files of its runs alone (docs/methods.md).
 
 Everything is paired by seed: a difference or a ratio is the mean over seeds of the differences (geometric: of the
-ratios) within a seed, with its 95 % t interval. A diverged run counts as chance in accuracies; what else it measured is
-worth nothing, so its seed is missing from sparsities, curves, paths and curvature.
+ratios) within a seed, with its 95 % t interval. A diverged run counts as chance in accuracies; nothing else that it
+measured counts, so its seed is missing from sparsities, curves, paths and curvature.
 
-A gRDA run is known by its setting's label, which is its `matched_to`; a baseline's `matched_to` is the label of the
+`matched_to` of a gRDA run is its setting's label; that of a baseline is the label of the
 setting whose sparsity it was pruned to, and a dense run's is empty.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,16 +33,32 @@ ARM = ("task", "method", "c", "mu", "matched_to")
 _MEASURED = ("train_loss", "train_error", "test_loss", "test_error")
 
 
-def _by_arm(rows: pd.DataFrame, *within: str) -> Iterator[tuple[Row, pd.DataFrame, pd.DataFrame]]:
-    """Cells of one arm each (and of one value of `within`): what names the cell, the cell, and all rows of its task."""
+def _by_arm(rows: pd.DataFrame, *within: str) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """Cells of one arm each (and of one value of `within`), task by task, with what names them."""
     for _, group in rows.groupby("task", sort=False):
         for _, cell in group.groupby(["arm", *within], sort=False):
-            yield {name: cell[name].iloc[0] for name in (*ARM, *within)}, cell, group
+            yield {name: cell[name].iloc[0] for name in (*ARM, *within)}, cell
 
 
-def _curve(name: str, values: pd.Series) -> Row:
-    """`mean` of what a figure draws: its interval is `low` and `high`."""
-    return dict(zip((name, "low", "high"), mean(name, values).values(), strict=True))
+def _by(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """Cells that agree in these columns, with what names them; none of a part that the preset leaves out."""
+    for key, cell in rows.groupby([*keys], sort=False) if len(rows) else ():
+        yield dict(zip(keys, key, strict=True)), cell
+
+
+def _means(cell: pd.DataFrame, *names: str) -> Row:
+    """Means over seeds with their 95 % t intervals."""
+    return {key: at for name in names for key, at in mean(name, cell[name]).items()}
+
+
+def _curve(cell: pd.DataFrame, name: str) -> Row:
+    """The mean of what a figure draws: its interval is `low` and `high`."""
+    return dict(zip((name, "low", "high"), mean(name, cell[name]).values(), strict=True))
+
+
+def _n(cell: pd.DataFrame, name: str) -> Row:
+    """Seeds that have a value."""
+    return {"n": int(cell[name].notna().sum())}
 
 
 # --- Networks
@@ -51,17 +68,17 @@ def accuracies(data: Data) -> list[Row]:
     """Test accuracy and sparsity of SGD, of gRDA's settings, and of the baselines at the sparsities these reached.
 
     `difference` is to SGD; `grda_difference` is the gRDA run that a baseline is matched to, minus the baseline; `best`
-    is within such a group. `epochs` counts those of the network that an arm starts from, too.
+    is within such a group. `epochs` includes those of the network that an arm starts from.
     """
     dense: list[Row] = []
     sparse: list[Row] = []
-    for row, cell, group in _by_arm(data.ends):
-        grda = where(group, method="grda", matched_to=row["matched_to"])
-        row |= accuracy(cell)
-        row |= mean("sparsity", cell["sparsity"]) | mean("sparsity_all", cell["sparsity_all"])
-        row |= difference(cell, where(group, method=SGD))
-        # to itself there is nothing to say
-        row |= difference(grda if row["method"] != "grda" else grda[:0], cell, name="grda_difference")
+    for row, cell in _by_arm(data.ends):
+        # gRDA itself is compared with none.
+        matched = row["matched_to"] if row["method"] != "grda" else ""
+        grda = where(data.ends, task=row["task"], method="grda", matched_to=matched)
+        row |= accuracy(cell) | _means(cell, "sparsity", "sparsity_all")
+        row |= difference(cell, where(data.ends, task=row["task"], method=SGD))
+        row |= difference(grda, cell, name="grda_difference")
         row |= {"strength": cell["strength"].iloc[0], "epochs": cell["epochs"].iloc[0]}
         (sparse if row["matched_to"] else dense).append(row)
     rows = [row | {"best": False} for row in dense] + mark_best(sparse, "task", "matched_to")
@@ -74,23 +91,21 @@ def sensitivity(data: Data) -> list[Row]:
     if data.config.sensitivity is None:
         return []
     around, ends = data.around, data.ends
-    tasks = list(dict.fromkeys(around["task"]))
-    references = [where(ends, task=task, arm=data.reference(task)) for task in tasks]
+    references = [where(ends, task=task, arm=data.reference(task)) for task in around["task"].unique()]
     reference = pd.concat(references, ignore_index=True).assign(c_factor=1.0, mu_shift=0.0)
     rows = []
-    for row, cell, _ in _by_arm(pd.concat([reference, around], ignore_index=True), "c_factor", "mu_shift"):
+    for row, cell in _by_arm(pd.concat([reference, around], ignore_index=True), "c_factor", "mu_shift"):
         row = {name: row[name] for name in ("task", "c", "mu", "c_factor", "mu_shift")}
-        row |= accuracy(cell) | mean("sparsity", cell["sparsity"])
+        row |= accuracy(cell) | _means(cell, "sparsity")
         row |= difference(cell, where(ends, task=row["task"], method=SGD))
-        row |= difference(cell, where(reference, task=row["task"]), "sparsity", "sparsity_change")
-        rows.append(row)
+        rows.append(row | difference(cell, where(reference, task=row["task"]), "sparsity", "sparsity_change"))
     return rows
 
 
 def trajectory(data: Data) -> list[Row]:
-    """Validation accuracy and density by epoch; epochs of the network that an arm starts from are behind it, too.
+    """Validation accuracy and density by epoch, counted from the start of the network that an arm starts from.
 
-    Where an arm begins it has a density and no accuracy. An arm that is cut and not trained is left out.
+    An arm has a density and no accuracy before its first epoch. An arm that is cut and not trained is left out.
     """
     weights = data.trained("weights")
     weights = weights[weights["epochs"] > weights["before"]]
@@ -98,11 +113,8 @@ def trajectory(data: Data) -> list[Row]:
     rows = weights.merge(trained.assign(epoch=trained["epoch"] + 1), on=[*RUN, "epoch"], how="left")
     rows = rows.assign(epoch=rows["before"] + rows["epoch"], density=1 - rows["sparsity"])
     return [
-        row
-        | {"n": len(cell)}
-        | _curve("validation_accuracy", cell["validation_accuracy"])
-        | mean("density", cell["density"])
-        for row, cell, _ in _by_arm(rows, "epoch")
+        row | {"n": len(cell)} | _curve(cell, "validation_accuracy") | _means(cell, "density")
+        for row, cell in _by_arm(rows, "epoch")
     ]
 
 
@@ -112,18 +124,18 @@ def layers(data: Data) -> list[Row]:
     rows = rows[rows["matched_to"] != ""]
     rows = rows.assign(sparsity=1 - rows["alive"] / rows["weights"])
     return [
-        row | {"weights": cell["weights"].iloc[0], "n": len(cell)} | _curve("sparsity", cell["sparsity"])
-        for row, cell, _ in _by_arm(rows, "position", "layer")
+        row | {"weights": cell["weights"].iloc[0], "n": len(cell)} | _curve(cell, "sparsity")
+        for row, cell in _by_arm(rows, "position", "layer")
     ]
 
 
 def norms(data: Data) -> list[Row]:
     """Concentration (l2 over l1 norm) of SGD's and gRDA's weights before and after the training."""
     rows, ends = [], data.ends
-    for row, cell, _ in _by_arm(ends[ends["method"].isin([SGD, "grda"])]):
+    for row, cell in _by_arm(ends[ends["method"].isin([SGD, "grda"])]):
         ratios = data.concentration.merge(cell[RUN], on=RUN)
         start, end = ratios[ratios["epoch"] == 0], ratios[ratios["epoch"] == ratios["epochs"]]
-        row |= {"n": int(end["ratio"].notna().sum())} | mean("start", start["ratio"]) | mean("end", end["ratio"])
+        row |= _n(end, "ratio") | mean("start", start["ratio"]) | mean("end", end["ratio"])
         rows.append(row | ratio(end, start, "ratio", "ratio") | {"floor": ratios["floor"].mean()})
     return rows
 
@@ -131,11 +143,8 @@ def norms(data: Data) -> list[Row]:
 def norm_curves(data: Data) -> list[Row]:
     """Concentration of SGD's and gRDA's weights by epoch."""
     return [
-        row
-        | {"n": int(cell["ratio"].notna().sum())}
-        | _curve("ratio", cell["ratio"])
-        | {"floor": cell["floor"].iloc[0]}
-        for row, cell, _ in _by_arm(data.concentration, "epoch")
+        row | _n(cell, "ratio") | _curve(cell, "ratio") | {"floor": cell["floor"].iloc[0]}
+        for row, cell in _by_arm(data.concentration, "epoch")
     ]
 
 
@@ -150,27 +159,23 @@ def _largest(values: pd.Series) -> float:
 def connectivity(data: Data) -> list[Row]:
     """What lies between two minima: the rise of loss and error on a path above the larger of its two ends.
 
-    Batch-normalisation statistics are recomputed at every point; `stale_barrier` shows what
-    the trained curve would have been without that. `control_difference` is to the barrier between two independent runs
-    of SGD.
+    Batch-normalisation statistics are recomputed at every point; `stale_barrier` is the barrier of the trained curve
+    without that. `control_difference` is to the barrier between two independent runs of SGD.
     """
     part = data.config.connectivity
     if part is None:
         return []
-    curves = data.rows("connect_minima", "curves")
-    found = barriers(data.points).merge(
-        curves[["task", "seed", "pair", "length", "distance"]], on=["task", "seed", "pair"]
-    )
-    lengths = (found["length"] / found["distance"]).where(found["path"] == "curve")
-    found = found.assign(length_ratio=lengths)
+    key = ["task", "seed", "pair"]
+    curves = data.study.rows("connect_minima", "curves")[[*key, "length", "distance"]]
+    every = barriers(data.points).merge(curves, on=key)
+    every = every.assign(length_ratio=(every["length"] / every["distance"]).where(every["path"] == "curve"))
     rises, errors = ("barrier", "above_line", "error_rise", "stale_barrier"), ("test_error_most", "test_error_end")
     rows = []
-    for task, pair, path in [(t, p, w) for t in data.config.grda for p in part.pairs for w in ("curve", "line")]:
-        cell = where(found, task=task, pair=pair, path=path)
-        control = where(found, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
-        row = {"task": task, "pair": pair, "path": path, "n": int(cell["barrier"].notna().sum())}
-        for name in (*rises, *errors, "length_ratio"):
-            row |= mean(name, cell[name])
+    for task, pair, path in itertools.product(data.config.grda, part.pairs, ("curve", "line")):
+        cell = where(every, task=task, pair=pair, path=path)
+        control = where(every, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
+        row = {"task": task, "pair": pair, "path": path} | _n(cell, "barrier")
+        row |= _means(cell, *rises, *errors, "length_ratio")
         row |= {name: cell[name].mean() for name in ("end_loss", "lower_end_loss")}
         rows.append(row | difference(cell, control, "barrier", "control_difference"))
     return rows
@@ -178,15 +183,22 @@ def connectivity(data: Data) -> list[Row]:
 
 def barriers(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per task, seed, pair and kind of path."""
-    key, measured = ["task", "seed", "pair", "path"], list(_MEASURED)
+    key = ["task", "seed", "pair", "path"]
     recomputed = where(rows, statistics="recomputed")
-    most = recomputed.groupby(key)[measured].agg(_largest)
-    at_ends = recomputed[recomputed["t"].isin([0, 1])].groupby(key)[measured]
+    at_start, at_end = (
+        recomputed["train_loss"].where(recomputed["t"] == t).groupby([recomputed[name] for name in key]) for t in (0, 1)
+    )
+    t, loss = recomputed["t"], recomputed["train_loss"]
+    # Above the linear interpolation of a path's two ends (Frankle et al. 2020).
+    above = loss - (1 - t) * at_start.transform("first") - t * at_end.transform("first")
+    recomputed = recomputed.assign(above_line=above)
+    most = recomputed.groupby(key)[[*_MEASURED, "above_line"]].agg(_largest)
+    at_ends = recomputed[recomputed["t"].isin([0, 1])].groupby(key)[[*_MEASURED]]
     ends, lower = at_ends.agg(_largest), at_ends.agg(lambda values: -_largest(-values))
     stale = where(rows, statistics="stale").groupby(key)["train_loss"].agg(_largest)
-    made = {
+    columns = {
         "barrier": most["train_loss"] - ends["train_loss"],
-        "above_line": recomputed.assign(above=_above_line(recomputed, key)).groupby(key)["above"].agg(_largest),
+        "above_line": most["above_line"],
         "error_rise": most["train_error"] - ends["train_error"],
         "end_loss": ends["train_loss"],
         "lower_end_loss": lower["train_loss"],
@@ -194,39 +206,21 @@ def barriers(rows: pd.DataFrame) -> pd.DataFrame:
         "test_error_end": ends["test_error"],
         "stale_barrier": stale - ends["train_loss"],
     }
-    return pd.DataFrame(made).reset_index()
-
-
-def _above_line(rows: pd.DataFrame, key: list[str]) -> pd.Series:
-    """Training loss minus the linear interpolation of a path's two ends (Frankle et al. 2020)."""
-
-    def end(t: int) -> pd.Series:
-        return rows["train_loss"].where(rows["t"] == t).groupby([rows[name] for name in key]).transform("first")
-
-    return rows["train_loss"] - (1 - rows["t"]) * end(0) - rows["t"] * end(1)
+    return pd.DataFrame(columns).reset_index()
 
 
 def paths(data: Data) -> list[Row]:
     """Loss and error along every path."""
-    if data.config.connectivity is None:
-        return []
-    keys = ["task", "pair", "path", "statistics", "t"]
-    rows = []
-    for key, cell in data.points.groupby(keys, sort=False):
-        row = dict(zip(keys, key, strict=True)) | {"n": int(cell["train_loss"].notna().sum())}
-        for name in _MEASURED:
-            row |= mean(name, cell[name])
-        rows.append(row)
-    return rows
+    return [
+        row | _n(cell, "train_loss") | _means(cell, *_MEASURED)
+        for row, cell in _by(data.points, "task", "pair", "path", "statistics", "t")
+    ]
 
 
 def planes(data: Data) -> list[Row]:
     """Loss and error in the plane through two minima and the bend of the curve between them, seed by seed."""
-    if data.config.connectivity is None:
-        return []
-    rows = data.between_trained(data.rows("connect_minima", "plane"))
-    records: list[Row] = rows.assign(point=rows["point"].fillna("")).to_dict("records")
-    return records
+    rows: list[Row] = data.between_trained("connect_minima", "plane").fillna({"point": ""}).to_dict("records")
+    return rows
 
 
 # --- Curvature
@@ -238,20 +232,19 @@ def curvature(data: Data) -> list[Row]:
     `control_ratio` is gRDA's share over that of SGD with another order of data, at the same epoch; `early_ratio` is the
     share over that of the first epoch at which it was measured.
     """
-    part, found = data.config.curvature, data.curvature
+    part, every = data.config.curvature, data.curvature
     if part is None:
         return []
     epochs = {job.task: job.epochs for job in data.study.jobs("measure_curvature")}
     cells = [(task, e, p, k) for task in epochs for e in epochs[task] for p in (f"grda:{SGD}", ORDERS) for k in part.k]
     rows = []
     for task, epoch, pair, k in cells:
-        same = where(found, task=task, k=k)
+        same = where(every, task=task, k=k)
         cell = where(same, epoch=epoch, pair=pair)
         control = where(same, epoch=epoch, pair=ORDERS if pair != ORDERS else "")
         first = where(same, epoch=epochs[task][0], pair=pair)
-        row = {"task": task, "epoch": epoch, "pair": pair, "k": k, "n": int(cell["share"].notna().sum())}
-        row |= mean("share", cell["share"]) | mean("over_chance", cell["over_chance"])
-        row |= mean("quadratic", cell["quadratic"])
+        row = {"task": task, "epoch": epoch, "pair": pair, "k": k} | _n(cell, "share")
+        row |= _means(cell, "share", "over_chance", "quadratic")
         row |= ratio(cell, control, "share", "control_ratio") | ratio(cell, first, "share", "early_ratio")
         rows.append(row | {name: cell[name].mean() for name in ("chance", "norm_ratio", "own_share", "top_eigenvalue")})
     return rows
@@ -259,14 +252,8 @@ def curvature(data: Data) -> list[Row]:
 
 def spectrum(data: Data) -> list[Row]:
     """Leading eigenvalues of the Hessian at SGD's network."""
-    if data.config.curvature is None:
-        return []
-    values = data.between_trained(data.rows("measure_curvature", "eigenvalues").assign(pair=SGD))
-    keys = ["task", "epoch", "rank"]
-    return [
-        dict(zip(keys, key, strict=True)) | {"n": len(cell)} | _curve("eigenvalue", cell["eigenvalue"])
-        for key, cell in values.groupby(keys, sort=False)
-    ]
+    rows = data.between_trained("measure_curvature", "eigenvalues", pair=SGD)
+    return [row | {"n": len(cell)} | _curve(cell, "eigenvalue") for row, cell in _by(rows, "task", "epoch", "rank")]
 
 
 # --- Without a task
@@ -278,17 +265,12 @@ def toy(data: Data) -> list[Row]:
     `slope` is that of log error over log learning rate, fitted within a seed; every row of a problem and of what is
     fixed has it.
     """
-    rows: list[Row] = []
-    if data.config.toy is None:
-        return rows
-    for (problem, fixed), group in data.toy.groupby(["problem", "fixed"], sort=False):
+    rows = []
+    for _, group in _by(data.study.rows("solve_exact", "toy"), "problem", "fixed"):
         slopes = mean("slope", pd.Series([toy_slope(cell) for _, cell in group.groupby("seed")]))
-        for gamma, cell in group.groupby("gamma", sort=False):
-            row = {"problem": problem, "fixed": fixed, "gamma": gamma, "n": int(cell["error"].notna().sum())}
-            row |= {name: cell[name].mean() for name in ("steps", "c", "lam", "d", "flat")}
-            for name in ("error", "soft_error", "cosine", "sparsity"):
-                row |= mean(name, cell[name])
-            rows.append(row | slopes)
+        for row, cell in _by(group, "problem", "fixed", "gamma"):
+            row |= _n(cell, "error") | {name: cell[name].mean() for name in ("steps", "c", "lam", "d", "flat")}
+            rows.append(row | _means(cell, "error", "soft_error", "cosine", "sparsity") | slopes)
     return rows
 
 
@@ -305,26 +287,22 @@ def overhead(data: Data) -> list[Row]:
     Ratios of times are geometric means over blocks, each within its block. `state_ratio` and `peak_ratio` are bytes
     that the optimizer keeps, and the most that are alive within an update beside these, per byte of parameters.
     """
-    rows: list[Row] = []
-    if data.config.overhead is None:
-        return rows
-    seconds, memory = data.seconds, data.memory
-    for (network, measure), group in seconds.groupby(["network", "measure"], sort=False):
-        for optimizer, cell in group.groupby("optimizer"):  # in which order they were measured means nothing
-            row = {"network": network, "parameters": cell["parameters"].iloc[0], "measure": measure}
-            row |= {"optimizer": optimizer, "n": len(cell), "milliseconds": 1000 * cell["seconds"].median()}
+    rows, memory = [], data.study.rows("time_optimizers", "memory")
+    for row_of, group in _by(data.study.rows("time_optimizers", "seconds"), "network", "parameters", "measure"):
+        for optimizer, cell in group.groupby("optimizer"):  # sorted: the order of measurement has no meaning
+            row = row_of | {"optimizer": optimizer, "n": len(cell), "milliseconds": 1000 * cell["seconds"].median()}
             for name, other in OPTIMIZERS.items():
                 row |= ratio(cell, where(group, optimizer=other), "seconds", name, by="block")
-            bytes_ = where(memory, network=network, optimizer=optimizer)
-            if measure == "optimizer step" and len(bytes_):
-                used = bytes_.iloc[0]
-                row |= {f"{name}_ratio": used[f"{name}_bytes"] / used["parameter_bytes"] for name in ("state", "peak")}
+            used = where(memory, network=row["network"], optimizer=optimizer)
+            if row["measure"] == "optimizer step" and len(used):
+                bytes_ = used.iloc[0]
+                row |= {f"{of}_ratio": bytes_[f"{of}_bytes"] / bytes_["parameter_bytes"] for of in ("state", "peak")}
             rows.append(row)
     return rows
 
 
 def published(data: Data) -> list[Row]:
     """Published numbers of ResNet-50 on ImageNet: gRDA's, and those it was compared with (one run each, no spread)."""
-    frame = pd.read_csv(Path(__file__).with_name("published.csv"))
-    records: list[Row] = frame.assign(schedule=frame["schedule"].fillna("")).to_dict("records")
-    return records
+    frame = pd.read_csv(Path(__file__).with_name("published.csv")).fillna({"schedule": ""})
+    rows: list[Row] = frame.to_dict("records")
+    return rows

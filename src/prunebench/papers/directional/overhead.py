@@ -13,18 +13,12 @@ from prunebench.analysis.optimizer_cost import (
     optimizer_seconds,
     training_seconds,
 )
-from prunebench.files import write_csv, write_json
+from prunebench.files import write_json
 from prunebench.models import build
 from prunebench.papers.directional.spec import Timed, Timings
 from prunebench.runs.device import pick_device
 from prunebench.runs.provenance import provenance
 from prunebench.seeding import generator
-
-COLUMNS = {
-    "seconds": ["network", "parameters", "measure", "optimizer", "block", "seconds"],
-    "memory": ["network", "parameters", "optimizer", "parameter_bytes", "state_bytes", "peak_bytes"],
-}
-"""The tables that a job writes into its folder, each `<name>.csv`, with their columns."""
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -46,8 +40,7 @@ def time(spec: Timings, runs: Path, out: Path) -> None:
         _add(rows, "seconds", timed.name, shapes, [{"measure": "training step"} | row for row in steps])
     if spec.resnet50:
         _measure_updates("resnet50", RESNET50_SHAPES, spec, device, rows)
-    for table, columns in COLUMNS.items():
-        write_csv(out / f"{table}.csv", rows[table], columns)
+    spec.write(out, rows)
     write_json(out / "spec.json", spec.content())
     write_json(out / "provenance.json", provenance(device, "fp32", "none"))
 
@@ -62,13 +55,13 @@ def _measure_updates(
         _add(rows, "memory", name, shapes, [{"optimizer": optimizer} | optimizer_memory(shapes, make, device=device)])
 
 
-def _add(rows: Rows, table: str, name: str, shapes: Sequence[Sequence[int]], found: list[dict[str, Any]]) -> None:
+def _add(rows: Rows, table: str, name: str, shapes: Sequence[Sequence[int]], measured: list[dict[str, Any]]) -> None:
     parameters = sum(torch.Size(shape).numel() for shape in shapes)
-    rows[table] += [{"network": name, "parameters": parameters} | row for row in found]
+    rows[table] += [{"network": name, "parameters": parameters} | row for row in measured]
 
 
 def _batch(timed: Timed, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random images: what they show does not change what a step costs."""
+    """Random images: the cost of a step does not depend on what they show."""
     draw = generator("overhead", timed.name)
     shape = (timed.batch_size, timed.channels, timed.image_size, timed.image_size)
     images = torch.randn(shape, generator=draw).to(device, memory_format=torch.channels_last)

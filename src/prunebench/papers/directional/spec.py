@@ -1,18 +1,13 @@
 """The jobs of the directional study that train no arms: curves, curvature, exact problems, timings. Without torch."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
+from prunebench.files import write_csv
 from prunebench.papers.directional.config import Connectivity, Curvature, Problem
 from prunebench.parsing import Name, Strict
 from prunebench.runs.spec import NETWORKS_FILE, Folder, NetworkConfig, Spec, TaskSpec, Trained
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
-    from prunebench.runs.job import Network
-    from prunebench.runs.networks import Networks
 
 
 class Minima(Strict):
@@ -30,19 +25,23 @@ class Minima(Strict):
         """The network that an arm ended with, as the start of another."""
         return Trained(kind="trained", run=self.run, spec=self.spec, arm=arm, epoch=self.epochs)
 
-    def load(self, runs: "Path") -> "Networks":
-        """The job's networks; InputError where they are missing or another spec's."""
-        from prunebench.runs.networks import load_networks
 
-        return load_networks(runs / self.run / NETWORKS_FILE, (self.spec,))
+class _Writes(Spec):
+    columns: ClassVar[dict[str, str]]
+    """The tables that the job writes into its folder, each `<name>.csv`, with their columns."""
 
-    def network(self, networks: "Networks", method: str, epoch: int, device: "torch.device") -> "Network | None":
-        """A method's state_dict after so many epochs; None where it has diverged."""
-        record = networks.at(self.arms[method], epoch, device)
-        return record.model if record else None
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of these tables."""
+        return tuple(self.columns)
+
+    def write(self, out: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Writes these tables; one that has no rows has a header."""
+        for table, columns in self.columns.items():
+            write_csv(out / f"{table}.csv", rows.get(table, []), columns.split())
 
 
-class _OfMinima(TaskSpec):
+class _OfMinima(_Writes, TaskSpec):
     minima: Minima
 
     @property
@@ -56,10 +55,11 @@ class Curves(_OfMinima):
 
     connectivity: Connectivity
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Points of paths, trained curves, points of planes."""
-        return ("paths", "curves", "plane")
+    columns = {
+        "paths": "pair path t statistics train_loss train_error test_loss test_error",
+        "curves": "pair distance length epochs train_loss",
+        "plane": "pair kind point x y train_loss train_error test_loss test_error",
+    }
 
 
 class Curvatures(_OfMinima):
@@ -69,13 +69,13 @@ class Curvatures(_OfMinima):
     epochs: list[int]
     """Epochs after which eigenpairs are computed, the last included."""
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Shares of displacements, and eigenvalues."""
-        return ("curvature", "eigenvalues")
+    columns = {
+        "curvature": "epoch pair k share chance quadratic norm_ratio own_share",
+        "eigenvalues": "epoch rank eigenvalue",
+    }
 
 
-class ExactProblem(Spec):
+class ExactProblem(_Writes):
     """A job: one exact problem at every seed and learning rate."""
 
     problem: Problem
@@ -85,10 +85,10 @@ class ExactProblem(Spec):
     c: float
     mu: float
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Errors."""
-        return ("toy",)
+    columns = {
+        "toy": "seed fixed problem gamma t c mu steps lam error soft_error cosine d flat largest_flat smallest_steep "
+        "sparsity sgd_loss grda_loss"
+    }
 
 
 class Timed(Strict):
@@ -102,7 +102,7 @@ class Timed(Strict):
     batch_size: int
 
 
-class Timings(Spec):
+class Timings(_Writes):
     """A job: time and memory of the optimizers."""
 
     timed: list[Timed]
@@ -110,7 +110,7 @@ class Timings(Spec):
     blocks: int
     steps: int
 
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Seconds and bytes."""
-        return ("seconds", "memory")
+    columns = {
+        "seconds": "network parameters measure optimizer block seconds",
+        "memory": "network parameters optimizer parameter_bytes state_bytes peak_bytes",
+    }

@@ -18,6 +18,7 @@ PAPER = Paper(
     plan=plan,
     read=".data:read",
     claims_ref=".claims:CLAIMS",
+    asks={"A3": "schedule", "A4": "schedule", "A7": "schedule"},
     tables=TABLES,
     figures=FIGURES,
 )

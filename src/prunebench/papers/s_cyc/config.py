@@ -1,8 +1,7 @@
 """The S-Cyc study's part of a preset, and the margins of its claims."""
 
-import itertools
-from collections.abc import Iterator
-from typing import Annotated, Self
+from itertools import product
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -53,6 +52,14 @@ class GradientMeasure(Strict):
         return Gradients(self.images, tuple(self.at))
 
 
+class Cell(NamedTuple):
+    """What one pruning chain per seed is of."""
+
+    task: str
+    criterion: str
+    schedule: str
+
+
 class Grid(Strict):
     """A set of runs: every combination of the names, for every seed."""
 
@@ -63,9 +70,9 @@ class Grid(Strict):
     schedules: list[Name] = Field(min_length=1)
     """Names of entries of `schedules`."""
 
-    def cells(self) -> Iterator[tuple[str, str, str]]:
+    def cells(self) -> list[Cell]:
         """Every combination."""
-        return itertools.product(self.tasks, self.criteria, self.schedules)
+        return [Cell(*names) for names in product(self.tasks, self.criteria, self.schedules)]
 
 
 class Oracle(Strict):
@@ -117,15 +124,16 @@ class SCyc(Strict):
                 for key, names in (("tasks", preset.tasks), ("schedules", preset.schedules)):
                     for value in getattr(grid, key):
                         known(f"s_cyc.{part}[{i}].{key}", value, names)
-        for task, criterion, schedule in self.cells():
-            if self.pruning.rewind_epoch >= preset.tasks[task].training.epochs:
-                raise InputError(f"s_cyc.pruning.rewind_epoch must be below the epochs of '{task}'")
-            measured = self.gradient_measure.images if (task, criterion, schedule) in self.measured() else 0
-            images = max(measured, self.score_images(criterion) or 0)
-            if images > preset.datasets[preset.tasks[task].dataset].train:
+        measured = self.measured()
+        for cell in self.cells():
+            task = preset.tasks[cell.task]
+            if self.pruning.rewind_epoch >= task.training.epochs:
+                raise InputError(f"s_cyc.pruning.rewind_epoch must be below the epochs of '{cell.task}'")
+            images = max(self.gradient_measure.images * (cell in measured), self.score_images(cell.criterion) or 0)
+            if images > preset.datasets[task.dataset].train:
                 raise InputError(
                     f"s_cyc takes gradients on {images} images (gradient_measure.images, "
-                    f"pruning.score_images), more than the training images of '{preset.tasks[task].dataset}'"
+                    f"pruning.score_images), more than the training images of '{task.dataset}'"
                 )
         if oracle := self.oracle:
             known("s_cyc.oracle.task", oracle.task, preset.tasks)
@@ -133,17 +141,17 @@ class SCyc(Strict):
             if sorted(set(oracle.max_lr)) != oracle.max_lr:
                 raise InputError(f"s_cyc.oracle.max_lr must ascend without repeats, found {oracle.max_lr}")
 
-    def cells(self) -> list[tuple[str, str, str]]:
-        """(task, criterion, schedule) of every chain, each once."""
+    def cells(self) -> list[Cell]:
+        """Every cell, each once."""
         return list(dict.fromkeys(cell for grid in (*self.accuracy, *self.gradients) for cell in grid.cells()))
 
-    def measured(self) -> set[tuple[str, str, str]]:
-        """Those whose gradients are measured."""
-        return {cell for grid in self.gradients for cell in grid.cells()}
-
-    def compared(self) -> set[tuple[str, str, str]]:
-        """Those of the accuracy comparison."""
+    def compared(self) -> set[Cell]:
+        """The cells of the accuracy comparison."""
         return {cell for grid in self.accuracy for cell in grid.cells()}
+
+    def measured(self) -> set[Cell]:
+        """The cells whose gradients are measured."""
+        return {cell for grid in self.gradients for cell in grid.cells()}
 
     def score_images(self, criterion: str) -> int | None:
         """Training images on which a criterion takes dL/dw; None where it takes none."""

@@ -6,7 +6,7 @@ from functools import cached_property
 import pandas as pd
 
 from prunebench.papers.s_cyc.config import SCyc
-from prunebench.runs.spec import RunSpec, Trained
+from prunebench.runs.spec import Trained
 from prunebench.suite.preset import Preset
 from prunebench.suite.study import Study, stacked
 
@@ -14,6 +14,7 @@ CHAIN = ["task", "criterion", "schedule", "seed"]
 """What names a pruning chain."""
 
 CHAINS = ("prune_chains", "measure_gradients")
+"""The stages of the chains."""
 
 
 @dataclass
@@ -36,8 +37,7 @@ class Data:
     @cached_property
     def cycles(self) -> pd.DataFrame:
         """The end and cost of every cycle of the accuracy comparison, the oracle's choices among them."""
-        chosen = self.candidates[self.candidates["selected"] == 1]
-        return stacked([*self._chains(), chosen])
+        return stacked([*self._chains(), self.candidates[self.candidates["selected"] == 1]])
 
     @cached_property
     def cost(self) -> pd.DataFrame:
@@ -62,24 +62,19 @@ class Data:
 
     def _chains(self) -> list[pd.DataFrame]:
         """The cycles of each chain that is compared: that of the dense network, which chains share, comes first."""
-        ends, dense = self.study.rows(CHAINS, "phases"), self.study.rows("train_dense", "phases")
-        ends = ends.groupby(CHAIN, sort=False)
-        first = {job.folder: self._dense_end(job, dense) for job in self.study.jobs("train_dense")}
+        ends, dense = self.study.rows(CHAINS, "phases").groupby(CHAIN), self.study.rows("train_dense", "phases")
+        # A dense network is an arm of one phase: one row per job.
+        first = {job.folder: dense.iloc[[row]] for row, job in enumerate(self.study.jobs("train_dense"))}
         chains = {(job.task, *job.axes.values(), job.seed): job for job in self.study.jobs(*CHAINS)}
+        compared = self.config.compared()
         parts: list[pd.DataFrame] = []
-        for cell in [cell for cell in self.config.cells() if cell in self.config.compared()]:
-            for seed in self.preset.seeds:
-                start = chains[(*cell, seed)].arms[0].start
+        for cell in self.config.cells():
+            for seed in self.preset.seeds if cell in compared else ():
+                start = chains[*cell, seed].arms[0].start
                 if isinstance(start, Trained):
-                    named = dict(zip(("criterion", "schedule"), cell[1:], strict=True))
-                    parts.append(first[start.run].assign(**named))
+                    parts.append(first[start.run].assign(criterion=cell.criterion, schedule=cell.schedule))
                 parts.append(ends.get_group((*cell, seed)))
         return parts
-
-    @staticmethod
-    def _dense_end(job: RunSpec, rows: pd.DataFrame) -> pd.DataFrame:
-        own = (rows["task"] == job.task) & (rows["seed"] == job.seed) & (rows["schedule"] == job.axes["schedule"])
-        return rows[own]
 
 
 def read(study: Study) -> Data:

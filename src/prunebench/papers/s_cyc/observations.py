@@ -11,12 +11,12 @@ from prunebench.papers.s_cyc.measures import (
     REFERENCE,
     activation,
     at_matched_loss,
-    gains,
+    differences,
     nearest,
-    oracle_differences,
     s_cyc_schedule,
     trained_cycles,
 )
+from prunebench.papers.s_cyc.plan import ORACLE
 from prunebench.schedules import Fixed
 from prunebench.stats import slope
 from prunebench.suite.cells import Cell, cell
@@ -29,15 +29,16 @@ from prunebench.suite.preset import Preset
 def _variants(data: Data) -> dict[str, pd.DataFrame]:
     """The measurements that slopes are fitted to, by quantity.
 
-    A network that has stopped to learn has gradients of another kind, so cycles that did not train are left out.
+    A network that has stopped learning has gradients of another kind, so cycles that did not train are left out.
     """
-    trained = trained_cycles(data, data.gradients)
+    if not len(data.gradients):
+        return {}
+    trained, matched = trained_cycles(data, data.gradients), at_matched_loss(data)
     ends = trained[trained["share"] == 1.0]
-    matched = at_matched_loss(data)
     return {
         "slope": ends[ends["weights"] == "surviving"],
         "zeros_slope": ends[ends["weights"] == "all_zeroed"],
-        "matched_slope": matched[matched["weights"] == "surviving"] if len(matched) else matched,
+        "matched_slope": matched[matched["weights"] == "surviving"] if len(matched) else ends[:0],
     }
 
 
@@ -56,8 +57,6 @@ def _network(data: Data, task: str, criterion: str, schedule: str) -> Cell:
 
 def narrowing(data: Data, method: str | None) -> Iterator[Observed]:
     """A1: slopes of log spread over the cycles that train, and the last one's spread over the first one's."""
-    if not len(data.gradients):
-        return
     for name, frame in _variants(data).items():
         for (task, criterion, schedule, seed), chain in frame.groupby(CHAIN, sort=False):
             control = criterion == "random"
@@ -73,12 +72,10 @@ def narrowing(data: Data, method: str | None) -> Iterator[Observed]:
 
 def other_activations(data: Data, method: str | None) -> Iterator[Observed]:
     """A1b: ReLU's slope minus that of the same network with another activation."""
-    if not len(data.gradients):
-        return
-    chains = _variants(data)["slope"].groupby(CHAIN, sort=False)
-    slopes = {key: _slope(chain) for key, chain in chains}
+    ends = _variants(data).get("slope", pd.DataFrame(columns=CHAIN))
+    slopes = {key: _slope(chain) for key, chain in ends.groupby(CHAIN, sort=False)}
     for (task, criterion, schedule, seed), other in slopes.items():
-        relu = slopes.get((_relu_twin(data.preset, task) or "", criterion, schedule, seed))
+        relu = slopes.get((_relu_twin(data.preset, task), criterion, schedule, seed))
         if relu is not None and criterion != "random":
             where = _network(data, task, criterion, schedule)
             yield Observed("difference", where, seed, relu - other)
@@ -86,7 +83,7 @@ def other_activations(data: Data, method: str | None) -> Iterator[Observed]:
 
 
 def _relu_twin(preset: Preset, task: str) -> str | None:
-    """The ReLU network that differs from a task in the activation alone."""
+    """The ReLU network that differs from a task in the activation alone; None for a ReLU network."""
 
     def without_activation(name: str) -> object:
         content = preset.tasks[name].content()
@@ -122,7 +119,7 @@ def against_oracle(data: Data, method: str | None) -> Iterator[Observed]:
     oracle = data.config.oracle
     if oracle is None:
         return
-    gaps = oracle_differences(data)
+    gaps = differences(data, ORACLE, oracle.schedule)
     yield from observed("difference", gaps, gaps["difference"], "sparsity")
     policy = data.preset.schedules[oracle.schedule].policy
     for seed, chain in data.candidates.groupby("seed"):
@@ -138,6 +135,11 @@ def against_oracle(data: Data, method: str | None) -> Iterator[Observed]:
 # --- A3, A4, A7: accuracy
 
 
+def _schedule(data: Data, method: str | None) -> str | None:
+    """The schedule that a claim is about."""
+    return method or s_cyc_schedule(data.preset)
+
+
 def _sparse(data: Data, cycles: pd.DataFrame) -> pd.DataFrame:
     """The cycles that the paper's claims of accuracy are about: S-Cyc differs from its benchmarks in no denser one."""
     return cycles[1 - cycles["sparsity"] <= data.study.margins.a3_density + ROUNDING]
@@ -151,41 +153,35 @@ def benchmarks(data: Data, task: str, criterion: str) -> list[str]:
 
 
 def _gains(data: Data, method: str | None) -> pd.DataFrame:
-    schedule = method or s_cyc_schedule(data.preset)
-    return _sparse(data, gains(data, schedule or ""))
+    """The schedule minus the best benchmark in the sparse cycles."""
+    return _sparse(data, differences(data, _schedule(data, method)))
 
 
 def gains_by_cell(data: Data, method: str | None) -> Iterator[Observed]:
     """A3: the schedule minus the best benchmark (by validation), where all four or more ran."""
     for (task, criterion), rows in _gains(data, method).groupby(["task", "criterion"], sort=False):
-        if len(benchmarks(data, str(task), str(criterion))) >= 4:
-            yield from observed("gain", rows, rows["gain"], "task", "criterion", "sparsity")
+        if len(benchmarks(data, task, criterion)) >= 4:
+            yield from observed("gain", rows, rows["difference"], "task", "criterion", "sparsity")
 
 
 def gains_by_criterion(data: Data, method: str | None) -> Iterator[Observed]:
     """A4: the same by criterion, mean over cycles and tasks."""
     for (criterion, seed), rows in _gains(data, method).groupby(["criterion", "seed"], sort=False):
-        mean = float(rows.groupby("task")["gain"].mean().mean())
-        yield Observed("gain", cell(criterion=str(criterion)), int(str(seed)), mean)
+        mean = rows.groupby("task")["difference"].mean().mean()
+        yield Observed("gain", cell(criterion=criterion), seed, float(mean))
 
 
 def shapes(data: Data, method: str | None) -> Iterator[Observed]:
     """A7: the schedule minus every other course of max_lr over the cycles, mean over the sparse cycles."""
-    schedule = method or s_cyc_schedule(data.preset)
-    controls = [name for name, entry in data.preset.schedules.items() if entry.role == "control" and name != schedule]
-    for (task, criterion), rows in _sparse(data, data.cycles).groupby(["task", "criterion"], sort=False):
-        wide = rows.pivot(index=["seed", "cycle"], columns="schedule", values="test_accuracy")
-        for control in controls:
-            if schedule in wide and control in wide:
-                where = cell(task=task, criterion=criterion, course=_course(data.preset, control), schedule=control)
-                for seed, gain in (wide[schedule] - wide[control]).groupby("seed").mean().items():
-                    yield Observed("gain", where, int(str(seed)), float(gain))
-
-
-def _course(preset: Preset, schedule: str) -> str:
-    """What max_lr does over the cycles under a control."""
-    policy = preset.schedules[schedule].policy
-    return "constant" if isinstance(policy, Fixed) else type(policy).__name__.lower()
+    schedule = _schedule(data, method)
+    for control, entry in data.preset.schedules.items():
+        if entry.role == "control" and control != schedule:
+            rows = _sparse(data, differences(data, schedule, control))
+            policy = entry.policy
+            course = "constant" if isinstance(policy, Fixed) else type(policy).__name__.lower()
+            for (task, criterion, seed), gains in rows.groupby(["task", "criterion", "seed"], sort=False):
+                where = cell(task=task, criterion=criterion, course=course, schedule=control)
+                yield Observed("gain", where, seed, float(gains["difference"].mean()))
 
 
 # --- A5: cost
@@ -193,27 +189,25 @@ def _course(preset: Preset, schedule: str) -> str:
 
 def costs(data: Data, method: str | None) -> Iterator[Observed]:
     """A5: wall time and updates of a whole chain over those of the cyclical schedule (natural logarithms)."""
-    schedule = s_cyc_schedule(data.preset)
-    sums = data.cost.groupby(CHAIN, sort=False)[["steps", "seconds"]].sum().reset_index()
-    for (task, criterion), rows in sums.groupby(["task", "criterion"], sort=False):
-        wide = rows.pivot(index="seed", columns="schedule", values=["steps", "seconds"])
-        for name in ("seconds", "steps"):
-            if {schedule, REFERENCE} <= set(wide[name].columns):
-                for seed, number in np.log(wide[name][schedule] / wide[name][REFERENCE]).items():
-                    yield Observed(name, cell(task=task, criterion=criterion), int(str(seed)), float(number))
+    schedule = _schedule(data, None)
+    if {schedule, REFERENCE} <= {*data.cost["schedule"]}:
+        sums = data.cost.groupby(CHAIN, sort=False)[["seconds", "steps"]].sum()
+        own, reference = (sums.xs(name, level="schedule") for name in (schedule, REFERENCE))
+        for (task, criterion, seed), ratios in np.log(own / reference).dropna().iterrows():
+            for name in sums:
+                yield Observed(name, cell(task=task, criterion=criterion), seed, float(ratios[name]))
 
 
 # --- Notes
 
 
-def compared_with(data: Data) -> list[str]:
-    """A4: which benchmarks each criterion's comparison has."""
-    pairs = data.cycles[["task", "criterion"]].drop_duplicates().itertuples(index=False)
-    ran = {pair: benchmarks(data, *pair) for pair in pairs}
-    return [f"{task} · {criterion} is compared with {', '.join(names)}." for (task, criterion), names in ran.items()]
+def compared_with(data: Data, method: str | None) -> list[str]:
+    """A4: the benchmarks in each comparison of the schedule."""
+    cells = _gains(data, method)[["task", "criterion"]].drop_duplicates().itertuples(index=False)
+    return [f"{cell.task} · {cell.criterion} is compared with {', '.join(benchmarks(data, *cell))}." for cell in cells]
 
 
-def ends_of_the_grid(data: Data) -> list[str]:
+def ends_of_the_grid(data: Data, method: str | None) -> list[str]:
     """A2: how many choices lie at an end of the grid."""
     if data.config.oracle is None:
         return []

@@ -2,16 +2,7 @@
 
 import pandas as pd
 
-from prunebench.suite.report.latex import (
-    accuracies,
-    escape,
-    intervals,
-    number,
-    pivot,
-    spread,
-    sure_of,
-    typeset,
-)
+from prunebench.suite.report.latex import accuracies, escape, intervals, number, pivot, spread, sure_of, typeset
 
 
 def accuracy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -19,32 +10,31 @@ def accuracy(frame: pd.DataFrame) -> pd.DataFrame:
 
     Marked where the paired difference to the best benchmark excludes 0; not for benchmarks, one of which was selected.
     """
-    sure = zip(frame["role"], sure_of(frame, "difference"), strict=True)
-    marks = [role != "benchmark" and excluded for role, excluded in sure]
+    sure = pd.Series(sure_of(frame, "difference"), frame.index)
+    marks = sure & (frame["role"] != "benchmark")
     cells = frame.assign(cell=accuracies(frame, marks), n=frame["n"].astype(str))
     return pivot(cells, ["task", "criterion", "schedule", "n"], "cycle")
 
 
 def oracle(frame: pd.DataFrame) -> pd.DataFrame:
+    """The oracle's max_lr, the near-best range and the schedule's max_lr by cycle, and the difference in accuracy."""
     return pd.DataFrame(
         {
             "sparsity": [escape(f"{100 * s:.1f} %") for s in frame["sparsity"]],
             "oracle max_lr": [number(lr, None) for lr in frame["oracle_max_lr"]],
             "near-best": [f"{typeset(f'{r.low:g}')} to {typeset(f'{r.high:g}')}" for r in frame.itertuples()],
             "schedule max_lr": [number(lr, None) for lr in frame["schedule_max_lr"]],
-            "inside": ["yes" if inside else "no" for inside in frame["inside"]],
+            "inside": frame["inside"].map({True: "yes", False: "no"}),
             "oracle minus schedule, points": intervals(frame, "difference", null=0),
         }
     )
 
 
 def cost(frame: pd.DataFrame) -> pd.DataFrame:
+    """Updates, FLOPs, time and memory of a whole chain by schedule, and its time over that of `cyclical`."""
     return pd.DataFrame(
         {
-            "task": frame["task"].map(escape),
-            "criterion": frame["criterion"].map(escape),
-            "schedule": frame["schedule"].map(escape),
-            "n": frame["n"].astype(str),
+            **{name: frame[name].map(escape) for name in ("task", "criterion", "schedule", "n")},
             "updates": [f"{steps:.0f}" for steps in frame["steps"]],
             "TFLOPs": [number(flops / 1e12, None) for flops in frame["flops"]],
             "seconds": [spread(r.seconds, r.seconds_std, 1, 1) for r in frame.itertuples()],

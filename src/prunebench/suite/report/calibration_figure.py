@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 
 from prunebench.suite.claim import ALLOWED, POWER
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.panels import graded_looks, handles_of, named_ticks
-from prunebench.suite.report.style import SMALL, Look, footer, legend_above, new_figure
+from prunebench.suite.report.panels import DOTS, finish, graded_looks, handles_of, text_beside
+from prunebench.suite.report.style import SMALL, Look, new_figure, set_ticks
 
-_LINE: dict[str, Any] = {"color": "0.3", "linewidth": 0.9, "dashes": (1, 1.5), "zorder": 1}
 _RING: dict[str, Any] = {
     "marker": "o",
     "markersize": 7.0,
@@ -33,7 +32,7 @@ def power(drawn: Drawn) -> Figure:
     A marker per number of seeds under independent noise, with a bar over all kinds of noise; at the right end the
     seeds that give a power of 80 %.
     """
-    frame, scale = drawn.tables["calibration"], drawn.scale
+    frame = drawn.tables["calibration"]
     papers = [(str(paper), rows) for paper, rows in frame.groupby("paper", sort=False)]
     claims = [rows["claim"].nunique() for _, rows in papers]
     seeds = sorted(frame["n"].dropna().unique())
@@ -50,14 +49,11 @@ def power(drawn: Drawn) -> Figure:
     axes[0, 1].set_xlim(-1.5, 101.5)
     axes[-1, 0].set_xlabel('false "reproduced" at no effect (%)')
     axes[-1, 1].set_xlabel('power: "reproduced" at the claimed effect (%)')
-    _beside(axes[0, 1], 1.0, "seeds for\n80 % power", 3, transform="axes fraction", va="bottom")
+    text_beside(axes[0, 1], 1.0, "seeds for\n80 % power", (9, 3), xycoords="axes fraction", va="bottom", color="black")
     handles = handles_of(looks.values())
     if (frame["null_reproduced_low"] > ALLOWED).any():
         handles += [Line2D([], [], label="above 5 % beyond the simulation's error", **_RING)]
-    if handles:
-        legend_above(fig, handles)
-    footer(fig, scale, _notes(frame))
-    return fig
+    return finish(fig, handles, drawn.scale, _notes(frame))
 
 
 def _claims(left: Axes, right: Axes, rows: pd.DataFrame, looks: Mapping[float, Look]) -> None:
@@ -66,22 +62,21 @@ def _claims(left: Axes, right: Axes, rows: pd.DataFrame, looks: Mapping[float, L
         ax.grid(False, axis="y")
         ax.grid(True, axis="x")
         ax.tick_params(axis="y", length=0, labelleft=ax is left)
-        ax.axvline(100 * line, **_LINE)
+        ax.axvline(100 * line, color="0.3", linewidth=0.9, linestyle=DOTS, zorder=1)
         for place in range(0, len(names), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", linewidth=0, zorder=0)
     left.set_ylim(len(names) - 0.5, -0.5)
-    named_ticks(left.yaxis, names)
+    set_ticks(left.yaxis, range(len(names)), names)
     offsets = np.linspace(-0.27, 0.27, len(looks)) if len(looks) > 1 else np.zeros(len(looks))
     for place, name in enumerate(names):
         claim = rows[rows["claim"] == name]
         if claim["n"].isna().all():
-            right.text(
-                50, place, f"noise {claim['noise_from'].iloc[0]}", ha="center", va="center", fontsize=SMALL, color="0.4"
-            )
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": "0.4"}
+            right.text(50, place, f"noise {claim['noise_from'].iloc[0]}", **style)
             continue
         for (n, look), offset in zip(looks.items(), offsets, strict=True):
             _rates(left, right, claim[claim["n"] == n], place + offset, look)
-        _beside(right, place, _seeds(claim), 0, transform=right.get_yaxis_transform(), va="center")
+        text_beside(right, place, _seeds(claim), (9, 0), color="black")
 
 
 def _rates(left: Axes, right: Axes, cell: pd.DataFrame, y: float, look: Look) -> None:
@@ -94,20 +89,6 @@ def _rates(left: Axes, right: Axes, cell: pd.DataFrame, y: float, look: Look) ->
     # An empty line has an empty box, which collapses the layout.
     if len(wrong):
         left.plot([100 * wrong["null_reproduced"].max()], [y], **_RING)
-
-
-def _beside(ax: Axes, y: float, text: str, up: float, transform: Any, va: str) -> None:
-    """Text right of the axes."""
-    ax.annotate(
-        text,
-        (1, y),
-        (9, up),
-        xycoords=transform,
-        textcoords="offset points",
-        va=va,
-        fontsize=SMALL,
-        annotation_clip=False,
-    )
 
 
 def _seeds(claim: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
@@ -73,7 +74,7 @@ def shared_style() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Look:
-    """How the lines of one schedule (or network) are drawn."""
+    """How one series is drawn: its label in the legend, colour, marker, dashes, sizes in points, drawing order."""
 
     label: str
     color: str
@@ -97,44 +98,6 @@ class Look:
         }
 
 
-# Okabe & Ito's colour-blind-safe colours: the method's vermillion and the oracle's black belong to no other role.
-_COLORS = {
-    "benchmark": ("#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#999999", "#8C8C4A"),
-    "method": ("#D55E00", "#8C3F00"),
-    "control": ("#0072B2", "#6A3D9A", "#4D4D4D", "#00585C"),
-    "oracle": ("#000000",),
-}
-_MARKERS = {
-    "benchmark": ("s", "^", "D", "v", "<", ">", "p"),
-    "method": ("o", "h"),
-    "control": ("P", "X", "d", "H"),
-    "oracle": ("*",),
-}
-_DASHES = {"control": (0, (4.0, 1.5)), "oracle": (0, (1.0, 1.0))}
-
-
-def schedule_looks(roles: Mapping[str, str]) -> dict[str, Look]:
-    """A look per schedule, by role and by the order within it; `roles` maps schedule to role."""
-    seen: dict[str, int] = {}
-    looks = {}
-    order = list(_COLORS)
-    known = {name: role if role in _COLORS else "control" for name, role in roles.items()}
-    for name, role in sorted(known.items(), key=lambda entry: order.index(entry[1])):
-        nth = seen.setdefault(role, 0)
-        seen[role] += 1
-        colors, markers = _COLORS[role], _MARKERS[role]
-        looks[name] = Look(
-            label=f"{pretty(name)} ({role})" if role != "oracle" else "oracle",
-            color=colors[nth % len(colors)],
-            marker=markers[(nth + nth // len(colors)) % len(markers)],
-            dash=_DASHES.get(role, "-"),
-            width={"method": 2.0, "oracle": 1.3, "control": 1.2}.get(role, 0.9),
-            size={"method": 5.0, "oracle": 6.0, "control": 4.5}.get(role, 3.5),
-            order={"method": 4.0, "oracle": 3.5, "control": 3.0}.get(role, 2.0),
-        )
-    return looks
-
-
 _LABELS = {"s_cyc": "S-Cyc", "lr_warmup": "LR warm-up", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
 _LABELS |= {name: name.upper() for name in ("gelu", "elu", "lamp", "silo")}
 _LABELS |= {"random_gmp_ratios": "random, GMP ratios", "one_shot": "one-shot"}
@@ -142,18 +105,18 @@ _LABELS |= {"fine_tune": "fine-tuning", "rewind_lr": "LR rewinding", "rewind_wei
 
 
 def pretty(name: str) -> str:
-    """A name of the configuration as a reader spells it."""
+    """A name of the configuration as readers know it."""
     return _LABELS.get(name, name.replace("_", " "))
 
 
 def wrapped(text: str, inches: float, points: float = 8.0, letter: float = 0.57) -> str:
-    """`text` in lines that fit `inches`: `letter` is a letter's mean width in font sizes. Its own line ends stay."""
+    """`text` in lines that fit `inches`; its line breaks stay. `letter`: a letter's mean width in font sizes."""
     columns = max(8, int(inches * 72 / (letter * points)))
     return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, columns) or [""])
 
 
 def percent(sparsity: float) -> str:
-    """Sparsity in %, with as many decimals as its density needs to be told within 3.5 %."""
+    """Sparsity in %, with the decimals that give its density within 3.5 %."""
     density = 100 * (1 - sparsity)
     digits = 0
     while density > 1e-6 and digits < 6 and abs(round(density, digits) - density) > 0.035 * density:
@@ -169,22 +132,25 @@ def plain(value: float) -> str:
     return f"{float(factor):g}e{int(exponent)}".replace("-", "\u2212")
 
 
+def set_ticks(axis: Axis, places: Iterable[float], texts: Sequence[str] | Callable[[float], str] = plain) -> None:
+    """Ticks at `places` alone; `texts`: their labels, or what makes a label of a place."""
+    axis.set_major_locator(FixedLocator([float(place) for place in places]))
+    if callable(texts):
+        axis.set_major_formatter(FuncFormatter(lambda place, _: texts(place)))
+    else:
+        axis.set_major_formatter(FuncFormatter(lambda _, i: texts[i] if i is not None else ""))
+    axis.set_minor_locator(NullLocator())
+
+
 def sparsity_position(sparsity: object) -> Floats:
     """Where sparsities lie on an axis of log density: cycles that prune the same share are evenly spaced."""
     return -np.log(np.clip(1 - np.asarray(sparsity, dtype=np.float64), 1e-9, None))
 
 
-def sparsity_axis(
-    ax: Axes, sparsities: Sequence[float], inches: float, label: bool = True, places: Sequence[float] | None = None
-) -> None:
-    """Ticks at `sparsities`, labelled in %, as many of them as `inches` have room for, with the first and the last.
-
-    Ticks lie at `places`, one per sparsity in rising order; default: their positions on the log-density axis.
-    """
-    values = sorted({s for s in sparsities if math.isfinite(s)}) if places is None else list(sparsities)
-    positions = sparsity_position(values) if places is None else np.asarray(places, dtype=np.float64)
-    texts = [percent(value) for value in values]
-    spaced_labels(ax, positions, texts, inches)
+def sparsity_axis(ax: Axes, sparsities: Iterable[float], inches: float, label: bool = True) -> None:
+    """An x axis of log density with ticks at `sparsities`, labelled in % where `inches` have room."""
+    values = sorted({value for value in sparsities if math.isfinite(value)})
+    spaced_labels(ax, sparsity_position(values), [percent(value) for value in values], inches)
     if label:
         ax.set_xlabel("sparsity (% of weights pruned)")
 
@@ -203,14 +169,11 @@ def spaced_labels(ax: Axes, positions: Floats, texts: Sequence[str], inches: flo
             shown.pop()
         # Sparsities that differ in their last digits alone, as those of two tasks do, are one tick.
         shown = [*shown, last]
-    labels = {i: texts[i] for i in shown}
-    ax.xaxis.set_major_locator(FixedLocator(list(positions)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda _, i: labels.get(i, "")))
-    ax.xaxis.set_minor_locator(NullLocator())
+    set_ticks(ax.xaxis, positions, [text if i in shown else "" for i, text in enumerate(texts)])
 
 
 def spacing(spots: Floats) -> float:
-    """The smallest distance between positions that differ: what things side by side have room in."""
+    """The smallest distance between positions that differ, 0.5 where all are equal."""
     gaps = np.diff(np.unique(spots))
     gaps = gaps[gaps > 0.02]
     return float(gaps.min() if gaps.size else 0.5)
@@ -243,8 +206,12 @@ def draw_points(
 ) -> None:
     """A line through `mean` with its intervals; the axes' limits are set before.
 
-    What lies beyond the limits is marked with a small triangle at the edge; points of `hollow` are not filled.
+    What lies beyond the limits is marked with a small triangle at the edge, on a logarithmic axis also a mean of 0 or
+    less; points of `hollow` are not filled.
     """
+    if ax.get_yscale() == "log":
+        nowhere = mean <= 0
+        mean, low = np.where(nowhere, np.nan, mean), np.where(nowhere, 0.0, low)
     style = look.line()
     # Many cycles: smaller markers, or the line of markers hides every other.
     style["markersize"] = look.size * min(1.0, max(0.45, 11 / max(len(x), 1)))
@@ -270,24 +237,24 @@ def cross(label: str) -> Line2D:
 
 
 def mark_diverged(ax: Axes, x: Floats, y: Floats, diverged: object, counts: object, apart: float = 0.0) -> None:
-    """A cross at each point some of whose seeds diverged, with how many of how many; the limits are set before."""
-    few, n = (np.asarray(values) for values in (diverged, counts))
-    lost = few > 0
-    held = np.clip(np.where(np.isfinite(y), y, -np.inf), *ax.get_ylim())[lost]
-    for at, value in zip(x[lost], held, strict=True):
+    """A cross at each point with diverged seeds, and how many of how many; the axes' limits are set before."""
+    diverged, counts = np.asarray(diverged), np.asarray(counts)
+    marked = diverged > 0
+    heights = np.clip(np.where(np.isfinite(y), y, -np.inf), *ax.get_ylim())[marked]
+    for at, value in zip(x[marked], heights, strict=True):
         ax.plot([at], [value], "x", color="black", markersize=6, markeredgewidth=1.3, zorder=6, clip_on=False)
-    texts = [f"{int(some)}/{int(seeds)}" for some, seeds in zip(few[lost], n[lost], strict=True)]
-    stacked_labels(ax, x[lost], held, texts, apart)
+    texts = [f"{int(count)}/{int(seeds)}" for count, seeds in zip(diverged[marked], counts[marked], strict=True)]
+    stacked_labels(ax, x[marked], heights, texts, apart)
 
 
 def stacked_labels(ax: Axes, x: Floats, y: Floats, texts: Sequence[str], apart: float) -> None:
     """A small label over each point; labels of points nearer than `apart` along x are stacked."""
     near = 0.12 * abs(ax.get_ylim()[1] - ax.get_ylim()[0])
-    told: list[tuple[float, float, int]] = []
+    placed: list[tuple[float, float, int]] = []
     for at, value, text in zip(x, y, texts, strict=True):
-        taken = {level for other, height, level in told if abs(other - at) < apart and abs(height - value) < near}
-        level = next(level for level in range(len(told) + 1) if level not in taken)
-        told.append((at, value, level))
+        taken = {level for other, height, level in placed if abs(other - at) < apart and abs(height - value) < near}
+        level = next(level for level in range(len(placed) + 1) if level not in taken)
+        placed.append((at, value, level))
         ax.annotate(
             text,
             (at, value),
@@ -319,7 +286,7 @@ def interval_text(counts: object, what: str = "bars") -> str:
 
 
 def footer(fig: Figure, scale: str, notes: Sequence[str] = ()) -> None:
-    """Notes and the scale of the runs, at the bottom; the panels (constrained layout) keep clear of it."""
+    """Notes and the label of the runs' scale at the bottom, clear of the panels (constrained layout)."""
     width, height = fig.get_size_inches()
     text = wrapped(". ".join(note.rstrip(".") for note in notes) + "." if notes else "", width - 0.2, SMALL, 0.52)
     label = wrapped(scale, width - 0.2, SMALL)
@@ -336,14 +303,14 @@ def footer(fig: Figure, scale: str, notes: Sequence[str] = ()) -> None:
 
 
 def new_figure(height: float) -> Figure:
-    """A double-column figure of `height` inches whose panels make room for each other's text."""
+    """A figure two columns wide and `height` inches high, in constrained layout."""
     fig = Figure(figsize=(WIDTH, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.05, h_pad=0.05)  # type: ignore[union-attr,call-arg]
     return fig
 
 
 def legend_above(fig: Figure, handles: Sequence[Artist]) -> None:
-    """One legend for the whole figure, over its panels, in as many columns as its longest label leaves room for."""
+    """One legend over all panels, in as many columns as its longest label leaves room for."""
     for handle in handles:
         handle.set_label(wrapped(str(handle.get_label()), 3.0, SMALL))
     longest = max(len(line) for handle in handles for line in str(handle.get_label()).split("\n"))
@@ -354,15 +321,6 @@ def legend_above(fig: Figure, handles: Sequence[Artist]) -> None:
         ncols=max(1, min(columns, 4, len(handles))),
         columnspacing=1.2,
     )
-
-
-def label_bottoms(axes: Any, count: int, label: str) -> None:
-    """The x label also under panels that have an unused place below them."""
-    columns = axes.shape[1]
-    for column in range(columns):
-        used = [row for row in range(axes.shape[0]) if row * columns + column < count]
-        if used:
-            axes[used[-1], column].set_xlabel(label)
 
 
 def thinned(values: list[Any], most: int) -> list[Any]:

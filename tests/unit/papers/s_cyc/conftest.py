@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -117,6 +118,171 @@ def write_frames():
         return out
 
     return write
+
+
+class ByHand:
+    """A tiny study whose tables can be worked out by hand: what its runs leave, by schedule and seed."""
+
+    def __init__(self, runs_of):
+        self._runs_of = runs_of
+        # Accuracies of cycle 0, by seed; each cycle loses 0.01. Of the benchmarks `constant` is the best one on
+        # validation, `cyclical` on test.
+        self.validation = {"cyclical": [0.80, 0.82, 0.84], "constant": [0.81, 0.83, 0.85], "s_cyc": [0.80, 0.80, 0.80]}
+        self.test = {"cyclical": [0.90, 0.92, 0.94], "constant": [0.70, 0.75, 0.71], "s_cyc": [0.80, 0.81, 0.86]}
+        self.seconds = {"cyclical": [2.0, 4.0, 5.0], "constant": [1.0, 4.0, 10.0], "s_cyc": [3.0, 6.0, 7.5]}
+        # Training loss at shares 0.2, 0.5 and 1, by cycle: every cycle reaches 0.75.
+        self.losses = {0: [2.0, 1.0, 0.25], 1: [2.25, 1.25, 0.5], 2: [2.5, 1.5, 0.75]}
+        self.log_slope = 1.7
+        # The oracle's validation accuracies by cycle, max_lr and seed. Near the best: in cycle 0 within the tolerance
+        # of 0.01; in cycle 1 within one standard error, 0.1 / sqrt 3 = 0.0577; in cycle 2 0.4 and 0.8, while the
+        # schedule has 0.3.
+        self.grid = {
+            0: {0.1: [0.90, 0.90, 0.90], 0.2: [0.891, 0.891, 0.891], 0.4: [0.80, 0.80, 0.80], 0.8: [0.1, 0.1, 0.1]},
+            1: {0.1: [0.54, 0.54, 0.54], 0.2: [0.55, 0.55, 0.55], 0.4: [0.50, 0.60, 0.70], 0.8: [0.2, 0.2, 0.2]},
+            2: {0.1: [0.30, 0.30, 0.30], 0.2: [0.30, 0.30, 0.30], 0.4: [0.391, 0.391, 0.391], 0.8: [0.4, 0.4, 0.4]},
+        }
+        self.chosen = {0: [0.1, 0.1, 0.2], 1: [0.2, 0.4, 0.4], 2: [0.8, 0.8, 0.8]}
+        self.oracle_test = [0.84, 0.80, 0.88]
+
+    def content(self, seeds=(0, 1, 2), schedules=("cyclical", "constant", "s_cyc"), oracle=True, gradients=True):
+        """The preset: three schedules on one task, the oracle, and gradients on another task."""
+        task = {
+            "dataset": "d",
+            "network": {"kind": "mlp", "activation": "tanh"},
+            "training": {"epochs": 2, "batch_size": 10},
+        }
+        # Each schedule has a dense network of its own, so that their numbers may differ in cycle 0, too.
+        profiles = {"constant": {"kind": "constant"}, "s_cyc": {"kind": "cyclical", "min_share": 0.1}}
+        study = {
+            "pruning": {"rate": 0.5, "cycles": 2},
+            "accuracy": [{"tasks": ["net_a"], "criteria": ["global_magnitude"], "schedules": list(schedules)}],
+        }
+        if gradients:
+            study["gradients"] = [{"tasks": ["net_b"], "criteria": ["random"], "schedules": ["cyclical"]}]
+            study["gradient_measure"] = {"images": 100}
+        if oracle:
+            searched = {"task": "net_a", "criterion": "global_magnitude", "schedule": "s_cyc"}
+            study["oracle"] = searched | {"max_lr": [0.1, 0.2, 0.4, 0.8], "tolerance": 0.01}
+        return {
+            "preset": "tiny",
+            "scale": "x",
+            "seeds": list(seeds),
+            "datasets": {"d": {"source": "digits", "train": 100, "validation": 10}},
+            "tasks": {"net_a": task, "net_b": task},
+            "schedules": {
+                name: {
+                    "profile": profiles.get(name, {"kind": "cyclical"}),
+                    "policy": {"kind": "linear", "start": 0.1, "top": 0.3, "last": 1},
+                    "role": "method" if name == "s_cyc" else "benchmark",
+                }
+                for name in ("cyclical", "constant", "s_cyc")
+            },
+            "s_cyc": study,
+        }
+
+    def runs(self, content=None, **edits):
+        """The written runs; `cycles`, `gradients`, `histograms`: (job, its rows) -> the rows that it leaves instead."""
+        from prunebench.suite.preset import parse_preset
+
+        def edited(table, job, rows):
+            return edits[table](job, rows) if table in edits else rows
+
+        return self._runs_of(parse_preset(content or self.content(), "tiny")).write(
+            lambda job, cycle: edited("cycles", job, self._cycles(job.axes["schedule"], job.seed))[cycle],
+            lambda job: edited("gradients", job, self.gradients(job.seed)),
+            lambda job: edited("histograms", job, self._histogram(job.seed)),
+            self._candidate,
+        )
+
+    def tables(self, content=None, **edits):
+        """The study's tables of these runs."""
+        return self.runs(content, **edits).tables()
+
+    def _cycles(self, schedule, seed):
+        return [
+            {
+                "density": 0.5**cycle,
+                "sparsity": 1 - 0.5**cycle,
+                "max_lr": 0.1,
+                "status": "trained",
+                "validation_accuracy": self.validation[schedule][seed] - cycle / 100,
+                "test_accuracy": self.test[schedule][seed] - cycle / 100,
+                "steps": 20,
+                "images": 200,
+                "flops": 1000,
+                "flops_sparse": 1000 * 0.5**cycle,
+                "seconds": self.seconds[schedule][seed] / 4 * (2 if cycle == 2 else 1),
+                "peak_memory_mb": 100 + 10 * cycle + seed,
+            }
+            for cycle in range(3)
+        ]
+
+    def spread_at(self, cycle, seed, loss):
+        """A std whose log is exactly linear in the loss: interpolation between measurements must be exact."""
+        return math.exp(-2 + 0.3 * seed + (-0.5 + 0.1 * seed) * cycle + self.log_slope * loss)
+
+    def gradients(self, seed, losses=None):
+        """Measurements of a chain. `losses` replace the study's: None is NaN; an absent cycle was not reached."""
+        rows = []
+        for cycle, at in (losses or self.losses).items():
+            for share, loss in zip([0.2, 0.5, 1.0], at, strict=True):
+                std = math.nan if loss is None else self.spread_at(cycle, seed, loss)
+                rows += [
+                    {"cycle": cycle, "share": share, "sparsity": 1 - 0.5**cycle, "weights": name, "n": 64 >> cycle}
+                    | {"loss": math.nan if loss is None else loss, "std": std, "iqr_over_1349": 2 * std}
+                    | dict.fromkeys(("mean", "q01", "q05", "q25", "q50", "q75", "q95", "q99", "min", "max"), 0.125)
+                    for name in ("surviving", "all", "hidden.0.weight")
+                ]
+        return rows
+
+    @staticmethod
+    def _histogram(seed):
+        return [
+            {"cycle": cycle, "share": 1.0, "sparsity": 0.0, "left": left, "right": right, "count": count}
+            for cycle in range(3)
+            for left, right, count in [(-math.inf, -1.0, seed), (-1.0, 1.0, 6), (1.0, math.inf, 2 * cycle)]
+        ]
+
+    def _candidate(self, choice, cycle, max_lr):
+        validation, chosen = self.grid[cycle][max_lr][choice.seed], max_lr == self.chosen[cycle][choice.seed]
+        return {
+            "density": 0.5**cycle,
+            "sparsity": 1 - 0.5**cycle,
+            "status": "diverged" if validation == 0.1 else "trained",
+            "validation_accuracy": validation,
+            "test_accuracy": self.oracle_test[choice.seed] if chosen else 0.99,
+            "steps": 20,
+            "images": 200,
+            "flops": 1000,
+            "flops_sparse": 500,
+            "seconds": 0.5,
+            "peak_memory_mb": 300,
+            "selected": int(chosen),
+        }
+
+
+@pytest.fixture(scope="session")
+def by_hand(runs_of):
+    """The study by hand."""
+    return ByHand(runs_of)
+
+
+@pytest.fixture(scope="session")
+def tables(by_hand):
+    """Its tables as frames by name, with three seeds, the oracle and gradients."""
+    return by_hand.tables()
+
+
+@pytest.fixture(scope="session")
+def only():
+    """The one row of a frame with these values."""
+
+    def row(frame, **values):
+        rows = frame[(frame[[*values]] == pd.Series(values)).all(axis=1)]
+        assert len(rows) == 1, f"{len(rows)} rows for {values}"
+        return rows.iloc[0]
+
+    return row
 
 
 class Smoke:

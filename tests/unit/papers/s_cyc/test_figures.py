@@ -1,11 +1,7 @@
 """The S-Cyc figures: files, determinism, and what they say of missing or single-seed data."""
 
-import re
-import struct
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +11,10 @@ import pytest
 from prunebench.errors import InputError
 from prunebench.papers.s_cyc import PAPER
 from prunebench.papers.s_cyc.config import SCycMargins
+from prunebench.papers.s_cyc.figures.common import schedule_looks
 from prunebench.papers.s_cyc.figures.gradients import gradient_spread
 from prunebench.suite.report.draw import Drawn, draw_paper
-from prunebench.suite.report.style import percent, plain, schedule_looks, sparsity_position
+from prunebench.suite.report.style import percent, plain, sparsity_position
 
 FIGURES = [figure.name for figure in PAPER.figures]
 
@@ -103,30 +100,6 @@ def tables(
     return folder
 
 
-def text_of(svg: Path) -> str:
-    """The text a reader sees; parsing fails on a malformed file. Lines of one label are joined."""
-    root = ElementTree.fromstring(svg.read_bytes())
-    texts = ("".join(e.itertext()).strip() for e in root.iter("{http://www.w3.org/2000/svg}text"))
-    return re.sub(r"\s+", " ", " ".join(texts))
-
-
-def png_size(png: Path) -> tuple[int, int]:
-    """Width and height of a PNG whose every chunk is checked against its CRC."""
-    data = png.read_bytes()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    at, kinds = 8, []
-    while at < len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind = data[at + 4 : at + 8]
-        (crc,) = struct.unpack(">I", data[at + 8 + length : at + 12 + length])
-        assert crc == zlib.crc32(data[at + 4 : at + 8 + length])
-        kinds.append(kind)
-        at += 12 + length
-    assert kinds[-1] == b"IEND"
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
-
-
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The tables and the figures drawn from them."""
@@ -137,7 +110,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_whole_and_states_the_scale(drawn: tuple[Path, Path], name: str) -> None:
+def test_every_figure_is_whole_and_states_the_scale(text_of, png_size, drawn: tuple[Path, Path], name: str) -> None:
     _, out = drawn
     width, height = png_size(out / f"{name}.png")
     assert width == 2160
@@ -151,24 +124,15 @@ def test_nothing_else_is_written(drawn: tuple[Path, Path]) -> None:
     assert {path.name for path in drawn[1].iterdir()} == {f"{n}.{kind}" for n in FIGURES for kind in ("svg", "png")}
 
 
-def test_same_tables_same_bytes(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    """In another process, where hash seeds and import order differ."""
-    made, out = drawn
-    code = """
-import sys, pathlib
-from prunebench.papers.s_cyc import PAPER
-from prunebench.papers.s_cyc.figures.gradients import gradient_spread
-from prunebench.suite.report.draw import Drawn, draw_paper
-from prunebench.suite.report.style import percent, plain, schedule_looks, sparsity_position
-draw_paper(PAPER, PAPER.margins(), *map(pathlib.Path, sys.argv[1:]))
-"""
-    run = [sys.executable, "-c", code, str(made), str(tmp_path)]
-    subprocess.run(run, check=True, env={"PYTHONHASHSEED": "7", "PATH": ""})
-    for path in out.iterdir():
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+def test_same_tables_same_bytes(draw_coarse, draw_in_another_process, tmp_path: Path) -> None:
+    folder = tables(tmp_path / "tables", seeds=1)
+    draw_coarse(PAPER, PAPER.margins(), folder, tmp_path / "here")
+    draw_in_another_process("s_cyc", folder, tmp_path / "there")
+    for path in (tmp_path / "here").iterdir():
+        assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes(), path.name
 
 
-def test_seeds_intervals_and_divergence_are_stated(drawn: tuple[Path, Path]) -> None:
+def test_seeds_intervals_and_divergence_are_stated(text_of, drawn: tuple[Path, Path]) -> None:
     text = text_of(drawn[1] / "s_cyc_accuracy.svg")
     assert "n = 3" in text
     assert "95 % t interval" in text
@@ -177,7 +141,7 @@ def test_seeds_intervals_and_divergence_are_stated(drawn: tuple[Path, Path]) -> 
     assert "1/3" in text_of(drawn[1] / "s_cyc_oracle.svg")
 
 
-def test_one_seed_has_no_interval(tmp_path: Path) -> None:
+def test_one_seed_has_no_interval(text_of, tmp_path: Path) -> None:
     draw(tables(tmp_path / "tables", seeds=1), tmp_path)
     for name in ("s_cyc_accuracy", "s_cyc_oracle", "s_cyc_gradient_spread"):
         text = text_of(tmp_path / f"{name}.svg")
@@ -186,7 +150,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
         assert "95 %" not in text
 
 
-def test_tables_without_rows_are_called_not_run(tmp_path: Path) -> None:
+def test_tables_without_rows_are_called_not_run(text_of, tmp_path: Path) -> None:
     made = tables(tmp_path / "tables")
     for name in ("s_cyc_oracle", "s_cyc_gradients", "s_cyc_gradient_histograms"):
         (made / f"{name}.csv").write_text("scale\n")
@@ -197,7 +161,7 @@ def test_tables_without_rows_are_called_not_run(tmp_path: Path) -> None:
         assert SCALE in text_of(tmp_path / f"{name}.svg")
 
 
-def test_all_tables_without_rows(tmp_path: Path) -> None:
+def test_all_tables_without_rows(text_of, tmp_path: Path) -> None:
     for name in [table.name for table in PAPER.tables]:
         (tmp_path / f"{name}.csv").write_text("scale\n")
     draw(tmp_path, tmp_path)
@@ -222,7 +186,7 @@ def test_missing_values_leave_gaps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("cycles", "seeds"), [(0, 1), (25, 2)])
-def test_few_and_many(tmp_path: Path, cycles: int, seeds: int) -> None:
+def test_few_and_many(text_of, tmp_path: Path, cycles: int, seeds: int) -> None:
     """One dense cycle with one schedule; 25 cycles with twelve of long names, and markup and $ in names."""
     roles = {"only": "benchmark"}
     tasks: tuple[str, ...] = ("toy-mlp",)
@@ -267,7 +231,7 @@ def test_drawing_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_a_figure_marks_is_what_the_ledger_judges_by(drawn: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_a_figure_marks_is_what_the_ledger_judges_by(text_of, drawn: tuple[Path, Path], tmp_path: Path) -> None:
     draw(drawn[0], tmp_path, a1_ratio=0.65)
     assert "0.8: A1" in text_of(drawn[1] / "s_cyc_gradient_spread.svg")
     assert "0.65: A1" in text_of(tmp_path / "s_cyc_gradient_spread.svg")

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from prunebench.papers.s_cyc.config import Cell
 from prunebench.papers.s_cyc.plan import cycle_phase
 from prunebench.pruning.after import AfterPrune
 from prunebench.runs.probes import Gradients
@@ -122,8 +123,7 @@ def cycle(smoke):
         }
         content["s_cyc"] |= {"gradients": [], "oracle": None}
         preset = parse_preset(content, "my.yaml")
-        profile = preset.schedules["step_decay"].profile
-        return cycle_phase(preset.s_cyc, preset, "digits-resnet8-sgd", criterion, profile, 0.1, number, [])
+        return cycle_phase(preset.s_cyc, preset, Cell("digits-resnet8-sgd", criterion, "step_decay"), number, 0.1)
 
     return make
 

@@ -35,8 +35,8 @@ def rated(claim, paper="toy", false=0.02, enough=8, tables=500):
             "claimed_not_reproduced": 0.01,
             "seeds_for_80": enough + worse if enough else None,
             "noise_from": "measured: 3 seeds",
-            "null_effect": "gain 1 points",
-            "claimed_effect": "gain 2 points",
+            "null_effect": "gain +1 points",
+            "claimed_effect": "gain +2 points",
             "claimed_as": "twice the margin [ours]",
         }
         for worse, noise in enumerate(NOISES)

@@ -1,20 +1,18 @@
 """What the figures of cascade weight shedding share: looks, settings and their order."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prunebench.suite.report.panels import OTHERS, looks_of
-from prunebench.suite.report.style import (
-    SMALL,
-    Look,
-    Tables,
-    plain,
-    pretty,
-)
+from prunebench.suite.report.panels import OTHERS, looks_of, margin_line
+from prunebench.suite.report.style import Look, Tables, plain, pretty
+
+Setting = tuple[float, float]
+"""max_lr and weight_decay."""
 
 CRITERIA = {
     "global_magnitude": ("#009E73", "o"),
@@ -23,18 +21,24 @@ CRITERIA = {
     "layer_random": ("#E69F00", "^"),
     "random_gmp_ratios": ("#56B4E9", "D"),
 }
-WAYS = tuple(zip(("#D55E00", "#0072B2", "#6A3D9A", "#E69F00", "#8C3F00", "#00585C"), "s^Dv<>", strict=True))
+PRELUDES = tuple(zip(("#D55E00", "#0072B2", "#6A3D9A", "#E69F00", "#8C3F00", "#00585C"), "s^Dv<>", strict=True))
 NETWORKS = tuple(zip(("#882255", "#44AA99", "#332288", "#999933", "#88CCEE", "#661100"), "os^DvP", strict=True))
 SCHEDULES = tuple(zip(("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000"), "os^DvP", strict=True))
 DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = ((0, (4.0, 1.5)), (0, (1.0, 1.0)), (0, (6.0, 1.5, 1.0, 1.5)))
 PRUNED = Look("pruned", "#D55E00", "o", width=1.5, size=3.0, order=3.0)
 CONTROL = Look("control: trained alike, not pruned", "#0072B2", "s", (0, (3.0, 1.2)), width=1.2, size=3.0)
+CLOCK = "Clock: weight decay x sum of the learning rates of all updates"
+
+
+def _names(tables: Tables, column: str, frames: Sequence[str]) -> list[str]:
+    """What `column` holds in any of the frames."""
+    present = [tables[f"cascade_{name}"] for name in frames]
+    return list(dict.fromkeys(name for frame in present if len(frame) for name in frame[column]))
 
 
 def criterion_looks(tables: Tables) -> dict[str, Look]:
     """One look per criterion for every figure."""
-    frames = [tables[f"cascade_{name}"] for name in ("criteria", "retraining", "schedules", "shedding")]
-    present = dict.fromkeys(name for frame in frames if len(frame) for name in frame["criterion"])
+    present = _names(tables, "criterion", ("criteria", "retraining", "schedules", "shedding"))
     known = {
         name: Look(pretty(name), color, marker, width=1.1, size=4.0)
         for name, (color, marker) in CRITERIA.items()
@@ -44,29 +48,17 @@ def criterion_looks(tables: Tables) -> dict[str, Look]:
 
 
 def prelude_looks(tables: Tables) -> dict[str, Look]:
-    """One look per prelude for every figure; none is black."""
-    frames = [tables[f"cascade_{name}"] for name in ("criteria", "gmp", "semi_structured", "occupancy", "progress")]
-    present = dict.fromkeys(name for frame in frames if len(frame) for name in frame["prelude"])
+    """One look per prelude for every figure; only no prelude is black."""
+    present = _names(tables, "prelude", ("criteria", "gmp", "semi_structured", "occupancy", "progress"))
     looks = {"none": Look("no prelude", "#000000", width=1.1, size=4.0)} if "none" in present else {}
-    for nth, (name, look) in enumerate(looks_of((name for name in present if name != "none"), WAYS).items()):
+    for nth, (name, look) in enumerate(looks_of((name for name in present if name != "none"), PRELUDES).items()):
         looks[name] = replace(look, label=f"prelude: {look.label}", dash=DASHES[nth % len(DASHES)])
     return looks
 
 
 def claim_line(ax: Axes, excess: float, named: bool) -> None:
     """The line of claim B1's margin, named at the right of the panel."""
-    ax.axhline(100 * excess, color="0.3", linewidth=0.9, dashes=(1, 1.5), zorder=1)
-    if named:
-        ax.annotate(
-            f"{100 * excess:g} %:\nB1",
-            (1, 100 * excess),
-            (3, 0),
-            xycoords=ax.get_yaxis_transform(),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color="0.3",
-            va="center",
-        )
+    margin_line(ax, 100 * excess, f"{100 * excess:g} %:\nB1" if named else "")
 
 
 def against_control(frame: pd.DataFrame) -> dict[str, str]:
@@ -78,29 +70,26 @@ def against_control(frame: pd.DataFrame) -> dict[str, str]:
 def with_control(frame: pd.DataFrame) -> str:
     """What differences are paired with, as a footer says it."""
     pairs = frame.loc[frame["prelude_control"].notna(), ["prelude", "prelude_control"]].drop_duplicates()
-    told = "; ".join(f"{pretty(a)}: {pretty(b)}" for a, b in pairs.itertuples(index=False))
-    return " with no prelude" + (f", and with the prelude's control ({told})" if told else "")
+    texts = "; ".join(f"{pretty(a)}: {pretty(b)}" for a, b in pairs.itertuples(index=False))
+    return " with no prelude" + (f", and with the prelude's control ({texts})" if texts else "")
 
 
-CLOCK = "Clock: weight decay x sum of the learning rates of all updates"
-
-
-def settings_of(rows: pd.DataFrame) -> list[tuple[float, float]]:
-    """(max_lr, weight_decay) ordered by the least clock of any task, then by max_lr."""
+def settings_of(rows: pd.DataFrame) -> list[Setting]:
+    """Settings ordered by the least clock of any task, then by max_lr."""
     clocks = rows.groupby(["max_lr", "weight_decay"])["clock"].min().reset_index()
     ordered = clocks.sort_values(["clock", "max_lr", "weight_decay"])
     return list(zip(ordered["max_lr"], ordered["weight_decay"], strict=True))
 
 
-def rows_of(rows: pd.DataFrame, setting: tuple[float, float]) -> pd.DataFrame:
+def rows_of(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return rows[(rows["max_lr"] == setting[0]) & (rows["weight_decay"] == setting[1])]
 
 
-def setting_text(rows: pd.DataFrame, setting: tuple[float, float]) -> str:
+def setting_text(rows: pd.DataFrame, setting: Setting) -> str:
     return f"LR {plain(setting[0])}\nwd {plain(setting[1])}\nclock {clock_text(rows, setting)}"
 
 
-def clock_text(rows: pd.DataFrame, setting: tuple[float, float]) -> str:
+def clock_text(rows: pd.DataFrame, setting: Setting) -> str:
     """A setting's clock, or the least and the greatest where tasks differ: they train for other numbers of updates."""
     clocks = rows_of(rows, setting)["clock"]
     return "\u2013".join(dict.fromkeys(_two_digits(clock) for clock in (clocks.min(), clocks.max())))

@@ -1,68 +1,24 @@
 """Figures of trained networks: accuracy at matched sparsity, courses over epochs, norms, layers."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator
 
-from prunebench.papers.directional.figures.common import (
-    FULL,
-    Arm,
-    arm_looks,
-    at_setting,
-    curve,
-    dense_handle,
-    density_axis,
-    density_ticks,
-    epoch_axis,
-    is_arm,
-    listed,
-    matched_to,
-    numbers,
-    rows_in,
-    series_of,
-    shifted,
-    spelt,
-    value_axis,
-    word,
-)
+from prunebench.papers.directional.figures import common
+from prunebench.papers.directional.figures.common import FULL, Arm, arm_looks, listed, method_label, rows_in, series_of
+from prunebench.suite.report import panels, style
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.panels import (
-    BEYOND,
-    Series,
-    blocks_of,
-    bounds_of,
-    chunks_of,
-    diverged_crosses,
-    empty_panel,
-    finish,
-    handles_of,
-    level_line,
-    panel_row,
-    stacked,
-    values_of,
-    with_values,
-)
-from prunebench.suite.report.style import (
-    SMALL,
-    WIDTH,
-    Floats,
-    Look,
-    draw_points,
-    interval_text,
-    legend_above,
-    limits,
-    mark_diverged,
-    not_run,
-    sparsity_position,
-    wrapped,
-)
+from prunebench.suite.report.panels import Series, Span, bounds_of, numbers, values_of
+from prunebench.suite.report.style import SMALL, WIDTH, Look, interval_text, wrapped
+
+_DENSE = ("sgd", "sgd_strong")
 
 _WEAK = ("l1", "random")
 """Baselines that may fall so far that all else would lie on one line: then they leave the axis, marked."""
@@ -75,66 +31,69 @@ def _margin(handles: int) -> float:
     return 1.15 + 0.16 * -(-handles // 3)
 
 
-def _at(rows: pd.DataFrame) -> Floats:
-    return sparsity_position(rows["sparsity"])
-
-
 def accuracy(drawn: Drawn) -> Figure:
     """Claims C2, C3 and C5: accuracy against sparsity, gRDA minus each baseline, and the published numbers."""
-    tables, scale = drawn.tables, drawn.scale
-    frame, published = rows_in(tables, "accuracy"), rows_in(tables, "published")
-    looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
-    blocks = blocks_of(frame, ("task",))
+    frame, published = rows_in(drawn.tables, "accuracy"), rows_in(drawn.tables, "published")
+    looks = arm_looks(drawn.tables, frame)
+    dense = {arm: look for arm, look in looks.items() if arm[0] in _DENSE}
+    sparse = [replace(look, dash="-") if arm[0] == "grda" else look for arm, look in looks.items() if arm not in dense]
+    handles = [*panels.handles_of(dense.values(), marker=""), *panels.handles_of(sparse)]
+    handles += panels.diverged_crosses(frame)
+    blocks: list[tuple[str, Any]] = panels.blocks_of(frame, "task")
     height = 2.05 if len(blocks) < 3 else 1.7
-    rows: list[str | float] = [row for title, _ in blocks for row in (title, height)]
+    heights = [[height]] * len(blocks)
     if len(published):
-        rows += ["Published, not measured here: ResNet-50 on ImageNet", height - 0.1]
-    dense = [arm for arm in looks if arm[0] in ("sgd", "sgd_strong")]
-    handles: list[Artist] = [dense_handle(looks[arm]) for arm in dense]
-    handles += handles_of(
-        replace(look, dash="-" if arm[0] == "grda" else look.dash) for arm, look in looks.items() if arm not in dense
-    )
-    handles += diverged_crosses(frame)
-    fig, places = stacked(rows, _margin(len(handles)) + 0.15)
-    unseen: list[str] = []
-    for (_, part), place in zip(blocks, places, strict=False):
-        panels = panel_row(fig, place.subgridspec(1, 2, width_ratios=(1.2, 1.0)), 0, 2, share=False)
-        of_dense = [(looks[arm], part[is_arm(part, arm)]) for arm in dense]
-        sparse = part[~part["method"].isin(["sgd", "sgd_strong"])]
-        shown = sparse[sparse["sparsity"] < FULL]
-        lost = sparse[~(sparse["sparsity"] < FULL)]
-        several = f"{part['task'].iloc[0]}: " if len(blocks) > 1 else ""
-        unseen += [f"{several}{_named(row.method, row.matched_to)}" for row in lost.itertuples()]
-        series = [entry for entry in series_of(shown, looks, "sparsity") if entry[0].label]
-        _accuracy_panel(panels[0], of_dense, series, shown, part)
-        _difference_panel(panels[1], shown, looks)
-    if len(published):
-        _published_panel(fig, places[-1], published)
-    legend_above(fig, handles)
-    own = "; horizontal bars: gRDA's own sparsity" if frame["n"].max() > 1 else ""
+        blocks, heights = (
+            [*blocks, ("Published, not measured here: ResNet-50 on ImageNet", None)],
+            [*heights, [height - 0.1]],
+        )
+    fig, laid_out = panels.in_blocks(blocks, heights, _margin(len(handles)) + 0.15)
+    for part, (place,) in laid_out:
+        if part is None:
+            _published_panel(fig, place, published)
+            continue
+        [(left, right)] = panels.panels_at(fig, place, 2, widths=(1.2, 1.0), share=False)
+        shown = part[~part["method"].isin(_DENSE) & (part["sparsity"] < FULL)]
+        _accuracy_panel(left, series_of(part, dense, "epochs"), series_of(shown, looks, "sparsity"), part)
+        _difference_panel(right, shown, looks)
+    horizontal = "; horizontal bars: gRDA's own sparsity" if frame["n"].max() > 1 else ""
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bars and bands')}. Baselines: pruned to the sparsity that gRDA's "
-        f"run of the same seed ended with{own}. Right: test accuracy of gRDA minus that of each baseline at the same "
-        "sparsity, and minus that of SGD, paired by seed",
-        f"{BEYOND}. Markers are moved sideways a little",
+        f"run of the same seed ended with{horizontal}. Right: test accuracy of gRDA minus that of each baseline at the "
+        "same sparsity, and minus that of SGD, paired by seed",
+        panels.SIDEWAYS,
     ]
     if len(published):
         sources = "; ".join(dict.fromkeys(name for name in published["source"] if name))
         notes.append(f"Published: no intervals are known. Sources: {sources}" if sources else "Published: no intervals")
-    if unseen:
-        notes.append(f"Not shown, without sparsity or without any weight left: {listed(unseen)}")
-    return finish(fig, scale, notes)
+    unplaced = frame[~frame["method"].isin(_DENSE) & ~(frame["sparsity"] < FULL)]
+    if len(unplaced):
+        notes.append(f"Not shown, without sparsity or without any weight left: {listed(_arm_names(unplaced, frame))}")
+    return panels.finish(fig, handles, drawn.scale, notes)
 
 
-def _named(method: str, setting: str) -> str:
-    return f"gRDA, {spelt(setting)}" if method == "grda" else f"{word(method)} at {spelt(setting)}"
+def _arm_names(rows: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
+    """Rows by task (where there are several), method and setting."""
+    return [
+        (f"{row.task}: " if frame["task"].nunique() > 1 else "")
+        + method_label(row.method)
+        + (", " if row.method == "grda" else " at ")
+        + common.setting_label(row.matched_to)
+        for row in rows.itertuples()
+    ]
 
 
-def _accuracy_panel(ax: Axes, dense: Series, series: Series, shown: pd.DataFrame, part: pd.DataFrame) -> None:
+def _span(rows: pd.DataFrame, column: str, always: tuple[float, ...], least: float) -> Span:
+    """Limits for all rows, or without the weak baselines where these would more than double them."""
+    low, high = bounds_of(rows, column, always, least=least)
+    strong = rows[~rows["method"].isin(_WEAK)]
+    core = bounds_of(strong if len(strong) else rows, column, always, least=least)
+    return core if high - low > 2 * (core[1] - core[0]) else (low, high)
+
+
+def _accuracy_panel(ax: Axes, dense: Series, series: Series, part: pd.DataFrame) -> None:
     ax.set_ylabel("test accuracy (%)")
-    low, high = bounds_of(part, "test_accuracy", least=2.0)
-    core = bounds_of(part[~part["method"].isin(_WEAK)], "test_accuracy", least=2.0)
-    low, high = core if high - low > 2 * (core[1] - core[0]) else (low, high)
+    low, high = _span(part, "test_accuracy", (), 2.0)
     # Room for the counts over crosses at the lower edge.
     ax.set_ylim(low - (0.15 * (high - low) if (part["diverged"] > 0).any() else 0.0), high)
     for look, rows in dense:
@@ -143,57 +102,57 @@ def _accuracy_panel(ax: Axes, dense: Series, series: Series, shown: pd.DataFrame
         if np.isfinite(floor):
             band = np.clip((floor, ceiling), *ax.get_ylim())
             ax.axhspan(band[0], band[1], color=look.color, alpha=0.1, linewidth=0, zorder=0.8)
-    if not np.isfinite(shown["test_accuracy"]).any():
-        empty_panel(ax, "no values")
+    if not panels.with_values(series, "test_accuracy"):
+        panels.empty_panel(ax)
         return
-    density_axis(ax, list(shown["sparsity"]), 3.2)
-    grda = [nth for nth, (_, rows) in enumerate(series) if (rows["method"] == "grda").all()]
-    others = [entry for nth, entry in enumerate(series) if nth not in grda]
-    # gRDA keeps its places; the baselines of a setting lie around it.
-    sides = iter(nth - len(others) / 2 + (nth >= len(others) / 2) for nth in range(len(others)))
-    low_x, high_x = ax.get_xlim()
-    places = [
-        _at(rows) + (0 if nth in grda else next(sides)) * 0.022 * (high_x - low_x)
-        for nth, (_, rows) in enumerate(series)
-    ]
-    line = shown[shown["method"] == "grda"].sort_values("sparsity")
+    every = pd.concat([rows for _, rows in series])
+    common.density_axis(ax, every["sparsity"], 3.2)
+    width = float(np.ptp(ax.get_xlim()))
+    line = every[every["method"] == "grda"].sort_values("sparsity")
     if len(line):
-        ax.plot(_at(line), values_of(line, "test_accuracy")[0], **_GRDA.line() | {"alpha": 0.7})
-    for nth, ((look, rows), x) in enumerate(zip(series, places, strict=True)):
-        mean, below, above = values_of(rows, "test_accuracy")
-        draw_points(ax, x, mean, below, above, replace(look, dash="") if nth in grda else look)
-        if nth in grda:
-            left, right = numbers(rows, "sparsity_low", "sparsity_high")
-            inside = (mean >= ax.get_ylim()[0]) & (mean <= ax.get_ylim()[1])
-            sides_x = (np.clip(sparsity_position(np.clip(side, 0, FULL)), low_x, high_x) for side in (left, right))
-            from_x, to_x = (side[inside] for side in sides_x)
-            ax.hlines(mean[inside], from_x, to_x, color=look.color, linewidth=0.8, alpha=0.75, zorder=3.4)
-    rows = pd.concat([rows for _, rows in series])
-    mean = values_of(rows, "test_accuracy")[0]
-    mark_diverged(ax, np.concatenate(places), mean, rows["diverged"], rows["n"], 0.07 * (high_x - low_x))
+        ax.plot(line["x"], values_of(line, "test_accuracy")[0], **_GRDA.line() | {"alpha": 0.7})
+    others = sum((rows["method"] != "grda").any() for _, rows in series)
+    # gRDA keeps its places; the baselines of a setting lie around it.
+    sides = iter(nth - others / 2 + (nth >= others / 2) for nth in range(others))
+    places = []
+    for look, rows in series:
+        (x,), values = numbers(rows, "x"), values_of(rows, "test_accuracy")
+        if rows["method"].iloc[0] == "grda":
+            style.draw_points(ax, x, *values, replace(look, dash=""))
+            _sparsity_bars(ax, rows, values[0], look)
+        else:
+            x = x + next(sides) * 0.022 * width
+            style.draw_points(ax, x, *values, look)
+        places.append(x)
+    mean = values_of(every, "test_accuracy")[0]
+    style.mark_diverged(ax, np.concatenate(places), mean, every["diverged"], every["n"], 0.07 * width)
+
+
+def _sparsity_bars(ax: Axes, rows: pd.DataFrame, mean: np.ndarray, look: Look) -> None:
+    """The interval of gRDA's own sparsity."""
+    inside = (mean >= ax.get_ylim()[0]) & (mean <= ax.get_ylim()[1])
+    _, *ends = values_of(rows, "sparsity", 1.0)
+    left, right = (np.clip(style.sparsity_position(np.clip(end, 0, FULL)), *ax.get_xlim())[inside] for end in ends)
+    ax.hlines(mean[inside], left, right, color=look.color, linewidth=0.8, alpha=0.75, zorder=3.4)
 
 
 def _difference_panel(ax: Axes, shown: pd.DataFrame, looks: dict[Arm, Look]) -> None:
     """gRDA minus SGD and minus each baseline: the matched rows hold it, but for SGD gRDA's own."""
     ax.set_ylabel("gRDA minus other\n(points)")
-    own = shown[shown["method"] == "grda"].sort_values("sparsity")
-    ends = ("", "_low", "_high")
-    own = own.assign(**{f"grda_difference{end}": own[f"difference{end}"] for end in ends})
-    baselines = series_of(shown[shown["method"] != "grda"], looks, "sparsity")
-    sgd = looks.get(("sgd", ""))
-    series = with_values([*([(sgd, own)] if sgd else []), *baselines], "grda_difference")
+    grda = shown["method"] == "grda"
+    of_sgd = shown[grda].assign(
+        method="sgd", **{f"grda_difference{end}": shown[f"difference{end}"] for end in ("", "_low", "_high")}
+    )
+    series = series_of(pd.concat([of_sgd, shown[~grda]]), looks, "sparsity")
+    series = panels.with_values(series, "grda_difference")
     if not series:
-        empty_panel(ax, "no values")
+        panels.empty_panel(ax)
         return
-    whole = pd.concat([rows for _, rows in series])
-    core = pd.concat([rows for _, rows in series if not rows["method"].isin(_WEAK).all()] or [whole])
-    low, high = bounds_of(whole, "grda_difference", (0.0,), least=1.0)
-    inner = bounds_of(core, "grda_difference", (0.0,), least=1.0)
-    ax.set_ylim(inner if high - low > 2 * (inner[1] - inner[0]) else (low, high))
-    level_line(ax)
-    density_axis(ax, list(shown["sparsity"]), 2.6)
-    for (look, rows), x in zip(series, shifted(series, _at, ax, 0.024), strict=True):
-        draw_points(ax, x, *values_of(rows, "grda_difference"), look)
+    ax.set_ylim(_span(pd.concat([rows for _, rows in series]), "grda_difference", (0.0,), 1.0))
+    panels.level_line(ax)
+    common.density_axis(ax, shown["sparsity"], 2.6)
+    for (look, rows), x in zip(series, panels.shifted(ax, series, 0.024), strict=True):
+        style.draw_points(ax, x, *values_of(rows, "grda_difference"), look)
 
 
 _PUBLISHED = {
@@ -209,218 +168,185 @@ def _published_panel(fig: Figure, place: SubplotSpec, published: pd.DataFrame) -
     ax = fig.add_subplot(place)
     sparse = published[(published["sparsity"] > 0) & (published["sparsity"] < FULL)]
     ax.set_ylabel("top-1 accuracy (%)")
-    if not np.isfinite(sparse["accuracy"]).any():
-        empty_panel(ax, "no values")
+    if panels.is_empty(ax, sparse, "accuracy"):
         return
-    mean = 100 * published["accuracy"].to_numpy(dtype=np.float64)
-    ax.set_ylim(limits(mean, mean, mean, reach=0.0, least=2.0))
-    density_axis(ax, list(sparse["sparsity"]), 4.9)
-    plain_colors = iter(("#999999", "#882255", "#332288", "#117733"))
+    (mean,) = numbers(published, "accuracy", factor=100)
+    ax.set_ylim(style.limits(mean, mean, mean, reach=0.0, least=2.0))
+    common.density_axis(ax, sparse["sparsity"], 4.9)
+    others = iter(("#999999", "#882255", "#332288", "#117733"))
     schedules = iter(_SCHEDULES * len(published))
     for (method, schedule), rows in published.groupby(["method", "schedule"], sort=False):
-        told = word(method) if method in ("sgd", "grda") else str(method)
-        named = told + (f", {schedule}" if schedule else "")
+        name = method_label(method) if method in ("sgd", "grda") else str(method)
+        label = wrapped(name + (f", {schedule}" if schedule else ""), 1.5, SMALL)
         if (rows["sparsity"] == 0).all():
-            ax.axhline(
-                100 * rows["accuracy"].mean(),
-                color="black",
-                linewidth=1.3,
-                zorder=1.8,
-                label=wrapped(named, 1.5, SMALL),
-            )
+            level = 100 * rows["accuracy"].mean()
+            ax.axhline(level, color="black", linewidth=1.3, zorder=1.8, label=label)
             continue
         if method == "grda":
-            look = Look(named, *next(schedules), width=1.5, size=4.4, order=4.0)
+            look = Look(label, *next(schedules), width=1.5, size=4.4, order=4.0)
         else:
-            color, marker, dash = _PUBLISHED.get(str(method)) or (next(plain_colors, "#999999"), "<", "-")
-            look = Look(named, color, marker, dash, width=1.1, size=4.0)
+            color, marker, dash = _PUBLISHED.get(str(method)) or (next(others, "#999999"), "<", "-")
+            look = Look(label, color, marker, dash, width=1.1, size=4.0)
         ordered = rows.sort_values("sparsity")
-        ax.plot(_at(ordered), 100 * ordered["accuracy"], **look.line(), label=wrapped(named, 1.5, SMALL))
+        ax.plot(style.sparsity_position(ordered["sparsity"]), 100 * ordered["accuracy"], **look.line(), label=label)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), borderaxespad=0.0, labelspacing=0.45)
 
 
 def trajectory(drawn: Drawn) -> Figure:
     """Validation accuracy and density over epochs, baselines as matched to the reference setting."""
-    tables, scale = drawn.tables, drawn.scale
-    frame = rows_in(tables, "trajectory")
-    looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
-    blocks = blocks_of(frame, ("task",))
-    handles = [dense_handle(look) for look in looks.values()]
-    fig, places = stacked([row for title, _ in blocks for row in (title, 2.2)], _margin(len(handles)))
-    chosen: dict[str, None] = {}
+    frame = rows_in(drawn.tables, "trajectory")
+    looks = arm_looks(drawn.tables, frame)
+    handles = panels.handles_of(looks.values(), marker="")
+    blocks = panels.blocks_of(frame, "task")
+    fig, laid_out = panels.in_blocks(blocks, [[2.2]] * len(blocks), _margin(len(handles)))
+    settings = [common.matched_to(part) for _, part in blocks]
     below: list[str] = []
-    for (_, part), place in zip(blocks, places, strict=True):
-        left, right = panel_row(fig, place.subgridspec(1, 2), 0, 2, share=False)
-        setting = matched_to(part)
-        chosen |= {spelt(setting): None}
-        series = series_of(at_setting(part, setting), looks, "epoch")
-        lost = _score_limits(left, [rows for _, rows in series])
+    for (part, (place,)), setting in zip(laid_out, settings, strict=True):
+        [(left, right)] = panels.panels_at(fig, place, 2, share=False)
+        series = series_of(common.at_setting(part, setting), looks, "epoch")
+        failed = _score_limits(left, series)
         task = f"{part['task'].iloc[0]}, " if len(blocks) > 1 else ""
-        below += [
-            f"{task}{look.label} (ends at {100 * lost[nth]:.1f} %)"
-            for nth, (look, _) in enumerate(series)
-            if nth in lost
-        ]
+        below += [f"{task}{label} (ends at {100 * end:.1f} %)" for label, end in failed.items()]
         rows = pd.concat([rows for _, rows in series])
-        value_axis(right, *numbers(rows, "density", "density_low", "density_high", factor=100))
+        panels.log_axis(right, *values_of(rows, "density"))
         right.set_ylim(top=min(right.get_ylim()[1], 115.0))
-        both = ((left, ("validation_accuracy", "low", "high")), (right, ("density", "density_low", "density_high")))
-        for ax, columns in both:
-            epoch_axis(ax, rows["epoch"].to_numpy(dtype=np.float64))
-            if not np.isfinite(rows[columns[0]]).any():
-                empty_panel(ax, "no values")
+        for ax, column in ((left, "validation_accuracy"), (right, "density")):
+            common.epoch_axis(ax, rows["epoch"])
+            if panels.is_empty(ax, rows, column):
                 continue
             for look, of_one in series:
-                # Many bands over each other are mud.
+                # Of many bands over each other none can be read.
                 shade = 0.16 if len(series) < 4 or of_one["method"].iloc[0] in ("sgd", "grda") else 0.0
-                x = numbers(of_one, "epoch")[0]
-                curve(ax, look, x, *numbers(of_one, *columns, factor=100), shade=shade)
+                panels.curve(ax, look, of_one["epoch"].to_numpy(), *values_of(of_one, column), shade=shade)
         left.set_ylabel("validation accuracy (%)")
         right.set_ylabel("density: prunable\nweights not 0 (%)")
-    legend_above(fig, handles)
-    # The cut of the l1 penalty's end is no training: where the table has no course of it, the footer says so.
-    methods = [("l1" in table["method"].to_numpy()) for table in (frame, tables["directional_accuracy"]) if len(table)]
-    has_course, has_l1 = methods[0], methods[-1]
-    starts = frame.groupby("method", sort=False)["epoch"].min()
-    later = [word(str(name)) for name, start in starts.items() if start > 0]
+    matched = ", or ".join(dict.fromkeys(common.setting_label(setting) for setting in settings))
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bands of SGD and gRDA')}",
-        *([f"Baselines: as matched to gRDA with {', or '.join(chosen)}"] if (frame["matched_to"] != "").any() else []),
+        *([f"Baselines: as matched to gRDA with {matched}"] if (frame["matched_to"] != "").any() else []),
         "Left: the axis begins where curves are after a quarter of the epochs",
-        *([f"From SGD's end on, pruned there: {listed(later)}"] if later else []),
-        *(
-            ["l1: as its penalty trains it, with zeros of its own, before the cut to the matched sparsity at the end"]
-            if has_course
-            else []
-        ),
-        *(
-            ["No curve for l1: it is the end of a run with an l1 penalty, cut without training"]
-            if has_l1 and not has_course
-            else []
-        ),
+        *_notes_of_baselines(frame, drawn.tables["directional_accuracy"]),
         *([f"Below the axis: {listed(below)}"] if below else []),
     ]
-    return finish(fig, scale, notes)
+    return panels.finish(fig, handles, drawn.scale, notes)
 
 
-def _score_limits(ax: Axes, series: list[pd.DataFrame]) -> dict[int, float]:
-    """Limits for accuracies but for the steep first quarter and for runs that fail: which fail, and their ends."""
-    ends = {}
-    for nth, rows in enumerate(series):
-        known = rows.loc[np.isfinite(rows["validation_accuracy"]), "validation_accuracy"]
-        if len(known):
-            ends[nth] = float(known.iloc[-1])
+def _notes_of_baselines(frame: pd.DataFrame, accuracies: pd.DataFrame) -> list[str]:
+    """From when baselines have curves, and of what phase l1's is."""
+    starts = frame.groupby("method", sort=False)["epoch"].min()
+    later = [method_label(str(name)) for name, start in starts.items() if start > 0]
+    notes = [f"From SGD's end on, pruned there: {listed(later)}"] if later else []
+    # The cut at the end of the l1 run is no training: a table may lack the run's epochs, which the footer says.
+    if (frame["method"] == "l1").any():
+        notes.append(
+            "l1: as its penalty trains it, with zeros of its own, before the cut to the matched sparsity at the end"
+        )
+    elif len(accuracies) and (accuracies["method"] == "l1").any():
+        notes.append("No curve for l1: it is the end of a run with an l1 penalty, cut without training")
+    return notes
+
+
+def _score_limits(ax: Axes, series: Series) -> dict[str, float]:
+    """Limits for accuracies but for the steep first quarter and for runs that fail: labels and ends of those."""
+    known = panels.with_values(series, "validation_accuracy")
+    ends = {look.label: float(rows["validation_accuracy"].dropna().iloc[-1]) for look, rows in known}
     # Half of the best: chance is below it for any number of classes.
-    lost = {nth: end for nth, end in ends.items() if end < 0.5 * max(ends.values())}
-    held = [rows[rows["epoch"] >= 0.25 * rows["epoch"].max()] for nth, rows in enumerate(series) if nth not in lost]
-    later = 100 * np.concatenate([rows["validation_accuracy"].to_numpy(dtype=np.float64) for rows in held])
-    bottom, top = limits(later, later, later, reach=0.0, least=2.0)
+    failed = {label: end for label, end in ends.items() if end < 0.5 * max(ends.values())}
+    kept = [rows[rows["epoch"] >= 0.25 * rows["epoch"].max()] for look, rows in series if look.label not in failed]
+    later = np.concatenate([numbers(rows, "validation_accuracy", factor=100)[0] for rows in kept])
+    bottom, top = style.limits(later, later, later, reach=0.0, least=2.0)
     ax.set_ylim(max(bottom, 0.0), min(top, 101.0))
-    return lost
+    return failed
+
+
+_FLOOR: dict[str, Any] = {"color": "0.35", "linewidth": 1.0, "linestyle": panels.DOTS}
 
 
 def norms(drawn: Drawn) -> Figure:
     """Claim C8: the ratio of the weights' L2 and L1 norms over epochs, for SGD and gRDA."""
-    tables, scale = drawn.tables, drawn.scale
-    frame = rows_in(tables, "norm_curves")
-    looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
-    looks = {arm: look for arm, look in looks.items() if arm[0] in ("sgd", "sgd_strong", "grda")}
-    floor = Line2D(
-        [],
-        [],
-        color="0.35",
-        linewidth=1.0,
-        linestyle=(0, (1.0, 1.5)),
-        label="least possible, d^(\u22121/2)",
-    )
-    handles: list[Artist] = [dense_handle(look) for look in looks.values()]
-    handles += [floor] if np.isfinite(frame["floor"]).any() else []
-    blocks = [(title, part) for title, part in blocks_of(frame, ("task",))]
-    lines = chunks_of(blocks, 3)
-    fig, places = stacked([2.35] * len(lines), _margin(len(handles)) - 0.2)
-    columns = max(len(line) for line in lines)
-    for line, place in zip(lines, places, strict=True):
-        panels = panel_row(fig, place.subgridspec(1, columns), 0, len(line), share=False)
-        for ax, (title, part) in zip(panels, line, strict=True):
+    frame = rows_in(drawn.tables, "norm_curves")
+    looks = {arm: look for arm, look in arm_looks(drawn.tables, frame).items() if arm[0] in (*_DENSE, "grda")}
+    handles = panels.handles_of(looks.values(), marker="")
+    if np.isfinite(frame["floor"]).any():
+        handles.append(Line2D([], [], label="least possible, d^(\u22121/2)", **_FLOOR))
+    blocks = panels.blocks_of(frame, "task")
+    room = (WIDTH - 0.7) / min(3, len(blocks)) - 0.35
+    fig, [(_, lines, _)] = panels.in_lines([("", None)], [blocks], 3, 2.35, _margin(len(handles)) - 0.2, share=False)
+    for line, [row] in lines:
+        for ax, (title, part) in zip(row, line, strict=True):
             series = series_of(part, looks, "epoch")
             least = float(part["floor"].max())
             values = pd.concat([rows for _, rows in series]) if series else part
-            mean, low, high = numbers(values, "ratio", "low", "high")
-            value_axis(ax, np.append(mean, least), np.append(low, least), np.append(high, least))
-            epoch_axis(ax, part["epoch"].to_numpy(dtype=np.float64))
-            ax.set_title(wrapped(title, (WIDTH - 0.7) / columns - 0.35), loc="left", weight="bold")
-            if not np.isfinite(mean).any():
-                empty_panel(ax, "no values")
+            panels.log_axis(ax, *(np.append(each, least) for each in values_of(values, "ratio", 1.0)))
+            common.epoch_axis(ax, part["epoch"])
+            ax.set_title(wrapped(title, room), loc="left", weight="bold")
+            if panels.is_empty(ax, values, "ratio"):
                 continue
             if np.isfinite(least):
-                ax.axhline(least, color="0.35", linewidth=1.0, linestyle=(0, (1.0, 1.5)), zorder=1.2)
+                ax.axhline(least, zorder=1.2, **_FLOOR)
             for look, rows in series:
-                curve(ax, look, *numbers(rows, "epoch", "ratio", "low", "high"))
-        panels[0].set_ylabel("\u2016w\u2016\u2082 / \u2016w\u2016\u2081, all parameters")
-    legend_above(fig, handles)
+                panels.curve(ax, look, rows["epoch"].to_numpy(), *values_of(rows, "ratio", 1.0))
+        row[0].set_ylabel("\u2016w\u2016\u2082 / \u2016w\u2016\u2081, all parameters")
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bands')}",
         "Norms are over all d parameters; the ratio is least where all weights are of one size, and rises as they "
         "concentrate",
     ]
-    return finish(fig, scale, notes)
+    return panels.finish(fig, handles, drawn.scale, notes)
+
+
+_MARKED = 30
+"""So many layers have room for markers."""
+
+_LONGEST = 26
+"""Letters of a layer's name that are shown."""
 
 
 def layerwise(drawn: Drawn) -> Figure:
     """Sparsity of each layer at the end: gRDA's settings, and the baselines matched to the reference."""
-    tables, scale = drawn.tables, drawn.scale
-    frame = rows_in(tables, "layers")
+    frame = rows_in(drawn.tables, "layers")
     frame = frame[~frame["method"].str.startswith("sgd")]
     if not len(frame):
-        return not_run("Sparsity by layer", scale)
-    looks = {arm: look for arm, look in arm_looks(tables).items() if is_arm(frame, arm).any()}
-    blocks = blocks_of(frame, ("task",))
-    handles = handles_of(looks.values())
-    deepest = max((len(_layer(name)) for name in frame["layer"]), default=8)
-    names = 0.062 * min(deepest, _LONGEST) + 0.15
-    height = (1.75 if len(blocks) < 3 else 1.3) + names
-    fig, places = stacked([row for title, _ in blocks for row in (title, height)], _margin(len(handles)))
-    thinned = full = False
-    for (_, part), place in zip(blocks, places, strict=True):
-        setting = matched_to(part)
-        part = at_setting(part, setting)
+        return style.not_run("Sparsity by layer", drawn.scale)
+    looks = arm_looks(drawn.tables, frame)
+    blocks = panels.blocks_of(frame, "task")
+    height = (1.75 if len(blocks) < 3 else 1.3) + 0.062 * max(len(_layer(name)) for name in frame["layer"]) + 0.15
+    fig, laid_out = panels.in_blocks(blocks, [[height]] * len(blocks), _margin(len(looks)))
+    every_layer_named = True
+    for part, (place,) in laid_out:
+        setting = common.matched_to(part)
+        part = common.at_setting(part, setting)
         layers = part.drop_duplicates("position").sort_values("position")
         known = part.loc[part["sparsity"] < FULL, "sparsity"]
-        top = float(known.max()) if len(known) else 0.9
-        grda = part[part["method"] == "grda"]
-        first = grda[grda["matched_to"] == setting]
-        matched = pd.concat([first, part[part["method"] != "grda"]])
-        told = f"at the sparsity of gRDA with {spelt(setting)}"
-        shown = [("all settings of gRDA", grda)] if len(grda) > len(first) or len(matched) == len(grda) else []
-        shown += [(told, matched)] if len(matched) > len(first) else []
-        grid = place.subgridspec(2, len(shown), height_ratios=(1.0, 0.22))
-        tops, strips = panel_row(fig, grid, 0, len(shown)), panel_row(fig, grid, 1, len(shown))
-        for ax, strip, (title, rows) in zip(tops, strips, shown, strict=True):
-            density_ticks(ax, top)
+        columns = _layer_columns(part, setting)
+        tops, strips = panels.panels_at(fig, place, len(columns), heights=(1.0, 0.22))
+        for ax, strip, (title, rows) in zip(tops, strips, columns, strict=True):
+            common.density_ticks(ax, float(known.max()) if len(known) else 0.9)
             ax.set_title(title, loc="left")
             for look, of_one in series_of(rows, looks, "position"):
-                full |= _layers(ax, of_one, look)
+                _layer_curve(ax, of_one, look)
             ax.tick_params(axis="x", labelbottom=False, length=2)
-            thinned |= _sizes(strip, layers, 6.1 / len(shown))
+            every_layer_named &= _sizes(strip, layers, 6.1 / len(columns))
             ax.set_xlim(strip.get_xlim())
             ax.xaxis.set_major_locator(FixedLocator([float(at) for at in layers["position"]]))
         tops[0].set_ylabel("sparsity (%)")
         strips[0].set_ylabel("weights", labelpad=8.0)
-    legend_above(fig, handles)
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bands')}",
         "Layers from input to output; grey: weights of the layer, logarithmic",
-        *(["Triangles: no weight of the layer is left"] if full else []),
-        *(["Not every layer is named"] if thinned else []),
+        *(["Triangles: no weight of the layer is left"] if (frame["sparsity"] >= FULL).any() else []),
+        *([] if every_layer_named else ["Not every layer is named"]),
     ]
-    return finish(fig, scale, notes)
+    return panels.finish(fig, panels.handles_of(looks.values()), drawn.scale, notes)
 
 
-_MARKED = 30
-"""Layers that have room for markers."""
-
-_LONGEST = 26
-"""Letters of a layer's name that are shown."""
+def _layer_columns(part: pd.DataFrame, setting: str) -> list[tuple[str, pd.DataFrame]]:
+    """What a task's panels show: gRDA's settings, and the baselines beside the setting that they are matched to."""
+    grda, others = part[part["method"] == "grda"], part[part["method"] != "grda"]
+    reference = grda[grda["matched_to"] == setting]
+    several = [("all settings of gRDA", grda)] if len(grda) > len(reference) or not len(others) else []
+    title = f"at the sparsity of gRDA with {common.setting_label(setting)}"
+    return several + ([(title, pd.concat([reference, others]))] if len(others) else [])
 
 
 def _layer(name: str) -> str:
@@ -428,30 +354,21 @@ def _layer(name: str) -> str:
     return short if len(short) <= _LONGEST else f"{short[: _LONGEST // 2 - 1]}\u2026{short[-_LONGEST // 2 :]}"
 
 
-def _layers(ax: Axes, rows: pd.DataFrame, look: Look) -> bool:
-    """A network's layers; whether one is empty."""
-    x, mean, low, high = numbers(rows, "position", "sparsity", "low", "high")
+def _layer_curve(ax: Axes, rows: pd.DataFrame, look: Look) -> None:
+    """A network's layers, triangles at those without a weight."""
+    (x,), values = numbers(rows, "x"), values_of(rows, "sparsity", 1.0)
     ceiling = ax.get_ylim()[1]
-    empty = mean >= FULL
-    places = [np.minimum(sparsity_position(np.clip(values, 0.0, 1.0)), ceiling) for values in (mean, low, high)]
+    places = (np.minimum(style.sparsity_position(np.clip(each, 0.0, 1.0)), ceiling) for each in values)
     small = replace(look, size=look.size * min(1.0, max(0.5, 18 / max(len(rows), 1))))
-    curve(ax, small, x, *places, marks=len(rows) <= _MARKED)
+    panels.curve(ax, small, x, *places, marks=len(rows) <= _MARKED)
+    empty = values[0] >= FULL
     if empty.any():
-        ax.plot(
-            x[empty],
-            np.full(int(empty.sum()), ceiling),
-            marker="^",
-            color=look.color,
-            markersize=4,
-            linestyle="",
-            clip_on=False,
-            zorder=5,
-        )
-    return bool(empty.any())
+        mark: dict[str, Any] = {"marker": "^", "markersize": 4, "linestyle": "", "clip_on": False, "zorder": 5}
+        ax.plot(x[empty], np.full(int(empty.sum()), ceiling), color=look.color, **mark)
 
 
 def _sizes(ax: Axes, layers: pd.DataFrame, inches: float) -> bool:
-    """The layers' sizes and names; whether some are not named for want of room."""
+    """The layers' sizes and names; whether there is room to name every layer."""
     x, size = numbers(layers, "position", "weights")
     ax.set_xlim(float(x.min()) - 0.6, float(x.max()) + 0.6)
     ax.bar(x, np.maximum(size, 1.0), width=0.7, color="0.75", linewidth=0)
@@ -459,17 +376,12 @@ def _sizes(ax: Axes, layers: pd.DataFrame, inches: float) -> bool:
     low, high = max(float(np.nanmin(size)) / 3, 0.5), float(np.nanmax(size)) * 2
     ax.set_ylim(low, high)
     powers = [10.0**k for k in range(12) if low <= 10.0**k <= high]
-    ticks = powers[:: max(1, len(powers) - 1)] if len(powers) > 1 else powers
-    ax.yaxis.set_major_locator(FixedLocator(ticks))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    ax.yaxis.set_minor_locator(NullLocator())
+    style.set_ticks(ax.yaxis, powers[:: max(1, len(powers) - 1)], _short)
     ax.grid(False)
     step = max(1, -(-len(x) // int(inches * 72 / (1.15 * SMALL))))
-    named = {float(at): _layer(name) for at, name in zip(x[::step], layers["layer"].iloc[::step], strict=True)}
-    ax.xaxis.set_major_locator(FixedLocator([float(at) for at in x]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: named.get(float(value), "")))
+    style.set_ticks(ax.xaxis, x, ["" if nth % step else _layer(name) for nth, name in enumerate(layers["layer"])])
     ax.tick_params(axis="x", labelrotation=90, length=2)
-    return step > 1
+    return step == 1
 
 
 def _short(value: float) -> str:

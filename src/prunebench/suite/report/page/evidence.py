@@ -1,19 +1,27 @@
 """The ledger's findings as the page shows them, and how reliable their rules are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from prunebench.suite.cells import label_of
 from prunebench.suite.claim import ALLOWED, POWER
+from prunebench.suite.inputs import Record, number
 from prunebench.suite.report.page import forest
-from prunebench.suite.report.page.inputs import Record, number
 
 SIGNS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "open", "not run at this scale": "none"}
 """Verdicts in the order in which they sort, with the names of their signs."""
 
+RATES = (
+    *("claim", "noise", "noise_from"),
+    *("n", "null_reproduced", "null_reproduced_low", "claimed_reproduced", "claimed_not_reproduced", "seeds_for_80"),
+)
+"""Columns of calibration.csv that the page reads: text, then numbers."""
+
 
 def findings(
-    claims: Mapping[str, Any], observations: Sequence[Record], calibration: Sequence[Record]
+    claims: Mapping[str, Any], observations: Sequence[Record], calibration: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """The findings of claims.json, each with its sign, its effect as text, its forest plots and its rule's power."""
     seeds: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -39,83 +47,69 @@ def findings(
     ]
 
 
-def _power(finding: Mapping[str, Any], calibration: Sequence[Record]) -> str:
+def rates(calibration: Sequence[Record]) -> pd.DataFrame:
+    """calibration.csv with its numbers as such: NaN where there is none."""
+    frame = pd.DataFrame(calibration, columns=[*RATES])
+    return frame.assign(**{name: frame[name].map(number).astype(float) for name in RATES[3:]})
+
+
+def _powers(rows: pd.DataFrame) -> "pd.Series[float]":
+    """The least power over all kinds of noise, by number of seeds."""
+    return rows.groupby("n")["claimed_reproduced"].min().dropna()
+
+
+def _needs(rows: pd.DataFrame, replicates: str) -> str:
+    """How many seeds give a power of 80 % under every kind of noise."""
+    if rows["seeds_for_80"].isna().any():
+        return f"100 {replicates} do not give 80 %"
+    return f"80 % needs {rows['seeds_for_80'].max():.0f} {replicates}"
+
+
+def _power(finding: Mapping[str, Any], calibration: pd.DataFrame) -> str:
     """How often a claim's rule finds the claimed effect, by number of seeds, in a sentence; empty where not known."""
-    rows = [row for row in calibration if row["claim"] == finding["id"]]
-    powers = _powers(rows)
-    if not powers:
+    rows, replicates = calibration[calibration["claim"] == finding["id"]], finding["replicates"]
+    shares = ", ".join(f"{100 * power:.0f} % with {n:g}" for n, power in _powers(rows).items())
+    if not shares:
         return ""
-    shares = ", ".join(f"{100 * power:.0f} % with {n:g}" for n, power in sorted(powers.items()))
-    replicates = finding["replicates"]
     return (
         f"At the spread measured here, under the worst kind of noise simulated, the rule finds the claimed effect in "
         f"{shares} {replicates}; {_needs(rows, replicates)}."
     )
 
 
-def _powers(rows: Sequence[Record]) -> dict[float, float]:
-    """The least power over all kinds of noise, by number of seeds."""
-    powers: dict[float, float] = {}
-    for row in rows:
-        n, power = number(row["n"]), number(row["claimed_reproduced"])
-        if n is not None and power is not None:
-            powers[n] = min(power, powers.get(n, power))
-    return powers
-
-
-def _needs(rows: Sequence[Record], replicates: str) -> str:
-    """How many seeds give a power of 80 % under every kind of noise."""
-    seeds = [number(row["seeds_for_80"]) for row in rows]
-    known = [n for n in seeds if n is not None]
-    return (
-        f"80 % needs {max(known):.0f} {replicates}"
-        if len(known) == len(seeds)
-        else f"100 {replicates} do not give 80 %"
-    )
-
-
-def calibration_summary(calibration: Sequence[Record], ledger: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def calibration_summary(calibration: pd.DataFrame, ledger: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """How the rules err at worst, which of them are weak with the most seeds, and which have no rates."""
-    if not calibration:
+    if calibration.empty:
         return None
     replicates = {finding["id"]: finding["replicates"] for finding in ledger}
-    claims: dict[str, list[Record]] = {}
-    for row in calibration:
-        claims.setdefault(row["claim"], []).append(row)
-    rated = {claim: rows for claim, rows in claims.items() if _powers(rows)}
-    powers = {claim: _powers(rows) for claim, rows in rated.items()}
-    most = max((n for found in powers.values() for n in found), default=0.0)
+    every = calibration.dropna(subset=["n", "claimed_reproduced"])
+    rated = dict(iter(every.groupby("claim", sort=False)))
+    most = every["n"].max()
 
-    def of(claim: str) -> str:
-        return replicates.get(claim, "seeds")
+    def worst(column: str, rows: pd.DataFrame) -> dict[str, Any]:
+        row = rows.loc[rows[column].fillna(0).idxmax()]
+        seeds = f"{row['n']:g} {replicates.get(row['claim'], 'seeds')}"
+        return {**row, "rate": f"{100 * row[column]:.1f} %", "seeds": seeds}
 
-    def worst(column: str, rows: Sequence[Record]) -> dict[str, str]:
-        row = max(rows, key=lambda row: number(row[column]) or 0.0)
-        rate = f"{100 * (number(row[column]) or 0.0):.1f} %"
-        return {**row, "rate": rate, "seeds": f"{row['n']} {of(row['claim'])}"}
+    def weak() -> Iterator[dict[str, str]]:
+        for claim, rows in rated.items():
+            power = _powers(rows).get(most, 1.0)
+            if power < POWER:
+                needs = _needs(rows, replicates.get(claim, "seeds"))
+                yield {"claim": claim, "power": f"{100 * power:.0f} %", "needs": needs}
 
-    every = [row for rows in rated.values() for row in rows]
+    unrated = calibration[~calibration["claim"].isin(rated)].drop_duplicates("claim")
     return {
         "rules": len(rated),
-        "false_yes": worst("null_reproduced", every) if every else None,
-        "false_no": worst("claimed_not_reproduced", every) if every else None,
+        "false_yes": worst("null_reproduced", every) if rated else None,
+        "false_no": worst("claimed_not_reproduced", every) if rated else None,
         # Where even the lower end of the simulation's own interval lies above what a rule may err.
         "above": [
-            worst("null_reproduced", rows)
-            for rows in rated.values()
-            if any((number(row["null_reproduced_low"]) or 0.0) > ALLOWED for row in rows)
+            worst("null_reproduced", rows) for rows in rated.values() if (rows["null_reproduced_low"] > ALLOWED).any()
         ],
         "most": f"{most:g}",
-        "weak": [
-            {"claim": claim, "power": f"{100 * found[most]:.0f} %", "needs": _needs(rated[claim], of(claim))}
-            for claim, found in powers.items()
-            if found.get(most, 1.0) < POWER
-        ],
-        "unrated": [
-            {"claim": claim, "why": rows[0]["noise_from"] or "not measured"}
-            for claim, rows in claims.items()
-            if claim not in rated
-        ],
+        "weak": [*weak()],
+        "unrated": [{"claim": row.claim, "why": row.noise_from or "not measured"} for row in unrated.itertuples()],
     }
 
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prunebench.suite import numbers
+from prunebench.suite.inputs import Download, Record, data_uri, download, number, read_csv
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.report import captions
-from prunebench.suite.report.page.inputs import Download, Record, data_uri, download, number, read_csv
 
 ROWS = 100
 """Rows of a table that the page shows; its file, which the page holds too, has all."""
@@ -17,61 +17,38 @@ SPREAD = 1e4
 """Numbers of one column whose sizes differ by more than this are rounded one by one."""
 
 
-@dataclass(frozen=True)
-class FigureView:
-    """A figure; without `uri` its file is missing. `width` and `height` are in CSS pixels."""
-
-    name: str
-    title: str
-    caption: tuple[str, ...]
-    alt: str
-    uri: str | None
-    width: int
-    height: int
-    claims: tuple[str, ...]
-    """The claims that it is evidence for."""
+View = dict[str, Any]
+"""What the template shows, by name."""
 
 
-@dataclass(frozen=True)
-class TableView:
-    """A table's first rows as text, and its files; `rows` is None where its file is missing."""
-
-    name: str
-    title: str
-    caption: tuple[str, ...]
-    columns: tuple[str, ...]
-    meanings: tuple[str, ...]
-    """What each column holds, with its unit."""
-    numeric: tuple[bool, ...]
-    rows: tuple[tuple[str, ...], ...] | None
-    total: int
-    """Rows of the file."""
-    left_out: tuple[str, ...]
-    """Columns without any value."""
-    files: tuple[Download, ...]
-    claims: tuple[str, ...]
+def _captioned(paper: Paper | None, kind: captions.Kind, name: str, claims: Sequence[str]) -> View:
+    """What figures and tables have in common; `claims`: those that it is evidence for."""
+    paragraphs = captions.caption(paper, kind, name).split("\n\n")
+    return {"name": name, "title": captions.title(paper, kind, name), "caption": paragraphs, "claims": claims}
 
 
-def figure(paper: Paper | None, name: str, folder: Path, claims: Sequence[str]) -> FigureView:
-    """A figure as an image: a script in it would not run, and names within it cannot clash with those of others."""
-    title, alt = captions.title(paper, "figure", name), captions.alt(paper, name)
-    caption = tuple(captions.caption(paper, "figure", name).split("\n\n"))
-    for ending, kind in (("svg", "image/svg+xml"), ("png", "image/png")):
+def figure(paper: Paper | None, name: str, folder: Path, claims: Sequence[str]) -> View:
+    """A figure with its size in CSS pixels; `uri` is None where its file is missing.
+
+    It becomes an image: a script in it would not run, and names within it cannot clash with those of others.
+    """
+    view = _captioned(paper, "figure", name, claims) | {"alt": captions.alt(paper, name), "uri": None}
+    for ending, kind, size in (("svg", "image/svg+xml", _svg_size), ("png", "image/png", _png_size)):
         path = folder / f"{name}.{ending}"
         if path.is_file():
             data = path.read_bytes()
-            width, height = _svg_size(data) if ending == "svg" else _png_size(data)
-            return FigureView(name, title, caption, alt, data_uri(kind, data), width, height, tuple(claims))
-    return FigureView(name, title, caption, alt, None, 0, 0, tuple(claims))
+            width, height = size(data)
+            return view | {"uri": data_uri(kind, data), "width": width, "height": height}
+    return view
 
 
 _FALLBACK = (691, 400)
 
 
 def _svg_size(data: bytes) -> tuple[int, int]:
-    found = re.search(rb'viewBox="0 0 (\d{1,6}(?:\.\d+)?) (\d{1,6}(?:\.\d+)?)"', data[:4000])
+    box = re.search(rb'viewBox="0 0 (\d{1,6}(?:\.\d+)?) (\d{1,6}(?:\.\d+)?)"', data[:4000])
     # matplotlib's user unit is the point
-    width, height = (round(float(side) * 4 / 3) for side in found.groups()) if found else _FALLBACK
+    width, height = (round(float(side) * 4 / 3) for side in box.groups()) if box else _FALLBACK
     return (width, height) if width and height else _FALLBACK
 
 
@@ -81,32 +58,28 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return (_FALLBACK[0], round(_FALLBACK[0] * height / width)) if width and height else _FALLBACK
 
 
-def table(paper: Paper | None, declared: Table, folder: Path, claims: Sequence[str]) -> TableView:
-    """A table: numbers rounded, intervals beside their means, columns that hold nothing left out."""
-    name = declared.name
-    title = captions.title(paper, "table", name)
-    caption = tuple(captions.caption(paper, "table", name).split("\n\n"))
-    rows = read_csv(folder / f"{name}.csv")
+def table(paper: Paper | None, declared: Table, folder: Path, claims: Sequence[str]) -> View:
+    """A table as text: numbers rounded, intervals beside their means, columns that hold nothing left out.
+
+    rows: the first `ROWS` of `total`; None where the file is missing. columns: (name, meaning with its unit, whether it
+    holds numbers). left_out: columns without any value. files: to download.
+    """
+    view = _captioned(paper, "table", declared.name, claims)
+    rows = read_csv(folder / f"{declared.name}.csv")
     if rows is None:
-        return TableView(name, title, caption, (), (), (), None, 0, (), (), tuple(claims))
-    empty = [column for column in (rows[0] if rows else ()) if not any(row[column] for row in rows)]
-    shown = _columns([column for column in (rows[0] if rows else ()) if column not in [*empty, "scale"]], rows)
-    cells = [texts[:ROWS] for _, texts in shown.values()]
+        return view | {"rows": None, "total": 0, "files": []}
+    names = [name for name in (rows[0] if rows else ()) if name != "scale"]
+    empty = [name for name in names if not any(row[name] for row in rows)]
+    shown = _columns([name for name in names if name not in empty], rows)
     units = {column.name: "" if column.unit in ("", "name") else f" ({column.unit})" for column in declared.columns}
     meanings = {column.name: f"{column.meaning}{units[column.name]}" for column in declared.columns}
-    return TableView(
-        name=name,
-        title=title,
-        caption=caption,
-        columns=tuple(shown),
-        meanings=tuple(meanings.get(column, "") for column in shown),
-        numeric=tuple(numeric for numeric, _ in shown.values()),
-        rows=tuple(zip(*cells, strict=True)),
-        total=len(rows),
-        left_out=tuple(column for column in empty if column != "scale"),
-        files=tuple(files(name, folder)),
-        claims=tuple(claims),
-    )
+    return view | {
+        "columns": [(name, meanings.get(name, ""), numeric) for name, (numeric, _) in shown.items()],
+        "rows": list(zip(*(texts[:ROWS] for _, texts in shown.values()), strict=True)),
+        "total": len(rows),
+        "left_out": empty,
+        "files": files(declared.name, folder),
+    }
 
 
 def files(name: str, folder: Path) -> list[Download]:
@@ -125,11 +98,11 @@ def _columns(columns: Sequence[str], rows: Sequence[Record]) -> dict[str, tuple[
     for name in columns:
         if name in inner:
             continue
-        own = (name, *bounds.get(name, ()))
-        if any(row[column] and number(row[column]) is None for row in rows for column in own):
+        group = (name, *bounds.get(name, ()))
+        if any(row[column] and number(row[column]) is None for row in rows for column in group):
             shown[name] = (False, [_WORDS.get(row[name], row[name]) for row in rows])
             continue
-        values = [[number(row[column]) for column in own] for row in rows]
+        values = [[number(row[column]) for column in group] for row in rows]
         digits = _digits(values)
         shown[name] = (True, [_cell(row, digits) for row in values])
     return shown

@@ -1,17 +1,24 @@
 """What the runs cost, what made them, what is missing, and the set-up they had."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from prunebench.models.kinds import NETWORKS
 from prunebench.parsing import kind_of
 from prunebench.runs.updates import UPDATES, Update
 from prunebench.suite import numbers
+from prunebench.suite.inputs import Record, number
 from prunebench.suite.preset import Preset
-from prunebench.suite.report.page.inputs import Record, number
+from prunebench.suite.tasks import Task
 
-COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
+COSTS = {
+    "steps": numbers.count,
+    "images": numbers.large,
+    "flops": numbers.large,
+    "flops_sparse": numbers.large,
+    "seconds": numbers.duration,
+}
+"""Columns of runs.csv that add up, and how their sums are shown."""
 
 ENVIRONMENT = {
     "device": "hardware",
@@ -26,57 +33,23 @@ ENVIRONMENT = {
 """Columns of runs.csv that say where a run ran, and what readers call them."""
 
 
-@dataclass(frozen=True)
-class Caveats:
-    """What is missing from the results, or limits them."""
-
-    no_runs: bool
-    """runs.csv is there and has no rows."""
-    one_seed: bool
-    missing: tuple[str, ...]
-    """Seeds and runs."""
-    diverged: tuple[str, ...]
-    """Folders of runs."""
-    absent: tuple[str, ...]
-    """Files."""
-    empty: tuple[str, ...]
-    """Tables without rows."""
-    errs: tuple[str, ...]
-    """Claims whose rules say `reproduced` to noise too often."""
-    left_out: tuple[str, ...]
-    """Studies that the preset does not have."""
-    versions: int
-    """Versions of the code that made the runs, where they are several."""
-    dirty: int
-    """Runs from a source tree with uncommitted changes."""
-    unknown: int
-    """Runs that do not say which code made them."""
-
-    def __bool__(self) -> bool:
-        return any(vars(self).values())
-
-
 def costs(runs: Sequence[Record]) -> list[dict[str, str]]:
     """What the training jobs cost, by study and in all."""
     studies = {study: [row for row in runs if row["study"] == study] for study in _studies(runs)}
-    groups = [*studies.items(), *([("all", list(runs))] if len(studies) > 1 else [])]
-    shown = []
-    for study, rows in groups:
-        total = {name: sum(number(row.get(name, "")) or 0.0 for row in rows) for name in COSTS}
-        memory = max(number(row.get("peak_memory_mb", "")) or 0.0 for row in rows)
-        shown.append(
-            {
-                "study": study,
-                "runs": numbers.count(len(rows)),
-                "steps": numbers.count(total["steps"]),
-                "images": numbers.large(total["images"]),
-                "flops": numbers.large(total["flops"]),
-                "flops_sparse": numbers.large(total["flops_sparse"]),
-                "seconds": numbers.duration(total["seconds"]),
-                "memory": f"{numbers.count(memory)} MB" if memory else numbers.NONE,
-            }
-        )
-    return shown
+    groups = studies | ({"all": [*runs]} if len(studies) > 1 else {})
+
+    def values(name: str, rows: Sequence[Record]) -> list[float]:
+        return [number(row.get(name, "")) or 0.0 for row in rows]
+
+    def memory(rows: Sequence[Record]) -> str:
+        most = max(values("peak_memory_mb", rows))
+        return f"{numbers.count(most)} MB" if most else numbers.NONE
+
+    return [
+        {"study": study, "runs": numbers.count(len(rows)), "memory": memory(rows)}
+        | {name: show(sum(values(name, rows))) for name, show in COSTS.items()}
+        for study, rows in groups.items()
+    ]
 
 
 def _studies(runs: Sequence[Record]) -> list[str]:
@@ -133,42 +106,17 @@ def missing_seeds(preset: Preset, runs: Sequence[Record]) -> list[str]:
     return found
 
 
-def data_sets(preset: Preset) -> list[dict[str, str]]:
-    """The preset's data sets, for comparison with the papers'."""
-    return [
-        {
-            "name": name,
-            "source": data.source,
-            "side": f"{data.size} × {data.size}" if data.size else "as they are",
-            "train": numbers.count(data.train),
-            "validation": numbers.count(data.validation),
-            "test": numbers.count(data.test) if data.test else "all",
-        }
-        for name, data in preset.datasets.items()
-    ]
-
-
-def tasks(preset: Preset) -> list[dict[str, str]]:
-    """The preset's tasks: network and recipe."""
-    shown = []
-    for name, task in preset.tasks.items():
-        training, augmentation = task.training, task.augmentation
-        options = dict(vars(task.network))
-        activation = str(options.pop("activation", "as it has")).replace("_", " ")
-        crop = [f"crop {augmentation.pad}"] if augmentation.pad else []
-        shown.append(
-            {
-                "name": name,
-                "data": task.dataset,
-                "network": ", ".join([kind_of(NETWORKS, task.network), *(f"{k} {v:g}" for k, v in options.items())]),
-                "activation": activation,
-                "epochs": str(training.epochs),
-                "batch": str(training.batch_size),
-                "update": _update(training.mover),
-                "augmentation": ", ".join([*crop, *(["flip"] if augmentation.flip else [])]) or "none",
-            }
-        )
-    return shown
+def setup(task: Task) -> dict[str, str]:
+    """A task's network, activation, update and augmentation in words."""
+    options = dict(vars(task.network))
+    activation = str(options.pop("activation", "as it has")).replace("_", " ")
+    augmentation = [f"crop {task.augmentation.pad}"] * bool(task.augmentation.pad) + ["flip"] * task.augmentation.flip
+    return {
+        "network": ", ".join([kind_of(NETWORKS, task.network), *(f"{k} {v:g}" for k, v in options.items())]),
+        "activation": activation,
+        "update": _update(task.training.mover),
+        "augmentation": ", ".join(augmentation) or "none",
+    }
 
 
 def _update(update: Update) -> str:

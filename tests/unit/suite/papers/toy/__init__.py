@@ -141,6 +141,7 @@ PAPER = Paper(
     plan=plan,
     read=read,
     claims_ref=".claims:CLAIMS",
+    asks={"T1": "schedule", "T3": "criterion"},
     tables=(ACCURACY,),
     figures=(Figure("toy_accuracy", "Toys", ("toy_accuracy",), lambda drawn: None),),
 )

@@ -53,9 +53,8 @@ CLAIMS = (
         observe=gains,
         tables=("toy_accuracy",),
         figures=("toy_accuracy",),
-        asks="schedule",
         asked_sentence="{method} beats the benchmark.",
-        notes=lambda data: ("Toys ran side by side.",),
+        notes=lambda data, method: ("Toys ran side by side.",),
     ),
     Claim(
         id="T2",
@@ -87,7 +86,6 @@ CLAIMS = (
         observe=lambda data, method: (),
         tables=(),
         figures=(),
-        asks="criterion",
         asked_sentence="The toy works under {method}.",
     ),
 )

@@ -32,6 +32,7 @@ PAPER = Paper(
     plan=lambda config, preset, networks: [],
     read=lambda study: None,
     claims_ref=".claims:CLAIMS",
+    asks={"S1": "schedule"},
     tables=(
         Table(
             "shown_accuracy",

@@ -32,7 +32,6 @@ CLAIMS = (
         "S1",
         "Shown schedules beat the others.",
         Quantity("gain", "test accuracy of the shown one minus the best other's", "points", marks=("s1_gain",)),
-        asks="schedule",
         subject="the shown one",
         asked_sentence="{method} beats the others.",
     ),

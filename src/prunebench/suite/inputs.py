@@ -1,4 +1,4 @@
-"""Files of a results folder as the page reads them: what is not there is None, what is broken is an InputError."""
+"""Files of a results folder as they are read back: what is broken is an InputError that names the file."""
 
 import base64
 import csv
@@ -23,13 +23,17 @@ Record = dict[str, str]
 """A row of a CSV file as text, by column."""
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content, None where there is no file. Raises InputError for one that is no JSON."""
-    text = _read(path)
+def read_json(path: Path, hint: str = "") -> dict[str, Any]:
+    """The mapping that a JSON file holds; InputError for any other, which ends with `hint` where it cannot be read."""
     try:
-        return None if text is None else json.loads(text, parse_constant=lambda _: None)
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}{hint}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold a mapping of keys to values, found {content!r:.80}")
+    return content
 
 
 def read_csv(path: Path, needed: Sequence[str] = ()) -> list[Record] | None:
@@ -37,9 +41,12 @@ def read_csv(path: Path, needed: Sequence[str] = ()) -> list[Record] | None:
 
     Raises InputError for a file that is no table, or has rows but not the columns that are `needed`.
     """
-    text = _read(path)
-    if text is None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
     rows: list[Record] = []
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -53,15 +60,6 @@ def read_csv(path: Path, needed: Sequence[str] = ()) -> list[Record] | None:
     if lacking:
         raise InputError(f"{path}: column {lacking} is missing; found {', '.join(rows[0])}")
     return rows
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
 
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
