@@ -75,7 +75,7 @@ class Job(Generic[S]):
         return prunable_parameters(model, include_norm=self.spec.include_norm)
 
     def layer_flops(self, model: nn.Module) -> dict[str, int]:
-        """FLOPs of each layer for one image."""
+        """FLOPs by weight for one image."""
         channels, height, width = self.data.train.images.shape[1:]
         return flops_per_image(model, (channels, height, width))
 

@@ -148,8 +148,8 @@ class Shedding(Probe):
                 "tau": tau,
                 "absolute": alive(below_threshold(weights, masks, tau)) / count,
                 "relative": (count - alive(living)) / count,
-                "in_dead": in_dead(living, masks),
-                **structures(living),
+                "in_dead": in_dead(living, masks, view.prunable_layers),
+                **structures(living, view.prunable_layers),
             }
             if removable and self.removable_images:
                 row["removable"] = self._removable(view, masks)
@@ -208,7 +208,7 @@ class Occupancy(Probe):
 
         living = view.living(view.state.masks, self.below)
         for m in self.sizes:
-            counts = occupancy(living, m).tolist()
+            counts = occupancy(living, m, view.prunable_layers).tolist()
             rows = [{"moment": moment, "m": m, "alive": n, "blocks": blocks} for n, blocks in enumerate(counts)]
             view.write("occupancy", rows)
 

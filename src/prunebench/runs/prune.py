@@ -67,11 +67,12 @@ def _masks_of(view: View, action: Prune) -> Masks | None:
     if isinstance(action, Shed):
         return harvest(weights, view.first, state.masks, action)
     # A pattern takes every weight into account, pruned ones at their 0: each group has exactly n, each block is whole.
-    grouped = set(groupable(state.masks, action.size))
+    layers = view.prunable_layers
+    grouped = set(groupable(state.masks, action.size, layers))
     free = {n: torch.ones_like(mask) if n in grouped else mask for n, mask in state.masks.items()}
     if isinstance(action, NOfM):
-        return n_of_m_masks(weights, free, action.n, action.m)
-    return block_masks(weights, free, 1 - action.sparsity, action.size)
+        return n_of_m_masks(weights, free, action.n, action.m, layers)
+    return block_masks(weights, free, 1 - action.sparsity, action.size, layers)
 
 
 def _target(view: View, action: ToSparsity | Matched) -> float:
@@ -107,6 +108,7 @@ def pruned_masks(view: View, action: ToSparsity | Matched, kept: float) -> Masks
         previous_weights=state.previous or None,
         seed=view.job.spec.seed,
         cycle=action.draw,
+        layers=view.prunable_layers,
     )
     return criterion.prune(inputs, kept)
 

@@ -13,6 +13,7 @@ from prunebench.analysis.shedding import absolute_threshold, shed
 from prunebench.data.batches import Split
 from prunebench.errors import InputError
 from prunebench.models import initialise_
+from prunebench.pruning.layers import Layer, table_of
 from prunebench.pruning.masks import Masks, density
 from prunebench.runs.job import Job, Row, State
 from prunebench.runs.networks import load_weights_, start_record
@@ -24,7 +25,7 @@ class View:
     """One arm in training.
 
     first: the prunable weights at the arm's start, before any prune. followed: survivors of the arms that a control
-    follows; empty: the arm's own. layers: FLOPs of each layer for one image. viable: whether the arm has a network of
+    follows; empty: the arm's own. layers: FLOPs by weight for one image. viable: whether the arm has a network of
     finite weights to go on with. matched: the sparsity that the arm's prunes are matched to.
     """
 
@@ -96,6 +97,11 @@ class View:
     def parameters(self) -> dict[str, nn.Parameter]:
         """The prunable weights by name."""
         return self.job.prunable(self.state.model)
+
+    @property
+    def prunable_layers(self) -> dict[str, Layer]:
+        """The layers of the prunable weights by the weights' names."""
+        return table_of(self.state.model, self.job.spec.include_norm)[0]
 
     def trained_parameters(self) -> list[Tensor]:
         """Everything that an update moves."""
