@@ -224,7 +224,7 @@ def bca_interval(values: Floats, confidence: float = 0.95, seed: int = 0, resamp
 def interquartile_mean(values: Floats) -> float:
     """The mean of all values but the lowest and the highest quarter; NaN for no value.
 
-    Of fewer than 4 values none is left out, so it is their mean.
+    Of fewer than 4 values none is left out, so it is their mean. For results of few runs by Agarwal et al. (2021).
 
     >>> import numpy as np
     >>> from prunebench.stats import interquartile_mean
@@ -324,7 +324,7 @@ def two_way(values: Floats) -> dict[str, tuple[Floats, Floats]]:
     `values` has shape (..., a, b, seeds), results have shape (...). Seeds are blocks: what a seed adds to all its cells
     is taken off. Only seeds with a value in every cell count; below two of them, or two levels, there is NaN.
 
-    Partial eta squared is the effect's sum of squares over its sum with the error's; p is of the F test.
+    Partial eta squared (Cohen 1973) is the effect's sum of squares over its sum with the error's; p is of the F test.
 
     >>> import numpy as np
     >>> from prunebench.stats import two_way

@@ -93,10 +93,6 @@ class MlpKind:
     """Fully connected, without batch norm.
 
     depth: hidden layers (3 of 256 are the S-Cyc paper's gradient figure, from memory). width: factor of 256 units.
-
-    >>> from prunebench.models.kinds import MlpKind
-    >>> MlpKind(depth=1, width=0.5).build(classes=10, in_channels=1, image_size=8).classifier
-    Linear(in_features=128, out_features=10, bias=True)
     """
 
     depth: int = 3
@@ -109,7 +105,12 @@ class MlpKind:
             raise InputError(f"depth {self.depth} of 'mlp': must be 1 hidden layer or more")
 
     def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
-        """The network."""
+        """The network.
+
+        >>> from prunebench.models.kinds import MlpKind
+        >>> MlpKind(depth=1, width=0.5).build(classes=10, in_channels=1, image_size=8).classifier
+        Linear(in_features=128, out_features=10, bias=True)
+        """
         from prunebench.models.networks import MLP
 
         return MLP(**vars(self), classes=classes, in_channels=in_channels, image_size=image_size)
@@ -122,10 +123,6 @@ class ResNetKind:
 
     depth: layers with weights, 6n+2: 8, 20, 32, 56. width: factor of 16, 32, 64 channels. stem_stride: stride of the
     first convolution; 2 trains about 2 times cheaper [ours].
-
-    >>> from prunebench.models.kinds import ResNetKind
-    >>> ResNetKind(depth=8, width=0.25).build(classes=10, in_channels=1, image_size=8).classifier
-    Linear(in_features=16, out_features=10, bias=True)
     """
 
     depth: int = 20
@@ -139,7 +136,12 @@ class ResNetKind:
             raise InputError(f"depth {self.depth} of 'resnet': must be 6n+2, such as 8, 20, 32, 44, 56 or 110")
 
     def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
-        """The network."""
+        """The network.
+
+        >>> from prunebench.models.kinds import ResNetKind
+        >>> ResNetKind(depth=8, width=0.25).build(classes=10, in_channels=1, image_size=8).classifier
+        Linear(in_features=16, out_features=10, bias=True)
+        """
         from prunebench.models.networks import CifarResNet
 
         return CifarResNet(**vars(self), classes=classes, in_channels=in_channels)
@@ -151,10 +153,6 @@ class VggKind:
     """VGG with batch norm for small images.
 
     depth: 11, 13, 16 or 19, counted as in the ImageNet original. width: factor of 64 to 512 channels.
-
-    >>> from prunebench.models.kinds import VggKind
-    >>> VggKind(depth=11, width=0.125).build(classes=10, in_channels=1, image_size=8).classifier
-    Linear(in_features=64, out_features=10, bias=True)
     """
 
     depth: int = 11
@@ -167,7 +165,12 @@ class VggKind:
             raise InputError(f"depth {self.depth} of 'vgg': allowed: {', '.join(map(str, VGG_DEPTHS))}")
 
     def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
-        """The network."""
+        """The network.
+
+        >>> from prunebench.models.kinds import VggKind
+        >>> VggKind(depth=11, width=0.125).build(classes=10, in_channels=1, image_size=8).classifier
+        Linear(in_features=64, out_features=10, bias=True)
+        """
         from prunebench.models.networks import VGG
 
         return VGG(**vars(self), classes=classes, in_channels=in_channels, image_size=image_size)
@@ -179,10 +182,6 @@ class MobileNetKind:
     """Inverted residuals in the style of MobileNetV3-Small, for small images; its own mix of ReLU and hard-swish.
 
     width: factor of 16 to 240 channels, rounded to multiples of 8. stem_stride: stride of the first convolution.
-
-    >>> from prunebench.models.kinds import MobileNetKind
-    >>> MobileNetKind(width=0.5).build(classes=10, in_channels=1, image_size=8).classifier
-    Linear(in_features=24, out_features=10, bias=True)
     """
 
     width: float = 1.0
@@ -192,7 +191,12 @@ class MobileNetKind:
         _check("mobilenet", self.width, "relu", self.stem_stride)
 
     def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
-        """The network."""
+        """The network.
+
+        >>> from prunebench.models.kinds import MobileNetKind
+        >>> MobileNetKind(width=0.5).build(classes=10, in_channels=1, image_size=8).classifier
+        Linear(in_features=24, out_features=10, bias=True)
+        """
         from prunebench.models.mobilenet import MobileNet
 
         return MobileNet(**vars(self), classes=classes, in_channels=in_channels)
@@ -213,34 +217,19 @@ class _Torchvision:
 @register_network("torchvision_resnet50")
 @dataclass(frozen=True)
 class TorchvisionResNet50(_Torchvision):
-    """torchvision's ResNet-50, untrained; colour images of 32x32 or more.
-
-    >>> from prunebench.models.kinds import network_kind
-    >>> network_kind("torchvision_resnet50")
-    TorchvisionResNet50()
-    """
+    """torchvision's ResNet-50, untrained; colour images of 32x32 or more."""
 
 
 @register_network("torchvision_mobilenet_v3_small")
 @dataclass(frozen=True)
 class TorchvisionMobileNetV3Small(_Torchvision):
-    """torchvision's MobileNetV3-Small, untrained, without dropout; colour images of 32x32 or more.
-
-    >>> from prunebench.models.kinds import network_kind
-    >>> network_kind("torchvision_mobilenet_v3_small")
-    TorchvisionMobileNetV3Small()
-    """
+    """torchvision's MobileNetV3-Small, untrained, without dropout; colour images of 32x32 or more."""
 
 
 @register_network("torchvision_mobilenet_v3_large")
 @dataclass(frozen=True)
 class TorchvisionMobileNetV3Large(_Torchvision):
-    """torchvision's MobileNetV3-Large, untrained, without dropout; colour images of 32x32 or more.
-
-    >>> from prunebench.models.kinds import network_kind
-    >>> network_kind("torchvision_mobilenet_v3_large")
-    TorchvisionMobileNetV3Large()
-    """
+    """torchvision's MobileNetV3-Large, untrained, without dropout; colour images of 32x32 or more."""
 
 
 def network_kind(kind: str, **options: object) -> NetworkKind:

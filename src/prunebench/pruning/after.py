@@ -20,10 +20,6 @@ class AfterPrune(StrEnum):
     REWIND_LR: the weights stay, the LR schedule starts over (Renda et al. 2020).
     REWIND_WEIGHTS: the weights go back to epoch k (Frankle et al. 2019), and the LR schedule with them.
     REINITIALISE: the weights are drawn anew, the default of the S-Cyc and SILO scripts [authors' code].
-
-    >>> from prunebench.pruning import AfterPrune
-    >>> [option.value for option in AfterPrune if option.restarts_lr]
-    ['rewind_weights', 'rewind_lr', 'reinitialise']
     """
 
     KEEP = "keep"
@@ -43,7 +39,12 @@ class AfterPrune(StrEnum):
 
     @classmethod
     def parse(cls, name: str) -> AfterPrune:
-        """The option of that name; InputError with the nearest name if there is none."""
+        """The option of that name; InputError with the nearest name if there is none.
+
+        >>> from prunebench.pruning import AfterPrune
+        >>> AfterPrune.parse("rewind_lr").restarts_lr, AfterPrune.parse("keep").restarts_lr
+        (True, False)
+        """
         try:
             return cls(name)
         except ValueError:

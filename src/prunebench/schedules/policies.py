@@ -21,10 +21,6 @@ class Fixed:
     """The same peak LR in every cycle. max_lr: > 0.
 
     Fixed(shape.top) is the control for an SShape: the shape's top from the dense network on.
-
-    >>> from prunebench.schedules import Fixed
-    >>> Fixed(0.1).at(cycle=7)
-    0.1
     """
 
     max_lr: float
@@ -33,7 +29,12 @@ class Fixed:
         _check.number(self, "max_lr", low=0, low_open=True)
 
     def at(self, cycle: int) -> float:
-        """`max_lr`; InputError if the cycle is negative."""
+        """`max_lr`; InputError if the cycle is negative.
+
+        >>> from prunebench.schedules import Fixed
+        >>> Fixed(0.1).at(cycle=7)
+        0.1
+        """
         _check.cycle(cycle)
         return self.max_lr
 
@@ -49,13 +50,6 @@ class SShape:
     rate (p): share of the remaining weights that one cycle prunes, in (0, 1). delay (q): cycles at eps,
     integer >= 0.
     eps: peak LR of the dense network, > 0. alpha: total rise, >= 0. beta: steepness, > 0.
-
-    Raises InputError for a number out of range.
-
-    >>> from prunebench.schedules import SShape
-    >>> shape = SShape(rate=0.5, delay=0, eps=0.25, alpha=0.5, beta=5)
-    >>> [round(shape.at(cycle), 3) for cycle in range(4)]  # half of the rise where half of the weights are left
-    [0.25, 0.5, 0.748, 0.75]
     """
 
     rate: float
@@ -77,7 +71,13 @@ class SShape:
         return self.eps + self.alpha
 
     def at(self, cycle: int) -> float:
-        """Peak LR of the cycle, in [eps, top], never falling; InputError if the cycle is negative."""
+        """Peak LR of the cycle, in [eps, top], never falling; InputError if the cycle is negative.
+
+        >>> from prunebench.schedules import SShape
+        >>> shape = SShape(rate=0.5, delay=0, eps=0.25, alpha=0.5, beta=5)
+        >>> [round(shape.at(cycle), 3) for cycle in range(4)]  # half of the rise where half of the weights are left
+        [0.25, 0.5, 0.748, 0.75]
+        """
         _check.cycle(cycle)
         if cycle <= self.delay:
             return self.eps
@@ -96,11 +96,6 @@ class Linear:
     """A straight line over the cycles: `start` at cycle 0, `top` at cycle `last` and in every later one.
 
     start, top: > 0. last: index of the last pruning cycle, an integer >= 1.
-
-    >>> from prunebench.schedules import Linear
-    >>> policy = Linear(start=0.1, top=0.5, last=4)
-    >>> [round(policy.at(cycle), 3) for cycle in (0, 1, 2, 3, 4, 9)]
-    [0.1, 0.2, 0.3, 0.4, 0.5, 0.5]
     """
 
     start: float
@@ -113,7 +108,13 @@ class Linear:
         _check.integer(self, "last", low=1)
 
     def at(self, cycle: int) -> float:
-        """Peak LR of the cycle, between start and top; InputError if the cycle is negative."""
+        """Peak LR of the cycle, between start and top; InputError if the cycle is negative.
+
+        >>> from prunebench.schedules import Linear
+        >>> policy = Linear(start=0.1, top=0.5, last=4)
+        >>> [round(policy.at(cycle), 3) for cycle in (0, 1, 2, 3, 4, 9)]
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.5]
+        """
         _check.cycle(cycle)
         if cycle >= self.last:
             return self.top
@@ -125,10 +126,6 @@ class Table:
     """One explicit peak LR per cycle, such as an oracle selected.
 
     values: at least one, each > 0; entry m is that of cycle m.
-
-    >>> from prunebench.schedules import Table
-    >>> Table((0.1, 0.4, 0.2)).at(cycle=1)
-    0.4
     """
 
     values: tuple[float, ...]
@@ -141,7 +138,12 @@ class Table:
             _check.number_value("Table", "values entry", item, 0, low_open=True)
 
     def at(self, cycle: int) -> float:
-        """values[cycle]; InputError if the table has no such cycle."""
+        """values[cycle]; InputError if the table has no such cycle.
+
+        >>> from prunebench.schedules import Table
+        >>> Table((0.1, 0.4, 0.2)).at(cycle=1)
+        0.4
+        """
         _check.cycle(cycle)
         if cycle >= len(self.values):
             raise InputError(f"Table: no max_lr for cycle {cycle}; allowed: cycles 0 to {len(self.values) - 1}")

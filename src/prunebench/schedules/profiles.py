@@ -35,15 +35,15 @@ def _ramp_length(share: float, total_steps: int) -> int:
 
 @dataclass(frozen=True)
 class Constant:
-    """LR = max_lr at every update.
-
-    >>> from prunebench.schedules import Constant
-    >>> Constant().lr(step=3, total_steps=10, max_lr=0.1)
-    0.1
-    """
+    """LR = max_lr at every update."""
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules import Constant
+        >>> Constant().lr(step=3, total_steps=10, max_lr=0.1)
+        0.1
+        """
         _check.step(step, total_steps)
         return max_lr
 
@@ -55,11 +55,6 @@ class StepDecay:
     milestones: strictly increasing shares of the cycle in [0, 1]; the update that begins there has the lower
     LR.
     factor: in (0, 1].
-
-    >>> from prunebench.schedules import StepDecay
-    >>> profile = StepDecay(milestones=(0.5, 0.8), factor=0.5)
-    >>> [profile.lr(step, total_steps=10, max_lr=1.0) for step in (0, 4, 5, 7, 8)]
-    [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
     milestones: tuple[float, ...]
@@ -70,7 +65,13 @@ class StepDecay:
         _check.number(self, "factor", low=0, low_open=True, high=1)
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules import StepDecay
+        >>> profile = StepDecay(milestones=(0.5, 0.8), factor=0.5)
+        >>> [profile.lr(step, total_steps=10, max_lr=1.0) for step in (0, 4, 5, 7, 8)]
+        [1.0, 1.0, 0.5, 0.5, 0.25]
+        """
         _check.step(step, total_steps)
         drops = sum(step >= _begin(share, total_steps) for share in self.milestones)
         return max_lr * self.factor**drops
@@ -86,11 +87,6 @@ class WarmupStepDecay:
 
     warmup: share of the cycle in [0, 1]. milestones: strictly increasing shares in [warmup, 1]. factor: in
     (0, 1].
-
-    >>> from prunebench.schedules import WarmupStepDecay
-    >>> profile = WarmupStepDecay(warmup=0.4, milestones=(0.6,), factor=0.5)
-    >>> [profile.lr(step, total_steps=10, max_lr=1.0) for step in range(8)]
-    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5]
     """
 
     warmup: float
@@ -105,7 +101,13 @@ class WarmupStepDecay:
             _check.number_value("WarmupStepDecay", "milestones entry after warmup", share, self.warmup, 1)
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules import WarmupStepDecay
+        >>> profile = WarmupStepDecay(warmup=0.4, milestones=(0.6,), factor=0.5)
+        >>> [profile.lr(step, total_steps=10, max_lr=1.0) for step in range(8)]
+        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5]
+        """
         _check.step(step, total_steps)
         ramp = _ramp_length(self.warmup, total_steps)
         if step < ramp:
@@ -124,10 +126,6 @@ class Cyclical:
     periods=0.5 is one ramp up.
 
     periods: > 0. min_share: the foot as a share of max_lr, in [0, 1).
-
-    >>> from prunebench.schedules import Cyclical
-    >>> [Cyclical().lr(step, total_steps=7, max_lr=1.0) for step in range(7)]
-    [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]
     """
 
     periods: float = 1
@@ -138,7 +136,12 @@ class Cyclical:
         _check.number(self, "min_share", low=0, high=1, high_open=True)
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules import Cyclical
+        >>> [Cyclical().lr(step, total_steps=7, max_lr=1.0) for step in range(7)]
+        [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]
+        """
         _check.step(step, total_steps)
         period = math.floor(step * self.periods / total_steps)
         # rounded boundaries can lie one update off the unrounded ones
@@ -168,11 +171,6 @@ class OneCycle:
     peak: share of the cycle spent on the ramp up, in (0, 1]. start_share and end_share: LR at the two feet as
     shares of max_lr, in [0, 1]; the defaults 0.3 and 1/25 are those of torch.optim.lr_scheduler.OneCycleLR,
     whose end is 4e-6.
-
-    >>> from prunebench.schedules import OneCycle
-    >>> profile = OneCycle(peak=0.5)
-    >>> [round(profile.lr(step, total_steps=4, max_lr=1.0), 3) for step in range(4)]
-    [0.52, 1.0, 0.75, 0.25]
     """
 
     peak: float = 0.3
@@ -185,7 +183,13 @@ class OneCycle:
         _check.number(self, "end_share", low=0, high=1)
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules import OneCycle
+        >>> profile = OneCycle(peak=0.5)
+        >>> [round(profile.lr(step, total_steps=4, max_lr=1.0), 3) for step in range(4)]
+        [0.52, 1.0, 0.75, 0.25]
+        """
         _check.step(step, total_steps)
         up = _ramp_length(self.peak, total_steps)
         if step < up:
@@ -201,10 +205,6 @@ class Cosine:
     update.
 
     Loshchilov & Hutter 2017, one period per pruning cycle. min_share: in [0, 1].
-
-    >>> from prunebench.schedules import Cosine
-    >>> [round(Cosine().lr(step, total_steps=3, max_lr=1.0), 3) for step in range(3)]
-    [1.0, 0.75, 0.25]
     """
 
     min_share: float = 0.0
@@ -213,7 +213,12 @@ class Cosine:
         _check.number(self, "min_share", low=0, high=1)
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules import Cosine
+        >>> [round(Cosine().lr(step, total_steps=3, max_lr=1.0), 3) for step in range(3)]
+        [1.0, 0.75, 0.25]
+        """
         _check.step(step, total_steps)
         return max_lr * _half_cosine(self.min_share, step / total_steps)
 
@@ -225,11 +230,6 @@ class HoldThenLinear:
     hold, end: shares of the cycle at which the line begins and ends, 0 <= hold <= end <= 1. low_share: the last LR over
     max_lr, in [0, 1]. The defaults are those of gRDA's VGG16 and WRN runs [authors' code], after Garipov et al. 2018;
     theirs changes by the epoch, ours by the update.
-
-    >>> from prunebench.schedules.profiles import HoldThenLinear
-    >>> profile = HoldThenLinear(hold=0.5, end=0.9, low_share=0.2)
-    >>> [round(profile.lr(step, total_steps=10, max_lr=1.0), 3) for step in range(4, 10)]
-    [1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
     """
 
     hold: float = 0.5
@@ -242,7 +242,13 @@ class HoldThenLinear:
         _check.number(self, "low_share", low=0, high=1)
 
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
-        """LR of update `step`; InputError if the step is outside the cycle."""
+        """LR of update `step`; InputError if the step is outside the cycle.
+
+        >>> from prunebench.schedules.profiles import HoldThenLinear
+        >>> profile = HoldThenLinear(hold=0.5, end=0.9, low_share=0.2)
+        >>> [round(profile.lr(step, total_steps=10, max_lr=1.0), 3) for step in range(4, 10)]
+        [1.0, 1.0, 0.8, 0.6, 0.4, 0.2]
+        """
         _check.step(step, total_steps)
         begin, end = _begin(self.hold, total_steps), _begin(self.end, total_steps)
         if step < begin:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Schedule:
     """The LR of every update: `profile` shapes one pruning cycle, `policy` gives each cycle its peak.
 
+    profile: any object with the method of `Profile`. policy: any with that of `Policy`.
+
     >>> from prunebench.schedules import Cosine, Fixed, S_CYC, Schedule
     >>> Schedule(Cosine(), Fixed(0.1)).lr(cycle=3, step=0, total_steps=100)
     0.1
