@@ -259,7 +259,7 @@ def random_effects(means: Floats, variances: Floats, confidence: float = 0.95) -
         fixed = (weights * y).sum(axis=-1) / total
         q = (weights * (y - fixed[..., None]) ** 2).sum(axis=-1)
         beyond = np.maximum(q - (k - 1), 0)
-        tau2 = np.where(k > 1, beyond / (total - (weights**2).sum(axis=-1) / total), 0)
+        tau2 = np.where(k > 1, beyond / (total - (weights**2).sum(axis=-1) / total), np.where(k == 1, 0, np.nan))
         weights = np.where(there, 1 / (variances + tau2[..., None]), 0)
         total = weights.sum(axis=-1)
         mean = (weights * y).sum(axis=-1) / total

@@ -25,6 +25,11 @@ class _Counter(TorchDispatchMode):
         self.flops: dict[str, int] = {}
         self.name_of = name_of
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would import torch._dynamo (2 s) to keep it from tracing this."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Functions that are made of others, attention's among them, show what they are made of.
         if func not in _PRODUCTS and (made := func.decompose(*args, **(kwargs or {}))) is not NotImplemented:
@@ -109,8 +114,8 @@ def flops_per_image(model: nn.Module, input_shape: tuple[int, int, int]) -> dict
     >>> flops_per_image(torch.nn.Conv2d(1, 2, 3), (1, 5, 5))  # 2 * 18 weights at 3 * 3 positions
     {'weight': 324}
     """
-    parameter = next(model.parameters())
-    return flops(model, torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+    like = next(model.parameters(), torch.empty(0))
+    return flops(model, like.new_zeros(1, *input_shape))
 
 
 def sparse_flops(flops: Mapping[str, int], masks: Mapping[str, Tensor]) -> float:

@@ -31,6 +31,8 @@ def asinh_edges(bins: int = 201, limit: float = 1.0, linear: float = 1e-4) -> Fl
     """
     if bins < 1 or bins % 2 == 0:
         raise InputError(f"bins {bins}: must be odd and positive")
+    if not (limit > 0 and linear > 0):
+        raise InputError(f"limit {limit:g} and linear {linear:g} of the edges: must be positive")
     right = linear * np.sinh(np.arcsinh(limit / linear) * np.arange(1, bins + 1, 2) / bins)
     right[-1] = limit
     return np.concatenate([-right[::-1], right])

@@ -203,6 +203,11 @@ def optimizer_memory(
 class _Alive(TorchDispatchMode):
     """Counts the bytes of the storages that operators see, by weak references; `peak` is the most beyond `tensors`."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would import torch._dynamo (2 s) to keep it from tracing this."""
+        return False
+
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         super().__init__()
         self.peak = 0

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from prunebench.errors import InputError
 from prunebench.seeding import generator
 
 GAIN = {
@@ -38,7 +39,8 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     * Biases 0; BN weight 1, bias 0, running mean 0, running variance 1.
 
     The gain is that of `model.activation` (see `GAIN`), ReLU's for a model without that attribute.
-    Raises TypeError, before any change, for a model with parameters in any other kind of layer.
+    Raises TypeError, before any change, for a model with parameters in any other kind of layer, and InputError for an
+    activation without a gain.
 
     >>> import torch
     >>> from prunebench.models import initialise_
@@ -52,7 +54,10 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     for name, module in leaves:
         if not isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.BatchNorm1d):
             raise TypeError(f"no initialisation known for layer {name!r} of type {type(module).__name__}")
-    gain = GAIN[getattr(model, "activation", "relu")]
+    activation = getattr(model, "activation", "relu")
+    if activation not in GAIN:
+        raise InputError(f"no gain known for activation {activation!r}; allowed: {', '.join(GAIN)}")
+    gain = GAIN[activation]
     for name, module in leaves:
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight = module.weight

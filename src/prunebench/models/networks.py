@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunebench.errors import InputError
+from prunebench.errors import InputError, nearest
 from prunebench.models.initial import initialise_
 from prunebench.models.kinds import NetworkKind, network_kind
 
@@ -195,8 +195,10 @@ def torchvision_network(kind: str, *, classes: int, in_channels: int, image_size
         needed = f"'{kind}' needs the torchvision that belongs to torch {torch.__version__}"
         raise InputError(f"{needed}, as pip install 'prunebench[workflow]' brings it: {error}") from error
     dropout = {"dropout": 0.0} if "mobilenet" in kind else {}
-    constructor = getattr(models, kind.removeprefix("torchvision_"))
-    model: nn.Module = constructor(weights=None, num_classes=classes, **dropout)
+    name = kind.removeprefix("torchvision_")
+    if name not in (known := models.list_models(models)):
+        raise InputError(f"torchvision has no network '{name}': {nearest(name, known)}")
+    model: nn.Module = models.get_model(name, weights=None, num_classes=classes, **dropout)
     return model
 
 

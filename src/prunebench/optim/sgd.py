@@ -33,6 +33,8 @@ def sgd_step_(
     >>> b, w  # 0.5 * 1 + 2, and 1 - 0.25 * 2.5
     (tensor([2.5000]), tensor([0.3750]))
     """
+    if not parameters:
+        return
     if weight_decay:
         torch._foreach_add_(gradients, parameters, alpha=weight_decay)
     if momentum:

@@ -80,6 +80,9 @@ def save_masks(path: str | os.PathLike[str], masks: Mapping[str, Tensor]) -> Non
     ...     load_masks(f"{folder}/masks.safetensors")
     {'weight': tensor([[ True, False]])}
     """
+    for name, mask in masks.items():
+        if mask.dtype != torch.bool:
+            raise InputError(f"'{name}' is {mask.dtype}; a mask is torch.bool")
     tensors = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
     write_bytes(Path(path), save(tensors, {_KEY: json.dumps({"kind": "masks"})}))
 

@@ -111,10 +111,15 @@ def layers_of(model: nn.Module, include_norm: bool = False) -> dict[str, Layer]:
     >>> list(layers_of(model)), list(layers_of(model, include_norm=True))
     (['0.weight', '2.weight'], ['0.weight', '1.weight', '2.weight'])
     """
+    return _warned(model, include_norm)
+
+
+def _warned(model: nn.Module, include_norm: bool) -> dict[str, Layer]:
+    """`layers_of`, for a public function to call: the warning points at that one's caller."""
     found, left_out = table_of(model, include_norm)
     if left_out:
         message = f"{type(model).__name__}: these weights are never pruned: {', '.join(left_out)}"
-        warnings.warn(message, LeftOut, stacklevel=2)
+        warnings.warn(message, LeftOut, stacklevel=3)
     return found
 
 
@@ -213,7 +218,7 @@ def prunable_weights(model: nn.Module, include_norm: bool = False) -> dict[str, 
     >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
     {'weight': (2, 3)}
     """
-    return {name: layer.weight() for name, layer in layers_of(model, include_norm).items()}
+    return {name: layer.weight() for name, layer in _warned(model, include_norm).items()}
 
 
 def prunable_parameters(model: nn.Module, include_norm: bool = False) -> dict[str, nn.Parameter]:
@@ -228,7 +233,7 @@ def prunable_parameters(model: nn.Module, include_norm: bool = False) -> dict[st
     >>> prunable_parameters(model)["weight"] is model.weight
     True
     """
-    layers = layers_of(model, include_norm)
+    layers = _warned(model, include_norm)
     if held := [name for name, layer in layers.items() if not layer.plain]:
         raise InputError(
             f"{', '.join(held)}: no parameter of its own (weight_norm, spectral_norm or torch's pruning); allowed: "

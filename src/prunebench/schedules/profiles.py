@@ -244,7 +244,7 @@ class HoldThenLinear:
     def lr(self, step: int, total_steps: int, max_lr: float) -> float:
         """LR of update `step`; InputError if the step is outside the cycle.
 
-        >>> from prunebench.schedules.profiles import HoldThenLinear
+        >>> from prunebench.schedules import HoldThenLinear
         >>> profile = HoldThenLinear(hold=0.5, end=0.9, low_share=0.2)
         >>> [round(profile.lr(step, total_steps=10, max_lr=1.0), 3) for step in range(4, 10)]
         [1.0, 1.0, 0.8, 0.6, 0.4, 0.2]

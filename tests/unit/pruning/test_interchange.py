@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
@@ -93,7 +94,9 @@ def test_a_file_that_is_none_is_one_line(tmp_path, content):
 
 
 def test_numbers_are_no_masks_and_masks_no_network(tmp_path):
-    save_masks(tmp_path / "x", {"a": torch.ones(2)})
+    with pytest.raises(InputError, match=r"'a' is torch\.float32; a mask is torch\.bool"):
+        save_masks(tmp_path / "x", {"a": torch.ones(2)})
+    save_file({"a": torch.ones(2)}, tmp_path / "x")
     with pytest.raises(InputError, match=r"'a' is torch\.float32; a mask is torch\.bool"):
         load_masks(tmp_path / "x")
     with pytest.raises(InputError, match="no file of save_pruned"):
