@@ -103,12 +103,16 @@ CLAIMS: tuple[Claim, ...] = (
         "Shedding explains why what pruning costs depends on the network: ResNet50 against MobileNetV3.",
         (
             _points(
-                "excess", "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet", "±b3_excess"
+                "excess",
+                "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet",
+                "-b3_excess",
+                "b3_excess",
             ),
             _points(
                 "gap",
                 "accuracy that random pruning loses to global magnitude (GMP) on the MobileNet, minus on the ResNet",
-                "±b3_gap",
+                "-b3_gap",
+                "b3_gap",
             ),
         ),
         "Means over settings with weight decay, and over random criteria and sparsities. Reproduced: both intervals "
@@ -230,7 +234,8 @@ CLAIMS: tuple[Claim, ...] = (
                 "overlap",
                 "Jaccard overlap beyond chance with GMP's mask, of random pruning with a prelude that "
                 "sheds minus with the prelude's control",
-                "±b8_overlap",
+                "-b8_overlap",
+                "b8_overlap",
             ),
         ),
         "Mean over networks, random criteria and sparsities, direction not given. Reproduced: the interval lies above "
@@ -251,7 +256,8 @@ CLAIMS: tuple[Claim, ...] = (
             _points(
                 "accuracy",
                 "test accuracy under a pattern after a prelude that sheds minus after its control",
-                "±b9_loss",
+                "-b9_loss",
+                "b9_loss",
             ),
         ),
         "Mean over patterns, direction not given. Reproduced: the interval lies above {b9_loss:.1%} or below "

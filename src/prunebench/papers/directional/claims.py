@@ -211,7 +211,13 @@ C5 = Claim(
     mark="(implied)",
     quantities=(
         Quantity(
-            "difference", "test accuracy of gRDA minus SGD's after the last epoch", "points", marks=("±c5_margin",)
+            "difference",
+            "test accuracy of gRDA minus SGD's after the last epoch",
+            "points",
+            marks=(
+                "-c5_margin",
+                "c5_margin",
+            ),
         ),
     ),
     rule="Reproduced: for every task and (c, mu) the 90 % interval lies within {c5_margin:.1%} of accuracy (absolute) "
