@@ -54,9 +54,10 @@ class Quantity:
 
     def raw(self, level: Level, margins: Any) -> float:
         """A level as the quantity has its values: of a ratio the logarithm."""
-        value: float | str = level(margins) if callable(level) else level
+        value = level(margins) if callable(level) else level
         if isinstance(value, str):
-            value = getattr(margins, value.removeprefix("-")) * (-1 if value[0] == "-" else 1)
+            size = float(getattr(margins, value.removeprefix("-")))
+            value = -size if value[0] == "-" else size
         return math.log(value) if self.unit == "ratio" else float(value)
 
     def margins(self, margins: Any) -> list[float]:
