@@ -186,15 +186,15 @@ Scenario = Mapping[str, "float | Mapping[Cell, float]"]
 """True means by quantity: one for all cells, or one per cell."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One claim of an abstract, and how it is decided. `margins` is the paper's part of the preset's `claims`."""
 
     id: str
     sentence: str
     """What the abstract says, in words of our own where it is not in quotation marks."""
-    mark: str
-    """Where the sentence comes from, such as [abstract]."""
+    mark: str = "[abstract]"
+    """Where the sentence comes from."""
     quantities: tuple[Quantity, ...]
     rule: str
     """The rule in words; `{name}` is a margin, `{name:.0%}` formats it."""
@@ -206,13 +206,13 @@ class Claim:
     """(margins, cells) -> true means where the claim holds with the published effect, or one of ours (`claimed_as`)."""
     claimed_as: str
     """Where the size of the claimed effect comes from."""
-    published: str
-    """The paper's numbers with their mark, or n/a."""
+    published: str = "n/a"
+    """The paper's numbers with their mark."""
     observe: Callable[[Any, str | None], Iterable[Observed]]
     """(what the paper's `read` gave, method) -> observations. The method is None for the paper's own, or the name of
     one that the preset asks the claim of; a claim that `asks` of nothing gets None only."""
-    tables: tuple[str, ...]
-    figures: tuple[str, ...]
+    tables: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
     replicates: str = "seeds"
     """What the values of a cell are repeated over."""
     headline: str | None = ""

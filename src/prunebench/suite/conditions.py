@@ -7,7 +7,7 @@ some cell one is enough, so their intervals allow for all cells and all such ref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from prunebench.suite.claim import (
     in_first,
 )
 
+Scope = Literal["every", "wherever", "no", "some", "pooled", "between"]
+"""In every cell, of which there must be one; in every cell, if there is any; in no cell for certain; in some cell; of
+the mean over cells, by the spread between seeds or between cells (random effects)."""
+
 Sign = Literal["<", "<=", ">", ">=", "within", "outside"]
 
 _HOLDS: Mapping[Sign, Callable[..., Any]] = {
@@ -44,7 +48,7 @@ _HOLDS: Mapping[Sign, Callable[..., Any]] = {
 class Comparison:
     """Intervals of a quantity on one side of a level: 95 %, and 90 % where equivalence is shown (`within`)."""
 
-    scope: Literal["every", "wherever", "no", "some", "pooled", "between"]
+    scope: Scope
     quantity: str
     sign: Sign
     level: Level | tuple[Level, Level]
@@ -64,61 +68,50 @@ class Comparison:
         """Its quantity, and the margins that it is compared with."""
         return {self.quantity: tuple(level for level in self.levels if isinstance(level, str))}
 
-    def holds(self, sample: Sample, margins: Any, units: Mapping[str, Quantity], looks: int) -> Bools:
+    def holds(self, sample: Sample, margins: Any, quantities: Mapping[str, Quantity], looks: int) -> Any:
         """Where it holds, of shape (tables,); looks: how many refutations by some cell are looked at."""
-        confidence = 0.9 if self.sign == "within" else 0.95
-        of: Any = {
-            "pooled": lambda: sample.pooled(self.quantity, confidence),
-            "between": lambda: sample.between(self.quantity),
-            "some": lambda: sample.any_of(self.quantity, looks),
-        }.get(self.scope, lambda: sample.each(self.quantity, confidence))()
-        of = replace(of, low=of.mean, high=of.mean) if self.point else of
-        held = np.asarray(_HOLDS[self.sign](of, *(units[self.quantity].raw(each, margins) for each in self.levels)))
+        name, confidence = self.quantity, 0.9 if self.sign == "within" else 0.95
+        levels = [quantities[name].raw(level, margins) for level in self.levels]
+
+        def there(of: Any) -> Bools:
+            of = replace(of, low=of.mean, high=of.mean) if self.point else of
+            return np.asarray(_HOLDS[self.sign](of, *levels))
+
         match self.scope:
-            case "every":
-                return sample.every(self.quantity, held)
-            case "wherever":
-                return np.asarray(held.all(axis=-1))
+            case "pooled":
+                return there(sample.pooled(name, confidence))
+            case "between":
+                return there(sample.between(name))
             case "some":
-                return any_cell(held)
-            case "no":
-                return ~any_cell(held)
-        return held
+                return any_cell(there(sample.any_of(name, looks)))
+        each = there(sample.each(name, confidence))
+        if self.scope == "every":
+            return sample.every(name, each)
+        return ~any_cell(each) if self.scope == "no" else each.all(axis=-1)
 
 
-every = partial(Comparison, "every")
-"""In every cell, of which there must be one."""
-wherever = partial(Comparison, "wherever")
-"""In every cell, if there is any."""
-no = partial(Comparison, "no")
-"""In no cell for certain."""
-some = partial(Comparison, "some")
-"""In at least one cell, with intervals corrected for all that are looked at."""
-pooled = partial(Comparison, "pooled")
-"""The mean over cells within a seed, by the spread between seeds."""
-between = partial(Comparison, "between")
-"""The mean over cells, by the spread between cells (random effects)."""
+every, wherever, no, some, pooled, between = (partial(Comparison, scope) for scope in get_args(Scope))
 
 
 @dataclass(frozen=True)
-class Test:
+class Check:
     """A condition that is more than a comparison."""
 
-    judge: Callable[[Sample, Any], Bools]
-    """(sample, margins) -> where it holds, of shape (tables,)."""
+    judge: Callable[[Sample, Any], Bools | bool]
+    """(sample, margins) -> where it holds, of shape (tables,), or whether it does in all tables."""
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What no comparison of the claim reads: quantities, each with the margins that its plots show."""
 
-    def holds(self, sample: Sample, margins: Any, units: Mapping[str, Quantity], looks: int) -> Bools:
+    def holds(self, sample: Sample, margins: Any, quantities: Mapping[str, Quantity], looks: int) -> Any:
         """As for `Comparison`."""
-        return np.asarray(self.judge(sample, margins))
+        return self.judge(sample, margins)
 
 
-Condition = Comparison | Test | tuple[Comparison | Test, ...]
+Condition = Comparison | Check | tuple[Comparison | Check, ...]
 """A tuple: conditions that hold together."""
 
 
-def _parts(condition: Condition) -> tuple[Comparison | Test, ...]:
+def _parts(condition: Condition) -> tuple[Comparison | Check, ...]:
     return condition if isinstance(condition, tuple) else (condition,)
 
 
@@ -126,7 +119,7 @@ def _in_some(condition: Condition) -> bool:
     return any(isinstance(part, Comparison) and part.scope == "some" for part in _parts(condition))
 
 
-def _as_read(quantity: Quantity, parts: list[Comparison | Test]) -> Quantity:
+def _as_read(quantity: Quantity, parts: list[Comparison | Check]) -> Quantity:
     """A quantity that decides if conditions read it, marked with the margins that they compare it with."""
     marks = [mark for part in parts for mark in part.reads.get(quantity.name, ())]
     names = dict.fromkeys(mark.removeprefix("-") for mark in marks)
@@ -149,25 +142,26 @@ def declare(
     differs where the claim is false: in all cells of a quantity that is pooled, of others in the first alone, which is
     the hardest case for a rule about every cell.
     """
-    units = {quantity.name: quantity for quantity in quantities}
+    named = {quantity.name: quantity for quantity in quantities}
     parts = [part for condition in (*reproduced.values(), *refuted.values()) for part in _parts(condition)]
     mean = {part.quantity for part in parts if isinstance(part, Comparison) and part.scope == "pooled"}
     looks = sum(map(_in_some, refuted.values()))
 
     def judge(sample: Sample, margins: Any) -> Ruling:
         def holds(condition: Condition) -> Bools:
-            held = [part.holds(sample, margins, units, looks) for part in _parts(condition)]
-            return np.asarray(np.logical_and.reduce(held))
+            tables = np.ones(len(sample.values[quantities[0].name]), dtype=np.bool_)
+            held = [part.holds(sample, margins, named, looks) for part in _parts(condition)]
+            return np.asarray(np.logical_and.reduce(np.broadcast_arrays(tables, *held)))
 
         return Ruling(*({text: holds(each) for text, each in asked.items()} for asked in (reproduced, refuted)))
 
     def as_claimed(margins: Any, cells: Cells) -> dict[str, Any]:
-        return {name: units[name].raw(level, margins) for name, level in claimed.items()}
+        return {name: named[name].raw(level, margins) for name, level in claimed.items()}
 
     def no_effect(margins: Any, cells: Cells) -> Scenario:
         truth = as_claimed(margins, cells)
         for name, level in false.items():
-            at = units[name].raw(level, margins)
+            at = named[name].raw(level, margins)
             truth[name] = at if name in mean else in_first(cells[name], at, truth[name])
         return truth
 

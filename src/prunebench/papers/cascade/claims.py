@@ -4,17 +4,13 @@ The paper is known by its abstract alone, which has no number: quantities, margi
 [ours] (docs/methods.md).
 """
 
-from typing import Any
-
 from prunebench.papers.cascade import observations as see
 from prunebench.papers.cascade import rules
 from prunebench.suite.cells import value
 from prunebench.suite.claim import Claim, Quantity
-from prunebench.suite.conditions import Test, declare, every, no, pooled
+from prunebench.suite.conditions import Check, declare, every, no, pooled
 
 SHRANK = "survivors that shrank to 5 % of their value, minus the unpruned control's"
-ABSTRACT: dict[str, Any] = {"mark": "[abstract]", "published": "n/a"}
-"""All that is known of this paper is its abstract, in which there is no number."""
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -44,7 +40,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.shrunk,
         tables=("cascade_shedding",),
         figures=("cascade_shedding", "cascade_histograms"),
-        **ABSTRACT,
     ),
     Claim(
         id="B1c",
@@ -63,7 +58,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.by_dose,
         tables=("cascade_shedding",),
         figures=("cascade_shedding",),
-        **ABSTRACT,
     ),
     declare(
         id="B2",
@@ -104,7 +98,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.rescued,
         tables=("cascade_criteria",),
         figures=("cascade_random_vs_magnitude",),
-        **ABSTRACT,
     ),
     declare(
         id="B3",
@@ -145,7 +138,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.networks,
         tables=("cascade_shedding", "cascade_criteria"),
         figures=("cascade_networks",),
-        **ABSTRACT,
     ),
     Claim(
         id="B4",
@@ -165,7 +157,6 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("cascade_criteria", "cascade_retraining"),
         figures=("cascade_random_vs_magnitude",),
         asked_sentence="{method} is competitive with every other criterion in a wide range of settings.",
-        **ABSTRACT,
     ),
     declare(
         id="B5a",
@@ -190,7 +181,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.with_prelude,
         tables=("cascade_gmp",),
         figures=("cascade_gmp",),
-        **ABSTRACT,
     ),
     declare(
         id="B5b",
@@ -204,13 +194,13 @@ CLAIMS: tuple[Claim, ...] = (
         "lies below {b5b_ratio:g}. Not reproduced: the ratio lies above 1, or some runs never reach it and the lead "
         "lies below -{b5b_reach:.1%}.",
         reproduced={
-            "every run with the prelude reaches plain GMP's accuracy": Test(rules.all_reach),
+            "every run with the prelude reaches plain GMP's accuracy": Check(rules.all_reach),
             "the ratio of updates lies below the margin": pooled("steps", "<", "b5b_ratio"),
         },
         refuted={
             "the ratio of updates lies above 1": pooled("steps", ">", 1),
             "runs with the prelude never come near enough to plain GMP's accuracy": (
-                Test(rules.some_never_reach),
+                Check(rules.some_never_reach),
                 pooled("lead", "<", "-b5b_reach"),
             ),
         },
@@ -220,7 +210,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.reaching,
         tables=("cascade_gmp",),
         figures=("cascade_gmp",),
-        **ABSTRACT,
     ),
     Claim(
         id="B6",
@@ -241,7 +230,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.schedules,
         tables=("cascade_schedules",),
         figures=("cascade_schedules",),
-        **ABSTRACT,
     ),
     Claim(
         id="B7",
@@ -267,7 +255,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.rewound,
         tables=("cascade_retraining",),
         figures=("cascade_retraining",),
-        **ABSTRACT,
     ),
     declare(
         id="B8",
@@ -296,7 +283,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.overlaps,
         tables=("cascade_overlap",),
         figures=("cascade_overlap",),
-        **ABSTRACT,
     ),
     declare(
         id="B9",
@@ -321,7 +307,6 @@ CLAIMS: tuple[Claim, ...] = (
         observe=see.patterns,
         tables=("cascade_semi_structured",),
         figures=("cascade_semi_structured",),
-        **ABSTRACT,
     ),
 )
 """Claims B1 to B9 in order."""

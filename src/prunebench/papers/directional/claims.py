@@ -21,7 +21,7 @@ from prunebench.suite.claim import (
     below,
     corrected,
 )
-from prunebench.suite.conditions import Test, declare, every, some, wherever
+from prunebench.suite.conditions import Check, declare, every, some, wherever
 
 READ_IN_THE_SCRIPTS = (
     "Read, not run: both ImageNet scripts for a scheduled learning rate call the program with a fixed one, and so "
@@ -35,7 +35,6 @@ READ_IN_THE_SCRIPTS = (
 C1 = declare(
     id="C1",
     sentence="With a small learning rate and after enough training, gRDA provably does directional pruning.",
-    mark="[abstract]",
     quantities=(
         Quantity(
             "slope",
@@ -68,7 +67,6 @@ C1 = declare(
     claimed={"slope": 0.5, "error": 0.1, "cosine": 0.98, "control": 0.3},
     false={"slope": "c1_flat"},
     claimed_as="ours: an error that falls in proportion to lambda, the root of the learning rate, to 0.1",
-    published="n/a",
     observe=see.exact,
     tables=("directional_toy",),
     figures=("directional_toy",),
@@ -115,7 +113,6 @@ def no_effect_c2(margins: DirectionalMargins, cells: Cells) -> Scenario:
 C2 = Claim(
     id="C2",
     sentence="Pruning needs neither retraining nor expert knowledge of how sparse the network should become.",
-    mark="[abstract]",
     quantities=(
         Quantity(
             "difference",
@@ -150,7 +147,6 @@ C2 = Claim(
 C3 = declare(
     id="C3",
     sentence="At high sparsity (92 %) the results are promising beside many other methods (ResNet-50, ImageNet).",
-    mark="[abstract]",
     quantities=(
         Quantity("over_gradual", "test accuracy of gRDA minus that of gradual magnitude pruning, as sparse", "points"),
         Quantity("over_random", "test accuracy of gRDA minus that of random pruning at the start, as sparse", "points"),
@@ -185,7 +181,6 @@ C3 = declare(
 C4 = declare(
     id="C4",
     sentence="It takes only slightly more time and memory than SGD.",
-    mark="[abstract]",
     quantities=(
         Quantity(
             "time", "time of a whole training step over SGD's; n counts interleaved timing blocks, not seeds", "ratio"
@@ -218,7 +213,6 @@ C4 = declare(
     "[computed from the authors' logs; authors' code]",
     observe=see.cost,
     tables=("directional_overhead",),
-    figures=(),
     replicates="timing blocks",
     notes=see.timing_blocks,
 )
@@ -243,7 +237,7 @@ C5 = declare(
     rule="Reproduced: for every task and (c, mu) the 90 % interval lies within {c5_margin:.1%} of accuracy (absolute) "
     "of SGD's, or the 95 % interval above it. Not reproduced: for some it loses more than that.",
     reproduced={
-        "in every cell it is within the margin of SGD, or better than SGD": Test(
+        "in every cell it is within the margin of SGD, or better than SGD": Check(
             on_a_par, {"difference": ("-c5_margin", "c5_margin")}
         )
     },
@@ -264,7 +258,6 @@ C5 = declare(
 C6 = declare(
     id="C6",
     sentence="gRDA reaches the same valley of minima as SGD.",
-    mark="[abstract]",
     quantities=(
         Quantity("barrier", "highest training loss on a trained curve from gRDA to SGD, above its higher end", "nats"),
         Quantity("error_rise", "highest training error on that curve, above that of its higher end", "points"),
@@ -302,7 +295,6 @@ C6 = declare(
 C7 = declare(
     id="C7",
     sentence="gRDA's minima and SGD's do not differ in directions that matter for the training loss.",
-    mark="[abstract]",
     quantities=(
         Quantity(
             "over_chance",
@@ -394,10 +386,7 @@ C9 = declare(
     claimed={"difference": 0},
     false={"difference": "-c5_margin"},
     claimed_as="the published rows themselves",
-    published="n/a",
     observe=lambda data, method: (),
-    tables=(),
-    figures=(),
     notes=lambda data, method: READ_IN_THE_SCRIPTS,
 )
 

@@ -10,7 +10,7 @@ from prunebench.papers.s_cyc.config import SCycMargins
 from prunebench.stats import t_interval
 from prunebench.suite.cells import value
 from prunebench.suite.claim import ROUNDING, Bools, Claim, Quantity, Ruling, Sample, any_cell, below
-from prunebench.suite.conditions import Test, between, declare, every, no, pooled, some
+from prunebench.suite.conditions import Check, between, declare, every, no, pooled, some
 
 ACCURACY: dict[str, Any] = {"tables": ("s_cyc_accuracy",), "figures": ("s_cyc_accuracy",)}
 ORACLE: dict[str, Any] = {"tables": ("s_cyc_oracle",), "figures": ("s_cyc_oracle",)}
@@ -30,7 +30,6 @@ def narrowing(margins: SCycMargins) -> float:
 A1 = declare(
     id="A1",
     sentence="The distribution of weight gradients narrows as a ReLU network is iteratively pruned.",
-    mark="[abstract]",
     quantities=(
         Quantity("slope", "slope of log std of dL/dw over surviving weights, per cycle", "slope"),
         Quantity("ratio", "std of dL/dw over surviving weights, last cycle that trains over dense", "ratio"),
@@ -80,13 +79,12 @@ A1B = declare(
     "some other's for certain.",
     reproduced={"ReLU's slope lies below every other activation's": every("difference", "<", 0)},
     refuted={
-        "ReLU's slope is equivalent to every other activation's": Test(equivalent_to_relu, {"relu_slope": ()}),
+        "ReLU's slope is equivalent to every other activation's": Check(equivalent_to_relu, {"relu_slope": ()}),
         "ReLU's slope lies above some other activation's": some("difference", ">", 0),
     },
     claimed={"difference": narrowing, "relu_slope": narrowing},
     false={"difference": 0},
     claimed_as="ReLU narrows as simulated for A1, the others not at all [ours]",
-    published="n/a",
     observe=see.other_activations,
     tables=("s_cyc_gradients",),
     figures=("s_cyc_gradient_spread",),
@@ -120,7 +118,6 @@ def _a2(sample: Sample, margins: SCycMargins) -> Ruling:
 A2 = Claim(
     id="A2",
     sentence="Sparser networks need a larger learning rate.",
-    mark="[abstract]",
     quantities=(
         Quantity("slope", "slope of log best max_lr over -log density, best by validation accuracy", "slope"),
         Quantity(
@@ -149,7 +146,6 @@ A2 = Claim(
 A6 = declare(
     id="A6",
     sentence="S-Cyc is comparable to an oracle that tunes max_lr by grid search in every cycle.",
-    mark="[abstract]",
     quantities=(
         Quantity("difference", "test accuracy of the oracle minus that of S-Cyc", "points"),
         Quantity(
@@ -182,7 +178,6 @@ A6 = declare(
 A3 = declare(
     id="A3",
     sentence="S-Cyc beats the best of four benchmark schedules consistently, by 2.1 to 3.4 %.",
-    mark="[abstract]",
     quantities=(Quantity("gain", "test accuracy of S-Cyc minus that of the best benchmark by validation", "points"),),
     rule="In cycles of at most {a3_density:.0%} density: reproduced where the mean gain is positive in every cell "
     "and the 95 % interval of the mean over cells lies above {a3_gain:.1%} (absolute); not reproduced where that "
@@ -203,9 +198,9 @@ A3 = declare(
 )
 
 
-def three_criteria(sample: Sample, margins: SCycMargins) -> Bools:
+def three_criteria(sample: Sample, margins: SCycMargins) -> bool:
     """The least for an interval between criteria."""
-    return np.full(len(sample.values["gain"]), len(sample.cells["gain"]) >= 3)
+    return len(sample.cells["gain"]) >= 3
 
 
 def mean_below_margin(sample: Sample, margins: SCycMargins) -> Bools:
@@ -217,7 +212,6 @@ def mean_below_margin(sample: Sample, margins: SCycMargins) -> Bools:
 A4 = declare(
     id="A4",
     sentence="S-Cyc works whatever the pruning method.",
-    mark="[abstract]",
     quantities=(
         Quantity(
             "gain",
@@ -229,7 +223,7 @@ A4 = declare(
     "interval between criteria and by one between seeds, and no criterion's interval lies below 0. Not reproduced "
     "where some criterion loses for certain, or where the mean over criteria lies below {a4_gain:.1%} for certain.",
     reproduced={
-        "at least three criteria ran": Test(three_criteria),
+        "at least three criteria ran": Check(three_criteria),
         # Between criteria alone, what all of them share in a seed would not count as uncertain.
         "the mean over criteria lies above 0, between criteria (random effects) and between seeds": (
             *(between("gain", ">", 0), pooled("gain", ">", 0)),
@@ -238,7 +232,7 @@ A4 = declare(
     },
     refuted={
         "some criterion loses for certain": some("gain", "<", 0),
-        "the mean over criteria lies below the margin for certain": Test(mean_below_margin, {"gain": ("a4_gain",)}),
+        "the mean over criteria lies below the margin for certain": Check(mean_below_margin, {"gain": ("a4_gain",)}),
     },
     claimed={"gain": 0.021},
     false={"gain": 0},
@@ -252,10 +246,9 @@ A4 = declare(
 )
 
 
-def against_a_constant(sample: Sample, margins: SCycMargins) -> Bools:
+def against_a_constant(sample: Sample, margins: SCycMargins) -> bool:
     """With the published constants S-Cyc is a constant max_lr in the sparse cycles."""
-    there = any(value(cell, "course") == "constant" for cell in sample.cells["gain"])
-    return np.full(len(sample.values["gain"]), there)
+    return any(value(cell, "course") == "constant" for cell in sample.cells["gain"])
 
 
 A7 = declare(
@@ -267,7 +260,7 @@ A7 = declare(
     "lies above {a7_gain:.1%} (absolute). Not reproduced where the gain over some other lies below it for certain "
     "(corrected for looking at several).",
     reproduced={
-        "a constant max_lr is among the other shapes": Test(against_a_constant),
+        "a constant max_lr is among the other shapes": Check(against_a_constant),
         "S-Cyc's gain over every other shape lies above the margin": every("gain", ">", "a7_gain"),
     },
     # An interval within the margin on both sides lies below it, too: equivalence is one way to fail.
@@ -297,7 +290,6 @@ def equal_updates(sample: Sample, margins: SCycMargins) -> Bools:
 A5 = declare(
     id="A5",
     sentence="S-Cyc does not substantially increase complexity.",
-    mark="[abstract]",
     quantities=(
         Quantity(
             "seconds", "wall time of a whole chain over that of the cyclical schedule, not in alternation", "ratio"
@@ -307,7 +299,7 @@ A5 = declare(
     rule="Reproduced where both make equally many updates and the 95 % interval of the time ratio lies below "
     "{a5_time:g}; not reproduced where it lies above.",
     reproduced={
-        "both make the same number of updates": Test(equal_updates, {"steps": ()}),
+        "both make the same number of updates": Check(equal_updates, {"steps": ()}),
         "the ratio of wall time lies below the margin": pooled("seconds", "<", "a5_time"),
     },
     refuted={"the ratio of wall time lies above the margin": pooled("seconds", ">", "a5_time")},
@@ -317,7 +309,6 @@ A5 = declare(
     published="n/a: said in words",
     observe=see.costs,
     tables=("s_cyc_cost",),
-    figures=(),
     notes=lambda data, method: (
         "Chains run side by side and not in alternation, so their times hold what else the machine did.",
     ),
