@@ -3,8 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prunebench.suite import claim, summaries
-from prunebench.suite.claim import Claim, Observed, Quantity, Ruling, Sample, above, any_cell, below
+from prunebench.suite import summaries
+from prunebench.suite.claim import Observed, Quantity, Sample, observed
+from prunebench.suite.conditions import Check, declare, every, some
 from prunebench.suite.report.draw import Drawn
 from prunebench.suite.report.latex import accuracies, escape, intervals
 from prunebench.suite.report.style import footer, interval_text, new_figure, pretty
@@ -53,59 +54,51 @@ def figure(drawn: Drawn) -> Figure:
 
 
 def differences(ends: pd.DataFrame, quantity: str, ways: list[str], reference: str) -> list[Observed]:
-    """Test accuracy after each of these ways minus that after `reference`, seed by seed."""
+    """Check accuracy after each of these ways minus that after `reference`, seed by seed."""
     wide = ends.pivot(index=[*CELL, "seed"], columns="way", values="test_accuracy").reset_index()
     frame = pd.concat([wide.assign(way=way, value=wide[way] - wide[reference]) for way in ways])
-    return claim.observed(quantity, frame, frame["value"], *CELL, "way")
+    return observed(quantity, frame, frame["value"], *CELL, "way")
 
 
-def d1(sample: Sample, margins) -> Ruling:
-    """Both ways of rewinding outperform fine-tuning."""
-    gain, less = sample.each("gain").low, sample.any_of("gain").high
-    return Ruling(
-        reproduced={"in every cell each way of rewinding gains": sample.every("gain", above(gain, 0))},
-        refuted={"in a cell one gains less than the margin": any_cell(below(less, margins.d1_gain))},
-    )
-
-
-def d2(sample: Sample, margins) -> Ruling:
-    """LR rewinding keeps up with both other ways, on every network; one network cannot show that."""
-    less, more = sample.each("lag").high, sample.any_of("lag").low
-    several = len({dict(cell)["task"] for cell in sample.cells["lag"]}) > 1
-    keeps_up = sample.every("lag", below(less, margins.d2_margin)) & several
-    return Ruling(
-        reproduced={"on two networks or more, in every cell, LR rewinding loses less than the margin": keeps_up},
-        refuted={"in a cell it loses more": any_cell(above(more, margins.d2_margin))},
-    )
+def on_several_networks(sample: Sample, margins) -> bool:
+    """One network cannot show what is so across networks."""
+    return len({dict(cell)["task"] for cell in sample.cells["lag"]}) > 1
 
 
 SHOWN = ("rewinding_accuracy",)
-COMMON = {"mark": "[abstract]", "published": "n/a", "tables": SHOWN, "figures": SHOWN}
-GAIN = Quantity("gain", "test accuracy after rewinding minus after fine-tuning", "points", marks=("d1_gain",))
-LAG = Quantity("lag", "test accuracy after another way minus after LR rewinding", "points", marks=("d2_margin",))
+COMMON = {"tables": SHOWN, "figures": SHOWN}
+GAIN = Quantity("gain", "test accuracy after rewinding minus after fine-tuning", "points")
+LAG = Quantity("lag", "test accuracy after another way minus after LR rewinding", "points")
 CLAIMS = (
-    Claim(
+    declare(
         id="D1",
         sentence="Weight rewinding and learning-rate rewinding both outperform fine-tuning.",
         quantities=(GAIN,),
         rule="Reproduced where the 95 % interval of the paired difference lies above 0 for both ways in every cell; "
         "not reproduced where for some way it lies below {d1_gain:.1%} (absolute), corrected.",
-        judge=d1,
-        no_effect=lambda margins, cells: {"gain": claim.in_first(cells["gain"], 0.0, 0.01)},
-        claimed=lambda margins, cells: {"gain": 0.01},
+        reproduced={"in every cell each way of rewinding gains": every("gain", ">", 0)},
+        refuted={"in a cell one gains less than the margin": some("gain", "<", "d1_gain")},
+        claimed={"gain": 0.01},
+        false={"gain": 0},
         claimed_as="one point [ours]",
         observe=lambda ends, method: differences(ends, "gain", ["rewind_lr", "rewind_weights"], "fine_tune"),
         **COMMON,
     ),
-    Claim(
+    declare(
         id="D2",
         sentence="Learning-rate rewinding is the basis of a pruning algorithm that is competitive across networks.",
         quantities=(LAG,),
         rule="Reproduced where on at least two networks LR rewinding loses less than {d2_margin:.1%} (absolute) to each"
         " other way in every cell; not reproduced where it loses more in some cell, corrected.",
-        judge=d2,
-        no_effect=lambda margins, cells: {"lag": claim.in_first(cells["lag"], margins.d2_margin, 0.0)},
-        claimed=lambda margins, cells: {"lag": 0.0},
+        reproduced={
+            "on two networks or more, in every cell, LR rewinding loses less than the margin": (
+                Check(on_several_networks),
+                every("lag", "<", "d2_margin"),
+            )
+        },
+        refuted={"in a cell it loses more": some("lag", ">", "d2_margin")},
+        claimed={"lag": 0},
+        false={"lag": "d2_margin"},
         claimed_as="no difference [ours]",
         observe=lambda ends, method: differences(ends, "lag", ["fine_tune", "rewind_weights"], "rewind_lr"),
         **COMMON,

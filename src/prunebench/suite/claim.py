@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from prunebench.errors import InputError
 from prunebench.files import write_text
-from prunebench.stats import Interval, t_interval
+from prunebench.stats import Interval, RandomEffects, random_effects, t_interval
 from prunebench.suite.cells import Cell, dumps, label, loads
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run at this scale"]
@@ -33,6 +33,10 @@ ROUNDING = 1e-9
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+Level = float | str | Callable[[Any], float]
+"""A value of a quantity: a number, the name of a margin, with `-` before it for its negative, or what a function makes
+of the margins."""
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -46,16 +50,19 @@ class Quantity:
     decides: bool = True
     """Whether the rule reads it; the others are controls or explanations."""
     marks: tuple[str, ...] = ()
-    """Names of margins that its plots show; `-` before a name: below zero, `±`: on both sides."""
+    """Names of margins that its plots show, with `-` before one for its negative."""
+
+    def raw(self, level: Level, margins: Any) -> float:
+        """A level as the quantity has its values: of a ratio the logarithm."""
+        value = level(margins) if callable(level) else level
+        if isinstance(value, str):
+            size = float(getattr(margins, value.removeprefix("-")))
+            value = -size if value[0] == "-" else size
+        return math.log(value) if self.unit == "ratio" else float(value)
 
     def margins(self, margins: Any) -> list[float]:
         """The raw values, such as those that the quantity has, that its marks stand for."""
-        values = []
-        for mark in self.marks:
-            value = getattr(margins, mark.lstrip("±-"))
-            value = math.log(value) if self.unit == "ratio" else value
-            values += [sign * value for sign in {"±": (-1, 1), "-": (-1,)}.get(mark[0], (1,))]
-        return values
+        return [self.raw(mark, margins) for mark in self.marks]
 
 
 def corrected(looks: int) -> float:
@@ -128,6 +135,11 @@ class Sample:
         values = self.values[quantity]
         return values.mean(axis=-2) if self.cells[quantity] else np.full((len(values), values.shape[-1]), np.nan)
 
+    def between(self, quantity: str) -> RandomEffects:
+        """The mean over these cells, whose true effects differ; fields have shape (tables,)."""
+        each = self.each(quantity)
+        return random_effects(each.mean, each.std**2 / each.n)
+
     def every(self, quantity: str, holds: Bools) -> Bools:
         """Where a condition of shape (tables, cells) holds in every cell of a quantity; false where it has no cell."""
         cells = len(self.cells[quantity])
@@ -174,15 +186,15 @@ Scenario = Mapping[str, "float | Mapping[Cell, float]"]
 """True means by quantity: one for all cells, or one per cell."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One claim of an abstract, and how it is decided. `margins` is the paper's part of the preset's `claims`."""
 
     id: str
     sentence: str
     """What the abstract says, in words of our own where it is not in quotation marks."""
-    mark: str
-    """Where the sentence comes from, such as [abstract]."""
+    mark: str = "[abstract]"
+    """Where the sentence comes from."""
     quantities: tuple[Quantity, ...]
     rule: str
     """The rule in words; `{name}` is a margin, `{name:.0%}` formats it."""
@@ -194,13 +206,13 @@ class Claim:
     """(margins, cells) -> true means where the claim holds with the published effect, or one of ours (`claimed_as`)."""
     claimed_as: str
     """Where the size of the claimed effect comes from."""
-    published: str
-    """The paper's numbers with their mark, or n/a."""
+    published: str = "n/a"
+    """The paper's numbers with their mark."""
     observe: Callable[[Any, str | None], Iterable[Observed]]
     """(what the paper's `read` gave, method) -> observations. The method is None for the paper's own, or the name of
     one that the preset asks the claim of; a claim that `asks` of nothing gets None only."""
-    tables: tuple[str, ...]
-    figures: tuple[str, ...]
+    tables: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
     replicates: str = "seeds"
     """What the values of a cell are repeated over."""
     headline: str | None = ""

@@ -240,14 +240,8 @@ def test_what_a_scale_cannot_decide_it_cannot_of_another_method(toy_preset, obse
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (
-            [("T4", "theirs")],
-            "claims.ask.0.like: 'T4' is no claim about a method that another can replace: did you mean 'T",
-        ),
-        (
-            [("T1", "theirs"), ("T2", "theirs")],
-            "claims.ask.1.like: 'T2' is no claim about a method that another can replace: ",
-        ),
+        ([("T4", "theirs")], "claims.ask.0.like: 'T4' is no claim about a method that another can "),
+        ([("T1", "theirs"), ("T2", "theirs")], "claims.ask.1.like: 'T2' is no claim about a method that another can "),
         ([("T1", "their")], "claims.ask.0.method: no schedule 'their': did you mean 'theirs'?"),
         ([("T3", "global_magnitud")], "claims.ask.0.method: no criterion 'global_magnitud': did you mean 'global_m"),
         ([("T1", "theirs")] * 2, "claims.ask.1 asks T1:theirs a second time"),

@@ -4,41 +4,29 @@ The paper is known by its abstract alone, which has no number: quantities, margi
 [ours] (docs/methods.md).
 """
 
-import math
-from typing import Any
-
 from prunebench.papers.cascade import observations as see
 from prunebench.papers.cascade import rules
 from prunebench.suite.cells import value
 from prunebench.suite.claim import Claim, Quantity
-
-
-def _points(name: str, meaning: str, *marks: str) -> Quantity:
-    return Quantity(name, meaning, "points", marks=marks)
-
+from prunebench.suite.conditions import Check, declare, every, no, pooled
 
 SHRANK = "survivors that shrank to 5 % of their value, minus the unpruned control's"
 
-
-def _claim(id: str, sentence: str, quantities: tuple[Quantity, ...], rule: str, **rest: Any) -> Claim:
-    """One whose sentence is of the abstract: all that is known of this paper, in which there is no number."""
-    return Claim(id, sentence, "[abstract]", quantities, rule, published="n/a", **rest)
-
-
 CLAIMS: tuple[Claim, ...] = (
-    _claim(
-        "B1",
-        "Cascade weight shedding: \"in response to pruning a small percentage of a network's weights, a large "
+    Claim(
+        id="B1",
+        sentence="Cascade weight shedding: \"in response to pruning a small percentage of a network's weights, a large "
         'percentage of the remaining is shed over a few epochs during the ensuing fine-tuning phase".',
-        (
-            _points("relative", SHRANK, "b1_excess", "b1_none"),
-            _points(
+        quantities=(
+            Quantity("relative", SHRANK, "points", marks=("b1_excess", "b1_none")),
+            Quantity(
                 "removable",
                 "survivors that can be removed at 1 % more loss, minus the control's",
-                *("b1_excess", "b1_none"),
+                "points",
+                marks=("b1_excess", "b1_none"),
             ),
         ),
-        "On ResNets, within {b1_epochs:g} epochs of pruning at most {b1_dose:.0%}, by the best of the recipes. "
+        rule="On ResNets, within {b1_epochs:g} epochs of pruning at most {b1_dose:.0%}, by the best of the recipes. "
         "Reproduced: with one recipe the intervals of both excesses (corrected for the number of recipes) lie above "
         "{b1_excess:.0%} of the survivors and above the share that was pruned. Not reproduced: with every recipe both "
         "lie below {b1_none:.0%}.",
@@ -53,16 +41,16 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("cascade_shedding",),
         figures=("cascade_shedding", "cascade_histograms"),
     ),
-    _claim(
-        "B1c",
-        "Weights are shed in response to the pruning, not by the fine-tuning alone.",
-        (
+    Claim(
+        id="B1c",
+        sentence="Weights are shed in response to the pruning, not by the fine-tuning alone.",
+        quantities=(
             Quantity("slope", "rise of the excess (B1's, of weights that shrank) per share of weights pruned", "slope"),
-            _points("excess", SHRANK, "b1_none"),
+            Quantity("excess", SHRANK, "points", marks=("b1_none",)),
         ),
-        "On ResNets, with recipes that prune several shares. Reproduced: with one recipe the intervals (corrected for "
-        "the number of recipes) of the slope lie above 0 and of the excess after the largest prune above "
-        "{b1_none:.0%}. Not reproduced: after every prune the excess lies below {b1_none:.0%}.",
+        rule="On ResNets, with recipes that prune several shares. Reproduced: with one recipe the intervals "
+        "(corrected for the number of recipes) of the slope lie above 0 and of the excess after the largest prune "
+        "above {b1_none:.0%}. Not reproduced: after every prune the excess lies below {b1_none:.0%}.",
         judge=rules.caused,
         no_effect=rules.dose_response(lambda margin, largest: margin),
         claimed=rules.dose_response(lambda margin, largest: largest),
@@ -71,62 +59,93 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("cascade_shedding",),
         figures=("cascade_shedding",),
     ),
-    _claim(
-        "B2",
-        "Shedding rescues sub-optimal schemes such as random pruning.",
-        (
-            _points(
+    declare(
+        id="B2",
+        sentence="Shedding rescues sub-optimal schemes such as random pruning.",
+        quantities=(
+            Quantity(
                 "over_control",
                 "test accuracy after a random prune and a prelude that sheds, "
                 "minus after the prelude's control, which does not",
-                *("b2_gain", "b2_none"),
+                "points",
             ),
-            _points(
+            Quantity(
                 "over_one_shot",
                 "test accuracy after a random prune and a prelude that sheds, "
                 "minus after one-shot random pruning to the same sparsity",
-                *("b2_gain", "b2_none"),
+                "points",
             ),
         ),
-        "Means over networks, random criteria and sparsities. Reproduced: both gains' intervals lie above "
+        rule="Means over networks, random criteria and sparsities. Reproduced: both gains' intervals lie above "
         "{b2_gain:.1%}, and no cell's lies below 0. Not reproduced: one of them lies below {b2_none:.1%}.",
-        judge=rules.rescued,
-        no_effect=lambda m, cells: {"over_control": m.b2_gain, "over_one_shot": m.b2_gain},
-        claimed=lambda m, cells: {"over_control": 3 * m.b2_gain, "over_one_shot": 3 * m.b2_gain},
+        reproduced={
+            "the gain over the prelude's control lies above the margin": pooled("over_control", ">", "b2_gain"),
+            "the gain over one-shot random pruning lies above the margin": pooled("over_one_shot", ">", "b2_gain"),
+            # Where a control breaks down in one cell, a gain there can outweigh losses in all others.
+            "in no cell is either gain a loss": (no("over_control", "<", 0), no("over_one_shot", "<", 0)),
+        },
+        refuted={
+            "the gain over the prelude's control lies below the least that counts": pooled(
+                "over_control", "<", "b2_none"
+            ),
+            "the gain over one-shot random pruning lies below the least that counts": pooled(
+                "over_one_shot", "<", "b2_none"
+            ),
+        },
+        claimed=dict.fromkeys(("over_control", "over_one_shot"), lambda m: 3 * m.b2_gain),
+        false=dict.fromkeys(("over_control", "over_one_shot"), "b2_gain"),
         claimed_as="[ours]: three times the margin",
         observe=see.rescued,
         tables=("cascade_criteria",),
         figures=("cascade_random_vs_magnitude",),
     ),
-    _claim(
-        "B3",
-        "Shedding explains why what pruning costs depends on the network: ResNet50 against MobileNetV3.",
-        (
-            _points(
-                "excess", "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet", "±b3_excess"
-            ),
-            _points(
+    declare(
+        id="B3",
+        sentence="Shedding explains why what pruning costs depends on the network: ResNet50 against MobileNetV3.",
+        quantities=(
+            Quantity("excess", "excess (B1's, of weights that shrank) on the ResNet minus on the MobileNet", "points"),
+            Quantity(
                 "gap",
                 "accuracy that random pruning loses to global magnitude (GMP) on the MobileNet, minus on the ResNet",
-                "±b3_gap",
+                "points",
             ),
         ),
-        "Means over settings with weight decay, and over random criteria and sparsities. Reproduced: both intervals "
-        "lie above 0, and the means are at least {b3_excess:.1%} and {b3_gap:.1%}. Not reproduced: both are equivalent "
-        "to 0 within these (90 % intervals), or one lies below 0.",
-        judge=rules.network_dependence,
-        no_effect=lambda m, cells: {"excess": 3 * m.b3_excess, "gap": 0.0},
-        claimed=lambda m, cells: {"excess": 3 * m.b3_excess, "gap": 6 * m.b3_gap},
+        rule="Means over settings with weight decay, and over random criteria and sparsities. Reproduced: both "
+        "intervals lie above 0, and the means are at least {b3_excess:.1%} and {b3_gap:.1%}. Not reproduced: both are "
+        "equivalent to 0 within these (90 % intervals), or one lies below 0.",
+        # A difference for certain, but too small to matter, is none: the means must reach what equivalence allows.
+        reproduced={
+            "the ResNet's excess lies above the MobileNet's": (
+                pooled("excess", ">", 0),
+                pooled("excess", ">=", "b3_excess", point=True),
+            ),
+            "random pruning costs the ResNet less, by an interval above 0": (
+                pooled("gap", ">", 0),
+                pooled("gap", ">=", "b3_gap", point=True),
+            ),
+        },
+        refuted={
+            "both differences are equivalent to none": (
+                pooled("excess", "within", "b3_excess"),
+                pooled("gap", "within", "b3_gap"),
+            ),
+            "the ResNet's excess lies below the MobileNet's": pooled("excess", "<", 0),
+            "random pruning costs the ResNet more, by an interval below 0": pooled("gap", "<", 0),
+        },
+        claimed={"excess": lambda m: 3 * m.b3_excess, "gap": lambda m: 6 * m.b3_gap},
+        false={"gap": 0},
         claimed_as="[ours]: three times the margin in excess, six times in accuracy",
         observe=see.networks,
         tables=("cascade_shedding", "cascade_criteria"),
         figures=("cascade_networks",),
     ),
-    _claim(
-        "B4",
-        "Global magnitude-based pruning (GMP) is competitive in a wide range of settings.",
-        (_points("behind", "test accuracy of another scheme minus GMP's", "b4_gap", "b4_far"),),
-        "GMP against every other scheme in each combination of network, sparsity and retraining. Reproduced: in "
+    Claim(
+        id="B4",
+        sentence="Global magnitude-based pruning (GMP) is competitive in a wide range of settings.",
+        quantities=(
+            Quantity("behind", "test accuracy of another scheme minus GMP's", "points", marks=("b4_gap", "b4_far")),
+        ),
+        rule="GMP against every other scheme in each combination of network, sparsity and retraining. Reproduced: in "
         "{b4_cells:.0%} of these GMP is for certain within {b4_gap:.1%} of every other scheme. Not reproduced: in "
         "{b4_far_cells:.0%} some scheme is for certain more than {b4_far:.1%} above it. Intervals are corrected for "
         "the combinations that need not hold, and for the number of schemes.",
@@ -139,56 +158,67 @@ CLAIMS: tuple[Claim, ...] = (
         figures=("cascade_random_vs_magnitude",),
         asked_sentence="{method} is competitive with every other criterion in a wide range of settings.",
     ),
-    _claim(
-        "B5a",
-        "Shedding can improve GMP's accuracy.",
-        (
-            _points("gain", "test accuracy of GMP after a prelude that sheds minus that of plain GMP", "b5a_gain"),
-            _points("over_control", "the same minus GMP after the prelude's control, which does not shed"),
+    declare(
+        id="B5a",
+        sentence="Shedding can improve GMP's accuracy.",
+        quantities=(
+            Quantity("gain", "test accuracy of GMP after a prelude that sheds minus that of plain GMP", "points"),
+            Quantity("over_control", "the same minus GMP after the prelude's control, which does not shed", "points"),
         ),
-        "Gradual global magnitude pruning, at the same epochs and sparsity, mean over networks and sparsities. "
+        rule="Gradual global magnitude pruning, at the same epochs and sparsity, mean over networks and sparsities. "
         "Reproduced: the gain's interval lies above {b5a_gain:.1%} and no cell's below 0, and the gain over the "
         "prelude's control lies above 0. Not reproduced: the gain lies below {b5a_gain:.1%}.",
-        judge=rules.improves,
-        no_effect=lambda m, cells: {"gain": m.b5a_gain, "over_control": 3 * m.b5a_gain},
-        claimed=lambda m, cells: {"gain": 5 * m.b5a_gain, "over_control": 5 * m.b5a_gain},
+        reproduced={
+            "the gain over plain GMP lies above the margin": pooled("gain", ">", "b5a_gain"),
+            # It shows whether it is the shedding that helps, or any small prune and epoch before.
+            "the prelude that sheds gains over its control": pooled("over_control", ">", 0),
+            "in no cell is the gain over plain GMP a loss": no("gain", "<", 0),
+        },
+        refuted={"the gain over plain GMP lies below the margin": pooled("gain", "<", "b5a_gain")},
+        claimed=dict.fromkeys(("gain", "over_control"), lambda m: 5 * m.b5a_gain),
+        false={"gain": "b5a_gain", "over_control": lambda m: 3 * m.b5a_gain},
         claimed_as="[ours]: five times the margin",
         observe=see.with_prelude,
         tables=("cascade_gmp",),
         figures=("cascade_gmp",),
     ),
-    _claim(
-        "B5b",
-        "Shedding can cut GMP's computation.",
-        (
-            Quantity(
-                "steps",
-                "updates until plain GMP's accuracy is reached, over those that plain GMP took",
-                "ratio",
-                marks=("b5b_ratio",),
-            ),
-            _points("lead", "best validation accuracy at the final sparsity minus plain GMP's last", "-b5b_reach"),
+    declare(
+        id="B5b",
+        sentence="Shedding can cut GMP's computation.",
+        quantities=(
+            Quantity("steps", "updates until plain GMP's accuracy is reached, over those that plain GMP took", "ratio"),
+            Quantity("lead", "best validation accuracy at the final sparsity minus plain GMP's last", "points"),
         ),
-        "Reached is a validation accuracy at most {b5b_reach:.1%} below plain GMP's last one, at the final sparsity. "
-        "Reproduced: every run with the prelude reaches it, and the interval of the mean ratio of updates lies below "
-        "{b5b_ratio:g}. Not reproduced: the ratio lies above 1, or some runs never reach it and the lead lies below "
-        "-{b5b_reach:.1%}.",
-        judge=rules.cheaper,
-        no_effect=lambda m, cells: {"steps": math.log(m.b5b_ratio), "lead": 0.0},
-        claimed=lambda m, cells: {"steps": 3 * math.log(m.b5b_ratio), "lead": 0.0},
+        rule="Reached is a validation accuracy at most {b5b_reach:.1%} below plain GMP's last one, at the final "
+        "sparsity. Reproduced: every run with the prelude reaches it, and the interval of the mean ratio of updates "
+        "lies below {b5b_ratio:g}. Not reproduced: the ratio lies above 1, or some runs never reach it and the lead "
+        "lies below -{b5b_reach:.1%}.",
+        reproduced={
+            "every run with the prelude reaches plain GMP's accuracy": Check(rules.all_reach),
+            "the ratio of updates lies below the margin": pooled("steps", "<", "b5b_ratio"),
+        },
+        refuted={
+            "the ratio of updates lies above 1": pooled("steps", ">", 1),
+            "runs with the prelude never come near enough to plain GMP's accuracy": (
+                Check(rules.some_never_reach),
+                pooled("lead", "<", "-b5b_reach"),
+            ),
+        },
+        claimed={"steps": lambda m: m.b5b_ratio**3, "lead": 0},
+        false={"steps": "b5b_ratio"},
         claimed_as="[ours]: the margin's ratio to the third power",
         observe=see.reaching,
         tables=("cascade_gmp",),
         figures=("cascade_gmp",),
     ),
-    _claim(
-        "B6",
-        "Pruning schedules and learning-rate schedules matter.",
-        (
+    Claim(
+        id="B6",
+        sentence="Pruning schedules and learning-rate schedules matter.",
+        quantities=(
             Quantity("accuracy", "test accuracy", "share"),
-            _points("excess", SHRANK),
+            Quantity("excess", SHRANK, "points"),
         ),
-        "Analysis of variance of pruning schedule x LR schedule with seeds as blocks, on accuracy and on excess. "
+        rule="Analysis of variance of pruning schedule x LR schedule with seeds as blocks, on accuracy and on excess. "
         "Reproduced: for one of the two factors, on both outcomes, partial eta squared is at least {b6_effect:g} with "
         "p < {b6_p:g}, and means are at least {b6_accuracy:.1%} and {b6_excess:.1%} apart. Not reproduced: every "
         "partial eta squared, also the interaction's, is below {b6_none:g}.",
@@ -201,17 +231,21 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("cascade_schedules",),
         figures=("cascade_schedules",),
     ),
-    _claim(
-        "B7",
-        "Rewinding weights or learning rates has an advantage over fine-tuning, which may be linked to shedding.",
-        (
-            _points("accuracy", "test accuracy after rewinding minus after fine-tuning", "b7_gain"),
-            _points(
-                "excess", "excess (B1's, of weights that shrank) with rewinding minus with fine-tuning", "b7_excess"
+    Claim(
+        id="B7",
+        sentence="Rewinding weights or learning rates has an advantage over fine-tuning, which may be linked to "
+        "shedding.",
+        quantities=(
+            Quantity("accuracy", "test accuracy after rewinding minus after fine-tuning", "points", marks=("b7_gain",)),
+            Quantity(
+                "excess",
+                "excess (B1's, of weights that shrank) with rewinding minus with fine-tuning",
+                "points",
+                marks=("b7_excess",),
             ),
         ),
-        "Reproduced: with one way of rewinding the intervals of the gain and of the additional excess (corrected for "
-        "the number of ways) lie above 0, their means are at least {b7_gain:.1%} and {b7_excess:.1%}, and over at "
+        rule="Reproduced: with one way of rewinding the intervals of the gain and of the additional excess (corrected "
+        "for the number of ways) lie above 0, their means are at least {b7_gain:.1%} and {b7_excess:.1%}, and over at "
         "least 4 cells, which differ in both at p < 0.05, the interval of their correlation lies above 0. Not "
         "reproduced: with no way of rewinding is the gain, or is the additional excess, above 0.",
         judge=rules.rewinding,
@@ -222,43 +256,53 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("cascade_retraining",),
         figures=("cascade_retraining",),
     ),
-    _claim(
-        "B8",
-        "Shedding has an effect on the set of weights that are kept.",
-        (
-            _points(
+    declare(
+        id="B8",
+        sentence="Shedding has an effect on the set of weights that are kept.",
+        quantities=(
+            Quantity(
                 "overlap",
                 "Jaccard overlap beyond chance with GMP's mask, of random pruning with a prelude that "
                 "sheds minus with the prelude's control",
-                "±b8_overlap",
+                "points",
             ),
         ),
-        "Mean over networks, random criteria and sparsities, direction not given. Reproduced: the interval lies above "
-        "{b8_overlap:g} or below -{b8_overlap:g}. Not reproduced: every cell is equivalent to 0 within "
+        rule="Mean over networks, random criteria and sparsities, direction not given. Reproduced: the interval lies "
+        "above {b8_overlap:g} or below -{b8_overlap:g}. Not reproduced: every cell is equivalent to 0 within "
         "{b8_overlap:g} (90 % intervals).",
-        judge=rules.two_sided("overlap", "b8_overlap", "the overlap with GMP's mask differs"),
-        no_effect=lambda m, cells: {"overlap": m.b8_overlap},
-        claimed=lambda m, cells: {"overlap": 5 * m.b8_overlap},
+        reproduced={
+            "the overlap with GMP's mask differs, in either direction, by more than the margin": pooled(
+                "overlap", "outside", "b8_overlap"
+            )
+        },
+        # Effects of opposite signs may cancel out in a mean.
+        refuted={"in every cell the difference is equivalent to none": every("overlap", "within", "b8_overlap")},
+        claimed={"overlap": lambda m: 5 * m.b8_overlap},
+        false={"overlap": "b8_overlap"},
         claimed_as="[ours]: five times the margin",
         observe=see.overlaps,
         tables=("cascade_overlap",),
         figures=("cascade_overlap",),
     ),
-    _claim(
-        "B9",
-        "Shedding has implications for semi-structured pruning.",
-        (
-            _points(
-                "accuracy",
-                "test accuracy under a pattern after a prelude that sheds minus after its control",
-                "±b9_loss",
+    declare(
+        id="B9",
+        sentence="Shedding has implications for semi-structured pruning.",
+        quantities=(
+            Quantity(
+                "accuracy", "test accuracy under a pattern after a prelude that sheds minus after its control", "points"
             ),
         ),
-        "Mean over patterns, direction not given. Reproduced: the interval lies above {b9_loss:.1%} or below "
+        rule="Mean over patterns, direction not given. Reproduced: the interval lies above {b9_loss:.1%} or below "
         "-{b9_loss:.1%}. Not reproduced: every cell is equivalent to 0 within {b9_loss:.1%} (90 % intervals).",
-        judge=rules.two_sided("accuracy", "b9_loss", "the accuracy under a pattern differs"),
-        no_effect=lambda m, cells: {"accuracy": m.b9_loss},
-        claimed=lambda m, cells: {"accuracy": 5 * m.b9_loss},
+        reproduced={
+            "the accuracy under a pattern differs, in either direction, by more than the margin": pooled(
+                "accuracy", "outside", "b9_loss"
+            )
+        },
+        # Effects of opposite signs may cancel out in a mean.
+        refuted={"in every cell the difference is equivalent to none": every("accuracy", "within", "b9_loss")},
+        claimed={"accuracy": lambda m: 5 * m.b9_loss},
+        false={"accuracy": "b9_loss"},
         claimed_as="[ours]: five times the margin",
         observe=see.patterns,
         tables=("cascade_semi_structured",),

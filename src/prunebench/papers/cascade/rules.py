@@ -84,48 +84,6 @@ def caused(sample: Sample, margins: CascadeMargins) -> Ruling:
     )
 
 
-def _no_loss(sample: Sample, quantity: str) -> Bools:
-    """In no cell for certain: where a control breaks down in one, a gain there can outweigh losses in all others."""
-    return ~any_cell(below(sample.each(quantity).high, 0))
-
-
-def rescued(sample: Sample, margins: CascadeMargins) -> Ruling:
-    """B2."""
-    references = {"the prelude's control": "over_control", "one-shot random pruning": "over_one_shot"}
-    gains = {f"the gain over {name} lies": sample.pooled(quantity) for name, quantity in references.items()}
-    no_loss = _no_loss(sample, "over_control") & _no_loss(sample, "over_one_shot")
-    return Ruling(
-        reproduced={
-            f"{the_gain} above the margin": above(gain.low, margins.b2_gain) for the_gain, gain in gains.items()
-        }
-        | {"in no cell is either gain a loss": no_loss},
-        refuted={
-            f"{the_gain} below the least that counts": below(gain.high, margins.b2_none)
-            for the_gain, gain in gains.items()
-        },
-    )
-
-
-def network_dependence(sample: Sample, margins: CascadeMargins) -> Ruling:
-    """B3. A difference for certain, but too small to matter, is none: the means must reach what equivalence allows."""
-    bounds = {"excess": margins.b3_excess, "gap": margins.b3_gap}
-    wide = {name: sample.pooled(name) for name in bounds}
-    narrow = {name: sample.pooled(name, 0.9) for name in bounds}
-    none = {name: above(narrow[name].low, -bound) & below(narrow[name].high, bound) for name, bound in bounds.items()}
-    large = {name: above(wide[name].low, 0) & (wide[name].mean >= bound) for name, bound in bounds.items()}
-    return Ruling(
-        reproduced={
-            "the ResNet's excess lies above the MobileNet's": large["excess"],
-            "random pruning costs the ResNet less, by an interval above 0": large["gap"],
-        },
-        refuted={
-            "both differences are equivalent to none": none["excess"] & none["gap"],
-            "the ResNet's excess lies below the MobileNet's": below(wide["excess"].high, 0),
-            "random pruning costs the ResNet more, by an interval below 0": below(wide["gap"].high, 0),
-        },
-    )
-
-
 def _at_least(share: float, total: int) -> int:
     """How many of `total` are at least this share."""
     return max(1, math.ceil(share * total - 1e-9))
@@ -151,35 +109,15 @@ def competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
     )
 
 
-def improves(sample: Sample, margins: CascadeMargins) -> Ruling:
-    """B5a. The control shows whether it is the shedding that helps, or any small prune and epoch before."""
-    gain, control = sample.pooled("gain"), sample.pooled("over_control")
-    return Ruling(
-        reproduced={
-            "the gain over plain GMP lies above the margin": above(gain.low, margins.b5a_gain),
-            "the prelude that sheds gains over its control": above(control.low, 0),
-            "in no cell is the gain over plain GMP a loss": _no_loss(sample, "gain"),
-        },
-        refuted={"the gain over plain GMP lies below the margin": below(gain.high, margins.b5a_gain)},
-    )
-
-
-def cheaper(sample: Sample, margins: CascadeMargins) -> Ruling:
-    """B5b. Runs that never reach the accuracy have no number of updates: a mean of the others would flatter."""
-    steps, lead = sample.pooled("steps"), sample.pooled("lead")
+def some_never_reach(sample: Sample, margins: CascadeMargins) -> Bools:
+    """Runs of B5b without a number of updates, of which a mean would be flattering."""
     never = np.isnan(sample.values["steps"]) & ~np.isnan(sample.values["lead"])
-    all_reach = np.asarray(~never.any(axis=(-2, -1)))
-    too_far = ~all_reach & below(lead.high, -margins.b5b_reach)
-    return Ruling(
-        reproduced={
-            "every run with the prelude reaches plain GMP's accuracy": all_reach,
-            "the ratio of updates lies below the margin": below(steps.high, math.log(margins.b5b_ratio)),
-        },
-        refuted={
-            "the ratio of updates lies above 1": above(steps.low, 0),
-            "runs with the prelude never come near enough to plain GMP's accuracy": too_far,
-        },
-    )
+    return np.asarray(never.any(axis=(-2, -1)))
+
+
+def all_reach(sample: Sample, margins: CascadeMargins) -> Bools:
+    """That there are no such runs."""
+    return ~some_never_reach(sample, margins)
 
 
 def _levels(cells: Sequence[Cell]) -> dict[Cell, list[list[str]]]:
@@ -277,25 +215,6 @@ def rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:
             "no way of rewinding sheds more than fine-tuning": none["excess"],
         },
     )
-
-
-def two_sided(quantity: str, margin: str, what: str) -> Callable[[Sample, Any], Ruling]:
-    """B8 and B9, whose direction the abstract does not give.
-
-    Effects of opposite signs may cancel out in a mean, so only cells that are each without an effect count against it.
-    """
-
-    def judge(sample: Sample, margins: CascadeMargins) -> Ruling:
-        least = getattr(margins, margin)
-        mean, each = sample.pooled(quantity), sample.each(quantity, 0.9)
-        effect = above(mean.low, least) | below(mean.high, -least)
-        none = sample.every(quantity, above(each.low, -least) & below(each.high, least))
-        return Ruling(
-            reproduced={f"{what}, in either direction, by more than the margin": effect},
-            refuted={"in every cell the difference is equivalent to none": none},
-        )
-
-    return judge
 
 
 # --- Truths for the calibration

@@ -14,7 +14,7 @@ from prunebench.papers.s_cyc.config import SCycMargins
 from prunebench.papers.s_cyc.figures.common import schedule_looks
 from prunebench.papers.s_cyc.figures.gradients import gradient_spread
 from prunebench.suite.report.draw import Drawn, draw_paper
-from prunebench.suite.report.style import percent, plain, sparsity_position
+from prunebench.suite.report.style import RC, percent, plain, sparsity_position
 
 FIGURES = [figure.name for figure in PAPER.figures]
 
@@ -107,6 +107,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     made = tables(folder / "tables", diverged=1)
     draw(made, folder / "out")
     return made, folder / "out"
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of single tests, unlike `drawn`, have coarse PNGs, which take a fraction of the time."""
+    monkeypatch.setitem(RC, "savefig.dpi", 30)
 
 
 @pytest.mark.parametrize("name", FIGURES)

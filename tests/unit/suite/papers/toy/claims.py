@@ -35,7 +35,7 @@ def equivalent(sample, margins):
 
 
 GAIN = Quantity("gain", "test accuracy of the method minus the benchmark's", "points", marks=("t1_gain",))
-GAP = Quantity("gap", "test accuracy of the oracle minus the method's", "points", marks=("±t2_gap",))
+GAP = Quantity("gap", "test accuracy of the oracle minus the method's", "points", marks=("-t2_gap", "t2_gap"))
 TIME = Quantity("time", "time over the benchmark's", "ratio", decides=False, marks=("t2_time",))
 
 CLAIMS = (
