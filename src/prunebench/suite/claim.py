@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -150,11 +151,16 @@ class Sample:
         """`each` for a rule that needs any one cell, in `ways` ways: corrected for all intervals that it looks at."""
         return self.each(quantity, corrected(ways * len(self.cells[quantity])))
 
-    def only(self, quantity: str, keep: Callable[[Cell], bool]) -> "Sample":
-        """This sample with only those cells of a quantity that `keep` accepts."""
-        wanted = [index for index, cell in enumerate(self.cells[quantity]) if keep(cell)]
-        values = {**self.values, quantity: self.values[quantity][:, wanted]}
-        return Sample(values, {**self.cells, quantity: [self.cells[quantity][index] for index in wanted]})
+    def groups(self, key: Callable[[Cell], Any]) -> "list[Sample]":
+        """The parts of this sample whose cells have the same `key`, in order."""
+        names = dict.fromkeys(key(cell) for cells in self.cells.values() for cell in cells)
+        return [self.only(partial(lambda name, cell: bool(key(cell) == name), name)) for name in names]
+
+    def only(self, keep: Callable[[Cell], bool]) -> "Sample":
+        """This sample with the cells that `keep` accepts."""
+        at = {name: [place for place, cell in enumerate(cells) if keep(cell)] for name, cells in self.cells.items()}
+        cells = {name: [self.cells[name][place] for place in places] for name, places in at.items()}
+        return Sample({name: self.values[name][:, places] for name, places in at.items()}, cells)
 
 
 @dataclass(frozen=True)
