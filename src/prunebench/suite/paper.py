@@ -73,6 +73,11 @@ class Table:
     scale: str | None = None
     best: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, paper: str, name: str, *columns: Column, **more: Any) -> "Table":
+        """A table that the function of its name in the paper's `measures` makes."""
+        return cls(f"{paper}_{name}", columns, f".measures:{name}", **more)
+
     @property
     def files(self) -> tuple[str, ...]:
         """File names: CSV, and LaTeX for readers."""
@@ -92,6 +97,12 @@ class Figure:
     needs: tuple[str, ...]
     make: Ref
     reads: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, paper: str, name: str, title: str, needs: tuple[str, ...], module: str) -> "Figure":
+        """A figure that the function of its name in a module of the paper's `figures` makes of the paper's tables."""
+        tables = tuple(f"{paper}_{table}" for table in needs)
+        return cls(f"{paper}_{name}", title, tables, f".figures.{module}:{name}")
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """The cascade study's tables and figures, declared: columns, units, what makes them. Imports nothing heavy."""
 
-from typing import Any
+from functools import partial
 
 from prunebench.suite.columns import ACCURACY, BEST, CRITERION, TASK, N, curve, difference, sparsity, with_interval
 from prunebench.suite.notes import best_of, excludes
 from prunebench.suite.paper import Column, Figure, Table
+
+_table, _figure = partial(Table.of, "cascade"), partial(Figure.of, "cascade")
 
 PRELUDE = Column("prelude", "small prune and epochs before the real prune, or none", "name")
 CLOCK = Column("clock", "weight decay x the sum of the learning rates of all updates, mean over seeds")
@@ -31,11 +33,6 @@ SHED = (
     Column("control", "the same of the control, over the same weights", "share"),
     *EXCESS,
 )
-
-
-def _table(name: str, *columns: Column, **more: Any) -> Table:
-    """A table that the function of its name in `measures` makes."""
-    return Table(f"cascade_{name}", columns, f".measures:{name}", **more)
 
 
 TABLES = (
@@ -144,10 +141,6 @@ TABLES = (
         *curve("validation_accuracy", "mean validation accuracy", "share"),
     ),
 )
-
-
-def _figure(name: str, title: str, needs: tuple[str, ...], module: str) -> Figure:
-    return Figure(f"cascade_{name}", title, tuple(f"cascade_{table}" for table in needs), f".figures.{module}:{name}")
 
 
 FIGURES = (

@@ -1,11 +1,14 @@
 """The directional study's tables and figures, declared: columns, units, what makes them. Imports nothing heavy."""
 
 import math
+from functools import partial
 from typing import Any
 
 from prunebench.suite.columns import BEST, DIVERGED, SCORE, TASK, N, curve, difference, with_interval
 from prunebench.suite.notes import best_of, excludes
 from prunebench.suite.paper import Column, Figure, Table
+
+_table, _figure = partial(Table.of, "directional"), partial(Figure.of, "directional")
 
 C, MU = Column("c", "gRDA's c, empty for other methods"), Column("mu", "gRDA's mu, empty for other methods")
 ARM = (
@@ -31,11 +34,6 @@ MEASURED = (
 NAN = math.nan
 """No value of no effect: such intervals have no mark."""
 SPARSITY = with_interval("sparsity", "share of zeros among the prunable weights", "share")
-
-
-def _table(name: str, *columns: Column, **more: Any) -> Table:
-    """A table that the function of its name in `measures` makes."""
-    return Table(f"directional_{name}", columns, f".measures:{name}", **more)
 
 
 def _intervals(*columns: tuple[Any, ...]) -> tuple[Column, ...]:
@@ -211,12 +209,6 @@ TABLES = (
         scale="published, not measured here",
     ),
 )
-
-
-def _figure(name: str, title: str, needs: tuple[str, ...], module: str) -> Figure:
-    return Figure(
-        f"directional_{name}", title, tuple(f"directional_{table}" for table in needs), f".figures.{module}:{name}"
-    )
 
 
 FIGURES = (

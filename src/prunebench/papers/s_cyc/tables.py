@@ -1,10 +1,12 @@
 """The S-Cyc study's tables and figures, declared: columns, units, what makes them. Imports nothing heavy."""
 
-from typing import Any
+from functools import partial
 
 from prunebench.suite.columns import ACCURACY, BEST, CRITERION, DIVERGED, TASK, N, sparsity, with_interval
 from prunebench.suite.notes import best_of, excludes
 from prunebench.suite.paper import Column, Figure, Table
+
+_table, _figure = partial(Table.of, "s_cyc"), partial(Figure.of, "s_cyc")
 
 CYCLE = Column("cycle", "pruning cycle, 0 the dense network's")
 SCHEDULE = Column("schedule", "LR schedule", "name")
@@ -18,11 +20,6 @@ def _ratio(name: str, of: str) -> tuple[Column, ...]:
         Column(f"{name}_ratio_n", "seeds whose ratio is defined"),
         *with_interval(f"{name}_ratio", f"{of} over the dense network's, geometric mean over seeds", "ratio"),
     )
-
-
-def _table(name: str, *columns: Column, **more: Any) -> Table:
-    """A table that the function of its name in `measures` makes."""
-    return Table(f"s_cyc_{name}", columns, f".measures:{name}", **more)
 
 
 TABLES = (
@@ -108,10 +105,6 @@ TABLES = (
         *(SCHEDULE, ROLE, CYCLE, Column("share", "share of the cycle's updates", "share"), Column("lr", "LR"), MAX_LR),
     ),
 )
-
-
-def _figure(name: str, title: str, needs: tuple[str, ...], module: str) -> Figure:
-    return Figure(f"s_cyc_{name}", title, tuple(f"s_cyc_{table}" for table in needs), f".figures.{module}:{name}")
 
 
 FIGURES = (
