@@ -103,11 +103,6 @@ def any_cell(holds: Bools) -> Bools:
     return np.asarray(np.asarray(holds).any(axis=-1))
 
 
-def in_first(cells: Sequence[Cell], false: float, elsewhere: float) -> dict[Cell, float]:
-    """True means with the claim false in the first cell alone: the hardest case for a rule about every cell."""
-    return {cell: false if index == 0 else elsewhere for index, cell in enumerate(cells)}
-
-
 @dataclass(frozen=True)
 class Sample:
     """Tables of observations of one claim: real ones, of which there is one, or many simulated ones.
@@ -273,8 +268,7 @@ def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
             raise ValueError(f"claim {claim.id}: {quantity.name} has two values {where}")
         places = {each: place for place, each in enumerate(dict.fromkeys(rows["cell"]))}
         table = np.full((1, len(places), len(seeds)), np.nan)
-        for each, seed, number in zip(rows["cell"], rows["seed"], rows["value"], strict=True):
-            table[0, places[each], seeds[seed]] = number
+        table[0, [places[each] for each in rows["cell"]], [seeds[each] for each in rows["seed"]]] = rows["value"]
         values[quantity.name], cells[quantity.name] = table, list(places)
     return Sample(values, cells)
 

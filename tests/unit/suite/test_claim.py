@@ -19,7 +19,6 @@ from prunebench.suite.claim import (
     any_cell,
     below,
     corrected,
-    in_first,
     observed,
     read_observations,
     sample,
@@ -175,8 +174,3 @@ def test_a_claim_is_reproduced_first_refuted_second_and_else_open():
     )
     assert ruling.yes.tolist() == [True, False, False, False]
     assert ruling.no.tolist() == [False, True, False, False]
-
-
-def test_the_hardest_false_case_is_false_in_one_cell():
-    cells = [cell(task="a"), cell(task="b")]
-    assert in_first(cells, 0.0, 0.1) == {cells[0]: 0.0, cells[1]: 0.1}

@@ -23,33 +23,23 @@ from prunebench.suite.claim import (
     below,
     corrected,
 )
+from prunebench.suite.conditions import Check
 
 FACTORS = ("pruning", "lr_schedule")
 """B6's axes: what was pruned when, under which LR schedule."""
 
 
-def _each_below(sample: Sample, quantity: str, bound: float) -> Bools:
-    """Where the interval of every cell lies below a bound."""
-    return sample.every(quantity, below(sample.each(quantity).high, bound))
+def enough(*quantities: str) -> Check:
+    """B1. With some recipe these excesses all are; each one's interval is corrected for the number of recipes."""
 
+    def judge(sample: Sample, margins: CascadeMargins) -> Bools | bool:
+        cells = sample.cells["relative"]
+        if any(sample.cells[name] != cells for name in quantities):
+            return False
+        needed = np.array([max(margins.b1_excess, _dose(cell)) for cell in cells])
+        return any_cell(np.logical_and.reduce([above(sample.any_of(name).low, needed) for name in quantities]))
 
-def best_case(sample: Sample, margins: CascadeMargins) -> Ruling:
-    """B1. The best of several recipes is looked for, so each one's interval is corrected for their number."""
-    cells = sample.cells["relative"]
-    needed = np.array([max(margins.b1_excess, value(cell, "pruned_share")) for cell in cells])
-    relative = above(sample.any_of("relative").low, needed)
-    measured = cells == sample.cells["removable"]
-    removable = above(sample.any_of("removable").low, needed) if measured else np.zeros_like(relative)
-    small = [_each_below(sample, quantity, margins.b1_none) for quantity in ("relative", "removable")]
-    return Ruling(
-        reproduced={
-            "with some recipe the excess of weights that shrank lies above what is asked for": any_cell(relative),
-            "with some recipe the excess of removable weights does": any_cell(removable),
-            "with one and the same recipe both do": any_cell(relative & removable),
-        },
-        # Neither definition of shed is the paper's: only what holds for both counts against it.
-        refuted={"with every recipe both excesses lie below the least that counts": small[0] & small[1]},
-    )
+    return Check(judge, dict.fromkeys(quantities, ("b1_excess",)))
 
 
 def _dose(of: Cell) -> float:
@@ -61,23 +51,13 @@ def _largest(cells: Cells) -> dict[Cell, Cell]:
     return {without(cell, "pruned_share"): cell for cell in sorted(cells["excess"], key=_dose)}
 
 
-def caused(sample: Sample, margins: CascadeMargins) -> Ruling:
+def rises_and_sheds(sample: Sample, margins: CascadeMargins) -> Bools:
     """B1c. A slope alone could lead from less than the control's to as much: the largest dose must have an excess."""
-    looks = corrected(len(sample.cells["slope"]))
     largest = _largest(sample.cells)
     places = [sample.cells["excess"].index(largest[recipe]) for recipe in sample.cells["slope"]]
+    looks = corrected(len(places))
     rises = above(sample.each("slope", looks).low, 0)
-    sheds = above(sample.each("excess", looks).low[:, places], margins.b1_none)
-    both = "with one and the same recipe it also lies above the least that counts after the largest prune"
-    # "The interval includes 0" is no evidence that there is nothing: it must lie below the least that counts.
-    small = _each_below(sample, "excess", margins.b1_none)
-    return Ruling(
-        reproduced={
-            "with some recipe the excess rises with the share pruned": any_cell(rises),
-            both: any_cell(rises & sheds),
-        },
-        refuted={"after every prune the excess lies below the least that counts": small},
-    )
+    return any_cell(rises & above(sample.each("excess", looks).low[:, places], margins.b1_none))
 
 
 def _at_least(share: float, total: int) -> int:
