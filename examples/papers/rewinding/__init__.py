@@ -12,6 +12,7 @@ from prunebench.parsing import Names, Positive, Share, Strict, known
 from prunebench.runs.spec import Arm, Phase, RunSpec, Sparsity, ToSparsity
 from prunebench.schedules import Constant
 from prunebench.suite import columns
+from prunebench.suite.notes import excludes
 from prunebench.suite.paper import Column, Figure, Paper, Stage, Table
 from prunebench.suite.plan import DenseNetworks, DenseWish
 from prunebench.suite.preset import Preset
@@ -97,10 +98,11 @@ ACCURACY = Table(
     columns=(
         *(columns.TASK, columns.sparsity(), Column("way", "fine-tuning, LR rewinding or weight rewinding", "name")),
         *columns.ACCURACY,
-        *columns.with_interval("difference", "test accuracy minus fine-tuning's, paired by seed", "points"),
+        *columns.difference("fine-tuning", "minus fine-tuning"),
     ),
     make=".study:accuracy",
-    latex=".study:view",
+    latex=("task", "sparsity", "way", "n", "test_accuracy", "difference"),
+    notes=(excludes("Paired difference"),),
 )
 
 PAPER = Paper(

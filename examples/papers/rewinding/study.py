@@ -7,7 +7,6 @@ from prunebench.suite import summaries
 from prunebench.suite.claim import Observed, Quantity, Sample, observed
 from prunebench.suite.conditions import Check, declare, every, some
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.latex import accuracies, escape, intervals
 from prunebench.suite.report.style import footer, interval_text, new_figure, pretty
 from prunebench.suite.study import Study
 
@@ -22,18 +21,11 @@ def read(study: Study) -> pd.DataFrame:
 def accuracy(ends: pd.DataFrame) -> list[dict]:
     """Rows of the table: mean accuracy over seeds, and its difference to fine-tuning."""
     rows = []
-    for key, cell in ends.groupby(CELL, sort=False):
-        for way, runs in cell.groupby("way", sort=False):
-            row = dict(zip(CELL, key, strict=True)) | {"way": way}
-            rows.append(row | summaries.accuracy(runs) | summaries.difference(runs, cell[cell["way"] == "fine_tune"]))
+    for axes, cell in summaries.cells(ends, *CELL):
+        tuned = cell[cell["way"] == "fine_tune"]
+        for way, runs in summaries.cells(cell, "way"):
+            rows.append(axes | way | summaries.accuracy(runs) | summaries.difference(runs, tuned))
     return rows
-
-
-def view(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table in LaTeX."""
-    names = {name: frame[name].map(str).map(escape) for name in ("task", "sparsity", "way", "n")}
-    gains = intervals(frame, "difference", null=0)
-    return pd.DataFrame({**names, "test accuracy": accuracies(frame), "minus fine-tuning, points": gains})
 
 
 def figure(drawn: Drawn) -> Figure:

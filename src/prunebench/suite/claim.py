@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -102,11 +103,6 @@ def any_cell(holds: Bools) -> Bools:
     return np.asarray(np.asarray(holds).any(axis=-1))
 
 
-def in_first(cells: Sequence[Cell], false: float, elsewhere: float) -> dict[Cell, float]:
-    """True means with the claim false in the first cell alone: the hardest case for a rule about every cell."""
-    return {cell: false if index == 0 else elsewhere for index, cell in enumerate(cells)}
-
-
 @dataclass(frozen=True)
 class Sample:
     """Tables of observations of one claim: real ones, of which there is one, or many simulated ones.
@@ -150,11 +146,16 @@ class Sample:
         """`each` for a rule that needs any one cell, in `ways` ways: corrected for all intervals that it looks at."""
         return self.each(quantity, corrected(ways * len(self.cells[quantity])))
 
-    def only(self, quantity: str, keep: Callable[[Cell], bool]) -> "Sample":
-        """This sample with only those cells of a quantity that `keep` accepts."""
-        wanted = [index for index, cell in enumerate(self.cells[quantity]) if keep(cell)]
-        values = {**self.values, quantity: self.values[quantity][:, wanted]}
-        return Sample(values, {**self.cells, quantity: [self.cells[quantity][index] for index in wanted]})
+    def groups(self, key: Callable[[Cell], Any]) -> "list[Sample]":
+        """The parts of this sample whose cells have the same `key`, in order."""
+        names = dict.fromkeys(key(cell) for cells in self.cells.values() for cell in cells)
+        return [self.only(partial(lambda name, cell: bool(key(cell) == name), name)) for name in names]
+
+    def only(self, keep: Callable[[Cell], bool]) -> "Sample":
+        """This sample with the cells that `keep` accepts."""
+        at = {name: [place for place, cell in enumerate(cells) if keep(cell)] for name, cells in self.cells.items()}
+        cells = {name: [self.cells[name][place] for place in places] for name, places in at.items()}
+        return Sample({name: self.values[name][:, places] for name, places in at.items()}, cells)
 
 
 @dataclass(frozen=True)
@@ -267,8 +268,7 @@ def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
             raise ValueError(f"claim {claim.id}: {quantity.name} has two values {where}")
         places = {each: place for place, each in enumerate(dict.fromkeys(rows["cell"]))}
         table = np.full((1, len(places), len(seeds)), np.nan)
-        for each, seed, number in zip(rows["cell"], rows["seed"], rows["value"], strict=True):
-            table[0, places[each], seeds[seed]] = number
+        table[0, [places[each] for each in rows["cell"]], [seeds[each] for each in rows["seed"]]] = rows["value"]
         values[quantity.name], cells[quantity.name] = table, list(places)
     return Sample(values, cells)
 

@@ -1,5 +1,7 @@
 """Columns that tables of several papers share; `suite/summaries.py` fills them. Imports no pandas."""
 
+from typing import Any
+
 from prunebench.suite.paper import Column
 
 TASK = Column("task", "task of the preset", "name")
@@ -14,10 +16,16 @@ def sparsity(meaning: str = "share of the prunable weights that is pruned") -> C
     return Column("sparsity", meaning, "share")
 
 
-def with_interval(name: str, meaning: str, unit: str = "") -> tuple[Column, Column, Column]:
+def with_interval(name: str, meaning: str, unit: str = "", *look: Any, **looks: Any) -> tuple[Column, Column, Column]:
     """A mean over seeds and the ends of its 95 % t interval, `<name>_low` and `<name>_high`."""
     low, high = (f"{end} end of the 95 % interval of {name}" for end in ("lower", "upper"))
-    return Column(name, meaning, unit), Column(f"{name}_low", low, unit), Column(f"{name}_high", high, unit)
+    mean = Column(name, meaning, unit, *look, **looks)
+    return mean, Column(f"{name}_low", low, unit), Column(f"{name}_high", high, unit)
+
+
+def difference(to: str, header: str = "") -> tuple[Column, Column, Column]:
+    """What `summaries.difference` gives of test accuracies."""
+    return with_interval("difference", f"test accuracy minus that of {to}, paired by seed", "points", header)
 
 
 def curve(name: str, meaning: str, unit: str = "") -> tuple[Column, Column, Column]:

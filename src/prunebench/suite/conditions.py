@@ -24,7 +24,6 @@ from prunebench.suite.claim import (
     above,
     any_cell,
     below,
-    in_first,
 )
 
 Scope = Literal["every", "wherever", "no", "some", "pooled", "between"]
@@ -83,7 +82,7 @@ class Comparison:
             case "between":
                 return there(sample.between(name))
             case "some":
-                return any_cell(there(sample.any_of(name, looks)))
+                return any_cell(there(sample.any_of(name, max(looks, 1))))
         each = there(sample.each(name, confidence))
         if self.scope == "every":
             return sample.every(name, each)
@@ -111,6 +110,10 @@ Condition = Comparison | Check | tuple[Comparison | Check, ...]
 """A tuple: conditions that hold together."""
 
 
+Truth = Callable[[Any, Cells], Scenario]
+"""(margins, cells) -> true means."""
+
+
 def _parts(condition: Condition) -> tuple[Comparison | Check, ...]:
     return condition if isinstance(condition, tuple) else (condition,)
 
@@ -132,15 +135,15 @@ def declare(
     quantities: tuple[Quantity, ...],
     reproduced: Mapping[str, Condition],
     refuted: Mapping[str, Condition],
-    claimed: Mapping[str, Level],
-    false: Mapping[str, Level],
+    claimed: Mapping[str, Level] | Truth,
+    false: Mapping[str, Level] | Truth,
     **rest: Any,
 ) -> Claim:
     """A claim whose rule is made of conditions, each under what it says; `rest` are the other fields of `Claim`.
 
     reproduced: all must hold. refuted: one is enough. claimed: each quantity's level where the claim holds. false: what
     differs where the claim is false: in all cells of a quantity that is pooled, of others in the first alone, which is
-    the hardest case for a rule about every cell.
+    the hardest case for a rule about every cell. Either may be a function of (margins, cells), as in `Claim`.
     """
     named = {quantity.name: quantity for quantity in quantities}
     parts = [part for condition in (*reproduced.values(), *refuted.values()) for part in _parts(condition)]
@@ -155,20 +158,22 @@ def declare(
 
         return Ruling(*({text: holds(each) for text, each in asked.items()} for asked in (reproduced, refuted)))
 
-    def as_claimed(margins: Any, cells: Cells) -> dict[str, Any]:
-        return {name: named[name].raw(level, margins) for name, level in claimed.items()}
+    def truth(levels: Mapping[str, Level] | Truth, margins: Any, cells: Cells) -> dict[str, Any]:
+        if callable(levels):
+            return {**levels(margins, cells)}
+        return {name: named[name].raw(level, margins) for name, level in levels.items()}
 
     def no_effect(margins: Any, cells: Cells) -> Scenario:
-        truth = as_claimed(margins, cells)
-        for name, level in false.items():
-            at = named[name].raw(level, margins)
-            truth[name] = at if name in mean else in_first(cells[name], at, truth[name])
-        return truth
+        true, wrong = truth(claimed, margins, cells), truth(false, margins, cells)
+        for name, at in wrong.items() if not callable(false) else ():
+            first = dict.fromkeys(cells[name][:1], at)
+            wrong[name] = at if name in mean else dict.fromkeys(cells[name], true[name]) | first
+        return true | wrong
 
     return Claim(
         quantities=tuple(_as_read(quantity, parts) for quantity in quantities),
         judge=judge,
-        claimed=as_claimed,
+        claimed=partial(truth, claimed),
         no_effect=no_effect,
         **rest,
     )

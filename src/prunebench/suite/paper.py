@@ -37,29 +37,46 @@ def resolve(ref: Ref, package: str) -> Any:
 class Column:
     """A column of a table.
 
-    unit: points, share, ratio, nats, ...; `name` for text, empty for plain numbers.
+    unit: points, share, ratio, nats, ...; `name` for text, empty for plain numbers; `seeds` for how many of the n.
+
+    Its look in LaTeX follows from the unit (`report/latex.py`), except for: header, without the unit, by default the
+    name. form: a number's Python format, such as `.2f`; with `%`, shares become percent or points. null: an interval
+    that excludes this value is marked, NaN: none is. absent: stands where there is no value. per: divides the numbers.
     """
 
     name: str
     meaning: str
     unit: str = ""
+    header: str = ""
+    form: str = ""
+    null: float | None = None
+    absent: str = "n/a"
+    per: float = 1
 
 
 @dataclass(frozen=True)
 class Table:
     """A table, declared once: what it holds, how it is made, how it looks in LaTeX. Its caption is a file beside.
 
-    make: (what the paper's `read` gave) -> rows or a DataFrame; none where the preset leaves its part out. latex:
-    (DataFrame) -> what readers see, cells in LaTeX; None: tidy data behind figures, as CSV alone. notes: what marks
-    mean, in LaTeX. scale: replaces the preset's label where no preset scales the table down.
+    make: (what the paper's `read` gave) -> rows or a DataFrame; none where the preset leaves its part out. latex: the
+    columns that readers see, in order, or (DataFrame) -> what they see, cells in LaTeX; None: tidy data behind figures,
+    as CSV alone. best: the highest test accuracy of the rows that agree in these columns is bold; by default the one
+    that the column `best` marks. notes: what marks mean, in LaTeX. scale: replaces the preset's label where no preset
+    scales the table down.
     """
 
     name: str
     columns: tuple[Column, ...]
     make: Ref
-    latex: Ref | None = None
+    latex: tuple[str, ...] | Ref | None = None
     notes: tuple[str, ...] = ()
     scale: str | None = None
+    best: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, paper: str, name: str, *columns: Column, **more: Any) -> "Table":
+        """A table that the function of its name in the paper's `measures` makes."""
+        return cls(f"{paper}_{name}", columns, f".measures:{name}", **more)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -80,6 +97,12 @@ class Figure:
     needs: tuple[str, ...]
     make: Ref
     reads: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, paper: str, name: str, title: str, needs: tuple[str, ...], module: str) -> "Figure":
+        """A figure that the function of its name in a module of the paper's `figures` makes of the paper's tables."""
+        tables = tuple(f"{paper}_{table}" for table in needs)
+        return cls(f"{paper}_{name}", title, tables, f".figures.{module}:{name}")
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Summaries over seeds that the studies' tables share: each becomes some columns of a row."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,26 @@ from prunebench.stats import summarise
 Row = dict[str, Any]
 
 
+def cells(rows: pd.DataFrame, *keys: str, sort: bool = False) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """Rows that agree in `keys`, with these keys by name; in the order in which the rows come, or sorted."""
+    for key, cell in rows.groupby([*keys], sort=sort) if len(rows) else ():
+        yield dict(zip(keys, key, strict=True)), cell
+
+
 def mean(name: str, values: pd.Series) -> Row:
     """Mean and 95 % t interval over the seeds that have a value."""
     score = summarise(values.dropna().tolist())
     return {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
+
+
+def means(cell: pd.DataFrame, *names: str) -> Row:
+    """`mean` of each of these columns."""
+    return {key: value for name in names for key, value in mean(name, cell[name]).items()}
+
+
+def curve(cell: pd.DataFrame, name: str) -> Row:
+    """`mean` of a column that a figure draws: its interval is `low` and `high`."""
+    return dict(zip((name, "low", "high"), mean(name, cell[name]).values(), strict=True))
 
 
 def accuracy(cell: pd.DataFrame) -> Row:

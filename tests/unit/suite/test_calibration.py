@@ -228,7 +228,7 @@ def test_true_means_by_cell() -> None:
     """A rule on one cell of a scenario that differs by cell."""
 
     def first(sample: Sample, margins: Any) -> Ruling:
-        only = sample.only("gain", lambda where: where == CELLS[0]).pooled("gain")
+        only = sample.only(lambda where: where == CELLS[0]).pooled("gain")
         return Ruling({"above": only.low > MARGIN}, {"below": only.high < MARGIN})
 
     def by_cell(margins: Any, cells: Any) -> Scenario:

@@ -19,7 +19,6 @@ from prunebench.suite.claim import (
     any_cell,
     below,
     corrected,
-    in_first,
     observed,
     read_observations,
     sample,
@@ -136,11 +135,22 @@ def test_every_cell_and_any_cell():
     holds = np.array([[True, True], [True, False]])
     assert several.every("gain", holds).tolist() == [True, False]
     assert any_cell(holds).tolist() == [True, True]
-    none = several.only("gain", lambda where: value(where, "task") == "c")
+    none = several.only(lambda where: value(where, "task") == "c")
     assert none.cells["gain"] == []
     assert none.every("gain", none.each("gain").mean > 0).tolist() == [False, False]
     # A comparison with a quantity that has no cells is one of no cells, too.
     assert several.every("gain", none.each("gain").mean > 0).tolist() == [False, False]
+
+
+def test_a_sample_falls_into_groups_of_cells_in_order():
+    cells = [cell(task="b", way="x"), cell(task="a", way="x"), cell(task="b", way="y")]
+    values = np.arange(6.0).reshape(1, 3, 2)
+    b, a = Sample({"gain": values, "loss": values[:, :1]}, {"gain": cells, "loss": cells[:1]}).groups(
+        lambda where: value(where, "task")
+    )
+    assert (b.cells["gain"], b.cells["loss"]) == ([cells[0], cells[2]], [cells[0]])
+    assert (a.cells["gain"], a.cells["loss"]) == ([cells[1]], [])
+    assert b.values["gain"].tolist() == [[[0, 1], [4, 5]]]
 
 
 def test_looking_at_several_cells_makes_the_interval_wider():
@@ -164,8 +174,3 @@ def test_a_claim_is_reproduced_first_refuted_second_and_else_open():
     )
     assert ruling.yes.tolist() == [True, False, False, False]
     assert ruling.no.tolist() == [False, True, False, False]
-
-
-def test_the_hardest_false_case_is_false_in_one_cell():
-    cells = [cell(task="a"), cell(task="b")]
-    assert in_first(cells, 0.0, 0.1) == {cells[0]: 0.0, cells[1]: 0.1}

@@ -155,3 +155,7 @@ def test_a_claim_is_false_in_one_cell_or_where_it_is_about_a_mean_in_all():
     assert each.no_effect(MARGINS, cells) == {"gain": {A: 0.01, B: 0.05}, "time": 0.0}
     mean = claim({"more": pooled("gain", ">", "gain"), "never less": no("gain", "<", 0)}, **truths)
     assert mean.no_effect(MARGINS, cells) == {"gain": 0.01, "time": 0.0}
+    given = claim(every("gain", ">", 0), claimed=lambda margins, cells: {"gain": 1.0}, false={"gain": 0})
+    assert given.no_effect(MARGINS, cells) == {"gain": {A: 0.0, B: 1.0}}
+    alone = claim(every("gain", ">", 0), claimed={"gain": 1}, false=lambda margins, cells: {"gain": {A: 1.0, B: 0.0}})
+    assert alone.no_effect(MARGINS, cells) == {"gain": {A: 1.0, B: 0.0}}

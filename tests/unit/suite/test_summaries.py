@@ -22,6 +22,21 @@ def test_a_mean_has_student_s_interval_over_the_seeds_with_a_value():
     assert all(math.isnan(value) for value in summaries.mean("gain", pd.Series([], dtype=float)).values())
 
 
+def test_cells_are_rows_that_agree_in_the_order_of_the_rows_or_sorted():
+    rows = pd.DataFrame({"task": list("bab"), "cycle": [1, 1, 1], "x": [1.0, 2.0, 3.0]})
+    told = [(axes, cell["x"].tolist()) for axes, cell in summaries.cells(rows, "task", "cycle")]
+    assert told == [({"task": "b", "cycle": 1}, [1.0, 3.0]), ({"task": "a", "cycle": 1}, [2.0])]
+    assert [axes for axes, _ in summaries.cells(rows, "task", sort=True)] == [{"task": "a"}, {"task": "b"}]
+    assert not [*summaries.cells(pd.DataFrame(), "task")]
+
+
+def test_means_and_curves_of_columns_are_means_of_their_values():
+    cell = pd.DataFrame({"x": [1.0, 2.0, np.nan], "y": [0.0, 1.0, 2.0]})
+    assert summaries.means(cell, "x", "y") == summaries.mean("x", cell["x"]) | summaries.mean("y", cell["y"])
+    assert [*summaries.curve(cell, "x")] == [column.name for column in columns.curve("x", "what is drawn")]
+    assert [*summaries.curve(cell, "x").values()] == [*summaries.mean("x", cell["x"]).values()]
+
+
 def test_an_accuracy_counts_diverged_seeds_at_what_they_stand_at():
     row = summaries.accuracy(runs([0.9, 0.1, 0.8], status=["trained", "diverged", "trained"]))
     assert list(row) == [column.name for column in columns.ACCURACY]

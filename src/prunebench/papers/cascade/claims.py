@@ -8,52 +8,65 @@ from prunebench.papers.cascade import observations as see
 from prunebench.papers.cascade import rules
 from prunebench.suite.cells import value
 from prunebench.suite.claim import Claim, Quantity
-from prunebench.suite.conditions import Check, declare, every, no, pooled
+from prunebench.suite.conditions import Check, declare, every, no, pooled, some
 
 SHRANK = "survivors that shrank to 5 % of their value, minus the unpruned control's"
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim(
+    declare(
         id="B1",
         sentence="Cascade weight shedding: \"in response to pruning a small percentage of a network's weights, a large "
         'percentage of the remaining is shed over a few epochs during the ensuing fine-tuning phase".',
         quantities=(
-            Quantity("relative", SHRANK, "points", marks=("b1_excess", "b1_none")),
-            Quantity(
-                "removable",
-                "survivors that can be removed at 1 % more loss, minus the control's",
-                "points",
-                marks=("b1_excess", "b1_none"),
-            ),
+            Quantity("relative", SHRANK, "points"),
+            Quantity("removable", "survivors that can be removed at 1 % more loss, minus the control's", "points"),
         ),
         rule="On ResNets, within {b1_epochs:g} epochs of pruning at most {b1_dose:.0%}, by the best of the recipes. "
         "Reproduced: with one recipe the intervals of both excesses (corrected for the number of recipes) lie above "
         "{b1_excess:.0%} of the survivors and above the share that was pruned. Not reproduced: with every recipe both "
         "lie below {b1_none:.0%}.",
-        judge=rules.best_case,
-        no_effect=lambda m, cells: {
+        reproduced={
+            "with some recipe the excess of weights that shrank lies above what is asked for": rules.enough("relative"),
+            "with some recipe the excess of removable weights does": rules.enough("removable"),
+            "with one and the same recipe both do": rules.enough("relative", "removable"),
+        },
+        # Neither definition of shed is the paper's: only what holds for both counts against it.
+        refuted={
+            "with every recipe both excesses lie below the least that counts": (
+                every("relative", "<", "b1_none"),
+                every("removable", "<", "b1_none"),
+            )
+        },
+        claimed=dict.fromkeys(("relative", "removable"), lambda m: 2 * m.b1_excess),
+        false=lambda m, cells: {
             name: {cell: max(m.b1_excess, value(cell, "pruned_share")) for cell in cells[name]}
             for name in ("relative", "removable")
         },
-        claimed=lambda m, cells: {"relative": 2 * m.b1_excess, "removable": 2 * m.b1_excess},
         claimed_as="[ours]: with every recipe an excess of twice the margin",
         observe=see.shrunk,
         tables=("cascade_shedding",),
         figures=("cascade_shedding", "cascade_histograms"),
     ),
-    Claim(
+    declare(
         id="B1c",
         sentence="Weights are shed in response to the pruning, not by the fine-tuning alone.",
         quantities=(
             Quantity("slope", "rise of the excess (B1's, of weights that shrank) per share of weights pruned", "slope"),
-            Quantity("excess", SHRANK, "points", marks=("b1_none",)),
+            Quantity("excess", SHRANK, "points"),
         ),
         rule="On ResNets, with recipes that prune several shares. Reproduced: with one recipe the intervals "
         "(corrected for the number of recipes) of the slope lie above 0 and of the excess after the largest prune "
         "above {b1_none:.0%}. Not reproduced: after every prune the excess lies below {b1_none:.0%}.",
-        judge=rules.caused,
-        no_effect=rules.dose_response(lambda margin, largest: margin),
+        reproduced={
+            "with some recipe the excess rises with the share pruned": some("slope", ">", 0),
+            "with one and the same recipe it also lies above the least that counts after the largest prune": (
+                Check(rules.rises_and_sheds)
+            ),
+        },
+        # "The interval includes 0" is no evidence that there is nothing: it must lie below the least that counts.
+        refuted={"after every prune the excess lies below the least that counts": every("excess", "<", "b1_none")},
         claimed=rules.dose_response(lambda margin, largest: largest),
+        false=rules.dose_response(lambda margin, largest: margin),
         claimed_as="[ours]: an excess as large as the share that was pruned",
         observe=see.by_dose,
         tables=("cascade_shedding",),

@@ -1,6 +1,6 @@
 """What the cascade study's tables and claims are made from: ends of arms, shed shares, overlaps of kept weights."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
@@ -28,12 +28,6 @@ def from_part(name: str) -> Callable[[Callable[..., Iterable[Any]]], Callable[..
         return rows
 
     return decorate
-
-
-def cells(frame: pd.DataFrame, *keys: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Rows that agree in `keys`, with these keys by name; in the order in which the rows come."""
-    for key, cell in frame.groupby([*keys], sort=False):
-        yield dict(zip(keys, key, strict=True)), cell
 
 
 class Data(Study):

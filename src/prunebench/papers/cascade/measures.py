@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from prunebench.papers.cascade.data import SETTING, THRESHOLDS, Data, cells, from_part
+from prunebench.papers.cascade.data import SETTING, THRESHOLDS, Data, from_part
 from prunebench.papers.cascade.plan import GMP
 from prunebench.stats import Summary, summarise
 from prunebench.suite.study import RUN
-from prunebench.suite.summaries import Row, accuracy, difference, mark_best, mean, ratio
+from prunebench.suite.summaries import Row, accuracy, cells, curve, difference, mark_best, mean, means, ratio
 
 Rows = Iterator[Row]
 
@@ -171,8 +171,7 @@ def progress(data: Data) -> Rows:
     epochs = data.trained("gmp", "epochs")
     epochs["epoch"] = epochs.groupby(RUN).cumcount() + 1  # a run's count begins again in each phase
     for axes, cell in cells(epochs, "task", "prelude", "sparsity", "epoch"):
-        score = summarise(cell["validation_accuracy"].tolist())
-        row = {"validation_accuracy": score.mean, "low": score.low, "high": score.high, "n": score.n}
+        row = {"n": len(cell)} | curve(cell, "validation_accuracy")
         yield axes | row | {name: cell[name].mean() for name in ("steps", "sparsity_now")}
 
 
@@ -233,7 +232,7 @@ def semi_structured(data: Data) -> Rows:
         for prelude, cell in cells(group, "prelude"):
             sparsity = {"sparsity": cell.loc[cell["status"] == "trained", "sparsity_now"].mean()}
             differences = difference(cell, plain) | _control_difference(data, prelude["prelude"], cell, group)
-            yield at | prelude | sparsity | accuracy(cell) | differences | mean("fitting", cell["fitting"])
+            yield at | prelude | sparsity | accuracy(cell) | differences | means(cell, "fitting")
 
 
 @from_part("semi_structured")
@@ -252,7 +251,7 @@ def occupancy(data: Data) -> Rows:
     density = alive / (groups["m"] * groups["total"])
     groups = groups.assign(chance=stats.binom.pmf(groups["alive"], groups["m"], density))
     for axes, cell in cells(groups, "m", "task", "prelude", "alive"):
-        yield axes | {"n": len(cell), "chance": cell["chance"].mean()} | mean("share", cell["share"])
+        yield axes | {"n": len(cell), "chance": cell["chance"].mean()} | means(cell, "share")
 
 
 def _groups(data: Data) -> pd.DataFrame:

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from prunebench.models.kinds import NETWORKS
-from prunebench.papers.cascade.data import SETTING, Data, cells, from_part
+from prunebench.papers.cascade.data import SETTING, Data, from_part
 from prunebench.papers.cascade.plan import GMP
 from prunebench.parsing import kind_of
 from prunebench.stats import slope
 from prunebench.suite.claim import ROUNDING, Floats, Observed, observed
 from prunebench.suite.preset import Preset
 from prunebench.suite.study import RUN
+from prunebench.suite.summaries import cells
 
 RECIPE = ["task", "criterion", "max_lr", "weight_decay"]
 SCHEME = ("task", "criterion", "prelude", "sparsity")

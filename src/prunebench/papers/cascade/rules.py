@@ -1,7 +1,8 @@
 """The rules of claims B1 to B9, and the truths that they are tried with in the calibration."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,71 +23,51 @@ from prunebench.suite.claim import (
     below,
     corrected,
 )
+from prunebench.suite.conditions import Check
 
 FACTORS = ("pruning", "lr_schedule")
 """B6's axes: what was pruned when, under which LR schedule."""
 
 
-def _grouped(cells: Sequence[Cell], axis: str) -> dict[Cell, list[int]]:
-    """The positions of the cells that differ on one axis only."""
-    groups: dict[Cell, list[int]] = {}
-    for position, cell in enumerate(cells):
-        groups.setdefault(without(cell, axis), []).append(position)
-    return groups
+def enough(*quantities: str) -> Check:
+    """B1. With some recipe these excesses all are; each one's interval is corrected for the number of recipes."""
+
+    def judge(sample: Sample, margins: CascadeMargins) -> Bools | bool:
+        cells = sample.cells["relative"]
+        if any(sample.cells[name] != cells for name in quantities):
+            return False
+        needed = np.array([max(margins.b1_excess, _dose(cell)) for cell in cells])
+        return any_cell(np.logical_and.reduce([above(sample.any_of(name).low, needed) for name in quantities]))
+
+    return Check(judge, dict.fromkeys(quantities, ("b1_excess",)))
 
 
-def _each_below(sample: Sample, quantity: str, bound: float) -> Bools:
-    """Where the interval of every cell lies below a bound."""
-    return sample.every(quantity, below(sample.each(quantity).high, bound))
+def _dose(of: Cell) -> float:
+    return float(value(of, "pruned_share"))
 
 
-def best_case(sample: Sample, margins: CascadeMargins) -> Ruling:
-    """B1. The best of several recipes is looked for, so each one's interval is corrected for their number."""
-    cells = sample.cells["relative"]
-    needed = np.array([max(margins.b1_excess, value(cell, "pruned_share")) for cell in cells])
-    relative = above(sample.any_of("relative").low, needed)
-    measured = cells == sample.cells["removable"]
-    removable = above(sample.any_of("removable").low, needed) if measured else np.zeros_like(relative)
-    small = [_each_below(sample, quantity, margins.b1_none) for quantity in ("relative", "removable")]
-    return Ruling(
-        reproduced={
-            "with some recipe the excess of weights that shrank lies above what is asked for": any_cell(relative),
-            "with some recipe the excess of removable weights does": any_cell(removable),
-            "with one and the same recipe both do": any_cell(relative & removable),
-        },
-        # Neither definition of shed is the paper's: only what holds for both counts against it.
-        refuted={"with every recipe both excesses lie below the least that counts": small[0] & small[1]},
-    )
+def _largest(cells: Cells) -> dict[Cell, Cell]:
+    """The cell of each recipe's largest dose."""
+    return {without(cell, "pruned_share"): cell for cell in sorted(cells["excess"], key=_dose)}
 
 
-def _by_dose(cells: Cells) -> dict[Cell, list[int]]:
-    """Positions of the excesses at each recipe's doses, the largest dose last."""
-    groups = _grouped(cells["excess"], "pruned_share")
-    doses = [value(cell, "pruned_share") for cell in cells["excess"]]
-    return {recipe: sorted(groups[recipe], key=doses.__getitem__) for recipe in cells["slope"]}
-
-
-def caused(sample: Sample, margins: CascadeMargins) -> Ruling:
+def rises_and_sheds(sample: Sample, margins: CascadeMargins) -> Bools:
     """B1c. A slope alone could lead from less than the control's to as much: the largest dose must have an excess."""
-    looks = corrected(len(sample.cells["slope"]))
-    largest = [doses[-1] for doses in _by_dose(sample.cells).values()]
+    largest = _largest(sample.cells)
+    places = [sample.cells["excess"].index(largest[recipe]) for recipe in sample.cells["slope"]]
+    looks = corrected(len(places))
     rises = above(sample.each("slope", looks).low, 0)
-    sheds = above(sample.each("excess", looks).low[:, largest], margins.b1_none)
-    both = "with one and the same recipe it also lies above the least that counts after the largest prune"
-    # "The interval includes 0" is no evidence that there is nothing: it must lie below the least that counts.
-    small = _each_below(sample, "excess", margins.b1_none)
-    return Ruling(
-        reproduced={
-            "with some recipe the excess rises with the share pruned": any_cell(rises),
-            both: any_cell(rises & sheds),
-        },
-        refuted={"after every prune the excess lies below the least that counts": small},
-    )
+    return any_cell(rises & above(sample.each("excess", looks).low[:, places], margins.b1_none))
 
 
 def _at_least(share: float, total: int) -> int:
     """How many of `total` are at least this share."""
     return max(1, math.ceil(share * total - 1e-9))
+
+
+def _setting(cell: Cell) -> Cell:
+    """Where the schemes of B4 are compared."""
+    return without(cell, "criterion")
 
 
 def competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
@@ -95,14 +76,12 @@ def competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
     That k of n settings hold is tested as a partial conjunction (Benjamini and Heller 2008): each setting at
     0.05 / (n - k + 1), because as many may be mistaken before fewer than k are left.
     """
-    settings = _grouped(sample.cells["behind"], "criterion")
+    settings = sample.groups(_setting)
     needed, failing = (_at_least(share, len(settings)) for share in (margins.b4_cells, margins.b4_far_cells))
-    high = sample.each("behind", corrected(len(settings) - needed + 1)).high
-    close, far = np.zeros((2, len(high)))
-    for cells in settings.values():
-        looks = corrected((len(settings) - failing + 1) * len(cells))
-        close += below(high[:, cells], margins.b4_gap).all(axis=-1)
-        far += above(t_interval(sample.values["behind"][:, cells], looks).low, margins.b4_far).any(axis=-1)
+    close, far = np.zeros((2, len(sample.values["behind"])))
+    for of in settings:
+        close += below(of.each("behind", corrected(len(settings) - needed + 1)).high, margins.b4_gap).all(axis=-1)
+        far += any_cell(above(of.any_of("behind", len(settings) - failing + 1).low, margins.b4_far))
     return Ruling(
         reproduced={"in enough settings GMP is within the margin of every other scheme": np.asarray(close >= needed)},
         refuted={"in too many settings some scheme is far above it": np.asarray(far >= failing)},
@@ -120,29 +99,23 @@ def all_reach(sample: Sample, margins: CascadeMargins) -> Bools:
     return ~some_never_reach(sample, margins)
 
 
-def _levels(cells: Sequence[Cell]) -> dict[Cell, list[list[str]]]:
-    """By task: the pruning schedules and the LR schedules, in order."""
-    tasks: dict[Cell, list[Cell]] = {}
-    for cell in cells:
-        tasks.setdefault(without(cell, *FACTORS), []).append(cell)
-    return {
-        task: [list(dict.fromkeys(value(cell, factor) for cell in of_task)) for factor in FACTORS]
-        for task, of_task in tasks.items()
-    }
-
-
 def _layouts(sample: Sample) -> list[dict[str, Floats]]:
     """Each task's values by outcome, (tables, prunings, LR schedules, seeds); none where a combination is missing."""
-    places = {cell: position for position, cell in enumerate(sample.cells["accuracy"])}
-    if sample.cells["excess"] != sample.cells["accuracy"]:
-        return []
     layouts = []
-    for task, (prunings, schedules) in _levels(sample.cells["accuracy"]).items():
-        wanted = [[(*task, *zip(FACTORS, (a, b), strict=True)) for b in schedules] for a in prunings]
-        if min(len(prunings), len(schedules)) < 2 or any(cell not in places for row in wanted for cell in row):
+    for of in sample.groups(lambda cell: without(cell, *FACTORS)):
+        there = [tuple(value(cell, factor) for factor in FACTORS) for cell in of.cells["accuracy"]]
+        prunings, schedules = (
+            (list(dict.fromkeys(levels)) for levels in zip(*there, strict=True)) if there else ([], [])
+        )
+        wanted = [*itertools.product(prunings, schedules)]
+        if (
+            of.cells["excess"] != of.cells["accuracy"]
+            or min(len(prunings), len(schedules)) < 2
+            or {*wanted} != {*there}
+        ):
             return []
-        at = np.array([[places[cell] for cell in row] for row in wanted])
-        layouts.append({name: sample.values[name][:, at] for name in ("accuracy", "excess")})
+        at = np.array([there.index(each) for each in wanted]).reshape(len(prunings), len(schedules))
+        layouts.append({name: values[:, at] for name, values in of.values.items()})
     return layouts
 
 
@@ -185,20 +158,16 @@ def rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:
     cells that do not differ, those with the most noise alone decide their correlation (up to 46 % false ones in a
     simulation of noise in one cell of twelve): cells must differ for certain in both, which leaves less than 4 %.
     """
-    cells = sample.cells["accuracy"]
-    ways = list(dict.fromkeys(value(cell, "retraining") for cell in cells))
+    ways = sample.groups(lambda cell: value(cell, "retraining"))
     least = {"accuracy": margins.b7_gain, "excess": margins.b7_excess}
     # Of each way of rewinding, by quantity: more than fine-tuning, and not more.
-    more, no_more = (
-        {name: np.zeros((len(sample.values[name]), len(ways)), dtype=np.bool_) for name in least} for _ in range(2)
-    )
-    for nth, way in enumerate(ways):
-        of_way = [position for position, cell in enumerate(cells) if value(cell, "retraining") == way]
+    shape = (len(sample.values["accuracy"]), len(ways))
+    more, no_more = ({name: np.zeros(shape, dtype=np.bool_) for name in least} for _ in range(2))
+    for nth, of in enumerate(ways):
         for name in least:
-            mean = sample.values[name][:, of_way].mean(axis=1)
-            interval = t_interval(mean, corrected(len(ways)))
-            more[name][:, nth] = above(interval.low, 0) & (interval.mean >= least[name])
-            no_more[name][:, nth] = t_interval(mean).high <= ROUNDING
+            mean = of.pooled(name, corrected(len(ways)))
+            more[name][:, nth] = above(mean.low, 0) & (mean.mean >= least[name])
+            no_more[name][:, nth] = of.pooled(name).high <= ROUNDING
     link = correlation(sample.each("accuracy").mean, sample.each("excess").mean)
     differ = [two_way(values[:, :, None, :])["first"][1] < 0.05 for values in sample.values.values()]
     none = {name: np.asarray(holds.all(axis=-1) & bool(ways)) for name, holds in no_more.items()}
@@ -206,7 +175,9 @@ def rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:
         reproduced={
             "rewinding gains accuracy over fine-tuning": any_cell(more["accuracy"]),
             "the same way of rewinding sheds more than fine-tuning": any_cell(more["accuracy"] & more["excess"]),
-            "there are the four cells that a correlation needs": np.full(len(link.low), len(cells) >= 4),
+            "there are the four cells that a correlation needs": np.full(
+                len(link.low), len(sample.cells["accuracy"]) >= 4
+            ),
             "cells differ for certain in both": np.logical_and.reduce(differ),
             "across cells, more accuracy goes with more shedding": above(link.low, 0),
         },
@@ -224,13 +195,9 @@ def dose_response(size: Callable[[float, float], float]) -> Callable[[Any, Cells
     """An excess that is proportional to the share pruned, `size` of (margin, largest share) at the largest."""
 
     def truth(margins: CascadeMargins, cells: Cells) -> Scenario:
-        excess: dict[Cell, float] = {}
-        slopes: dict[Cell, float] = {}
-        for recipe, doses in _by_dose(cells).items():
-            shares = {cells["excess"][at]: value(cells["excess"][at], "pruned_share") for at in doses}
-            largest = max(shares.values())
-            slopes[recipe] = size(margins.b1_none, largest) / largest
-            excess |= {cell: slopes[recipe] * share for cell, share in shares.items()}
+        largest = _largest(cells)
+        slopes = {each: size(margins.b1_none, _dose(largest[each])) / _dose(largest[each]) for each in cells["slope"]}
+        excess = {cell: slopes[without(cell, "pruned_share")] * _dose(cell) for cell in cells["excess"]}
         return {"slope": slopes, "excess": excess}
 
     return truth
@@ -238,20 +205,22 @@ def dose_response(size: Callable[[float, float], float]) -> Callable[[Any, Cells
 
 def nearly_competitive(margins: CascadeMargins, cells: Cells) -> Scenario:
     """One setting too few in which GMP is competitive; in the others one scheme is at the margin."""
-    settings = _grouped(cells["behind"], "criterion")
-    failing = len(settings) - _at_least(margins.b4_cells, len(settings)) + 1
-    truth = dict.fromkeys(cells["behind"], -4 * margins.b4_far)
-    for others in list(settings.values())[:failing]:
-        truth[cells["behind"][others[0]]] = margins.b4_gap
-    return {"behind": truth}
+    first = {_setting(cell): cell for cell in reversed(cells["behind"])}
+    failing = len(first) - _at_least(margins.b4_cells, len(first)) + 1
+    settings = list(dict.fromkeys(map(_setting, cells["behind"])))[:failing]
+    at_margin = dict.fromkeys((first[each] for each in settings), margins.b4_gap)
+    return {"behind": dict.fromkeys(cells["behind"], -4 * margins.b4_far) | at_margin}
 
 
 def by_lr_schedule(accuracy: float, excess: float) -> Callable[[Any, Cells], Scenario]:
     """LR schedules that are these steps apart; pruning schedules that make no difference."""
 
     def truth(margins: CascadeMargins, cells: Cells) -> Scenario:
-        levels = _levels(cells["accuracy"])
-        nth = {cell: levels[without(cell, *FACTORS)][1].index(value(cell, "lr_schedule")) for cell in cells["accuracy"]}
+        schedules: dict[Cell, list[str]] = {}
+        for cell in cells["accuracy"]:
+            schedules.setdefault(without(cell, *FACTORS), []).append(value(cell, "lr_schedule"))
+        levels = {task: list(dict.fromkeys(each)) for task, each in schedules.items()}
+        nth = {cell: levels[without(cell, *FACTORS)].index(value(cell, "lr_schedule")) for cell in cells["accuracy"]}
         steps = {"accuracy": accuracy, "excess": excess}
         return {name: {cell: step * nth[cell] for cell in cells[name]} for name, step in steps.items()}
 

@@ -1,8 +1,12 @@
 """The cascade study's tables and figures, declared: columns, units, what makes them. Imports nothing heavy."""
 
-from prunebench.suite.columns import ACCURACY, BEST, CRITERION, TASK, N, curve, sparsity, with_interval
+from functools import partial
+
+from prunebench.suite.columns import ACCURACY, BEST, CRITERION, TASK, N, curve, difference, sparsity, with_interval
 from prunebench.suite.notes import best_of, excludes
 from prunebench.suite.paper import Column, Figure, Table
+
+_table, _figure = partial(Table.of, "cascade"), partial(Figure.of, "cascade")
 
 PRELUDE = Column("prelude", "small prune and epochs before the real prune, or none", "name")
 CLOCK = Column("clock", "weight decay x the sum of the learning rates of all updates, mean over seeds")
@@ -18,8 +22,10 @@ EXCESS = with_interval("excess", "shed share of the pruned run minus that of its
 PRUNED = ("pruned", "shed share of the pruned run's survivors", "share")
 CONTROL = ("control", "shed share of the same weights in the control", "share")
 CONTROL_DIFFERENCE = (
-    Column("prelude_control", "the prelude that this one's control is, empty where it has none", "name"),
-    *with_interval("control_difference", "test accuracy minus that with the prelude's control, by seed", "points"),
+    Column(
+        "prelude_control", "the prelude that is its control, empty where it has none", "name", "control", absent="none"
+    ),
+    *with_interval("control_difference", "test accuracy minus the control's, by seed", "points", "minus control"),
 )
 SHED = (
     CLOCK,
@@ -29,25 +35,18 @@ SHED = (
 )
 
 
-def _difference(to: str) -> tuple[Column, ...]:
-    return with_interval("difference", f"test accuracy minus that of {to}, paired by seed", "points")
-
-
-def _table(name: str, *columns: Column, notes: tuple[str, ...] = ()) -> Table:
-    """A table that `measures` makes; with notes, one that readers get from `views`."""
-    return Table(f"cascade_{name}", columns, f".measures:{name}", f".views:{name}" if notes else None, notes)
-
-
 TABLES = (
     _table(
         "shedding",
         *(TASK, *SETTING, EPOCH, CLOCK, THRESHOLD, N, Column(*PRUNED), Column(*CONTROL), *EXCESS),
+        latex=".views:shedding",
         notes=(excludes("Excess over the control that is not pruned"),),
     ),
     _table(
         "criteria",
         *(TASK, CRITERION, PRELUDE, sparsity(), *ACCURACY, BEST),
-        *(*_difference("global magnitude without a prelude"), *CONTROL_DIFFERENCE),
+        *(*difference("global magnitude without a prelude"), *CONTROL_DIFFERENCE),
+        latex=".views:criteria",
         notes=(
             best_of("its task and sparsity"),
             excludes("Of an accuracy the paired difference to global magnitude without a prelude, else the one shown"),
@@ -56,41 +55,66 @@ TABLES = (
     _table(
         "retraining",
         *(TASK, CRITERION, sparsity(), Column("retraining", "fine-tuning, LR rewinding or weight rewinding", "name")),
-        *(*ACCURACY, *_difference("fine-tuning"), *SHED),
-        *with_interval("excess_difference", "excess minus that of fine-tuning, paired by seed", "points"),
+        *(*ACCURACY, *difference("fine-tuning", "minus fine-tuning"), *SHED),
+        *with_interval(
+            "excess_difference", "excess minus fine-tuning's, by seed", "points", "excess minus fine-tuning's"
+        ),
+        latex=(
+            *("task", "criterion", "sparsity", "retraining", "n", "test_accuracy", "difference", "clock", "excess"),
+            "excess_difference",
+        ),
+        best=("task", "criterion", "sparsity"),
         notes=(best_of("its task, criterion and sparsity"), excludes("Paired difference or excess")),
     ),
     _table(
         "schedules",
         *(TASK, CRITERION, sparsity(), Column("pruning", "one-shot, iterative or gradual", "name")),
-        *(Column("lr_schedule", "LR schedule", "name"), *ACCURACY, BEST, *SHED),
+        *(Column("lr_schedule", "LR schedule", "name", "lr_schedule"), *ACCURACY, BEST, *SHED),
+        latex=(
+            *("task", "criterion", "sparsity", "pruning", "lr_schedule", "n", "test_accuracy", "clock", "shed"),
+            "excess",
+        ),
         notes=(best_of("its task"), excludes("Excess over the control that is not pruned")),
     ),
     _table(
         "gmp",
-        *(TASK, PRELUDE, sparsity(), *ACCURACY, *_difference("plain gradual pruning"), *CONTROL_DIFFERENCE),
+        *(TASK, PRELUDE, sparsity(), *ACCURACY, *difference("plain gradual pruning", "minus no prelude")),
+        *CONTROL_DIFFERENCE,
         Column("harvested", "share of all weights that the harvest of shed weights prunes", "share"),
-        Column("reached", "seeds that reach plain gradual pruning's accuracy"),
-        Column("steps", "mean updates until then, those of the prelude included"),
-        *with_interval("steps_ratio", "updates until then over plain gradual pruning's own", "ratio"),
-        *with_interval("flops_ratio", "sparse FLOPs until then over plain gradual pruning's own", "ratio"),
+        Column("reached", "seeds that reach plain gradual pruning's accuracy", "seeds", "reach plain"),
+        Column("steps", "mean updates until then, the prelude's among them", "", "updates until then", ".0f"),
+        *with_interval("steps_ratio", "updates until then over plain pruning's own", "ratio", "updates / plain"),
+        *with_interval(
+            "flops_ratio", "sparse FLOPs until then over plain pruning's own", "ratio", "sparse FLOPs / plain"
+        ),
+        latex=(
+            *("task", "prelude", "sparsity", "n", "test_accuracy", "difference", "prelude_control"),
+            *("control_difference", "harvested", "reached", "steps", "steps_ratio", "flops_ratio"),
+        ),
+        best=("task", "sparsity"),
         notes=(best_of("its task and sparsity"), excludes("Paired difference (ratio)", "0 (1)")),
     ),
     _table(
         "overlap",
         *(TASK, sparsity(), Column("comparison", "of schemes within a seed, or of seeds of a scheme", "name")),
         *(Column("a", "a scheme", "name"), Column("b", "another, or the same", "name"), N),
-        Column("jaccard", "Jaccard index of the kept weights"),
-        Column("chance", "what chance gives at the same layer densities"),
-        *with_interval("excess", "Jaccard index minus chance"),
+        Column("jaccard", "Jaccard index of the kept weights", header="Jaccard", form=".3f"),
+        Column("chance", "what chance gives at the same layer densities", form=".3f"),
+        *with_interval("excess", "Jaccard index minus chance", form=".3f", null=0),
+        latex=("task", "sparsity", "comparison", "a", "b", "n", "jaccard", "chance", "excess"),
         notes=(excludes("Jaccard index above chance"),),
     ),
     _table(
         "semi_structured",
         *(TASK, Column("pattern", "N:M, or 1 x size blocks at a sparsity", "name"), PRELUDE),
-        *(sparsity("sparsity of the final networks"), *ACCURACY, *_difference("the pattern without a prelude")),
-        *CONTROL_DIFFERENCE,
-        *with_interval("fitting", "share of groups that fit the pattern before it is imposed", "share"),
+        *(sparsity("sparsity of the final networks"), *ACCURACY),
+        *(*difference("the pattern without a prelude", "minus no prelude"), *CONTROL_DIFFERENCE),
+        *with_interval("fitting", "groups that fit before a pattern is imposed", "share", "groups that fit before"),
+        latex=(
+            *("task", "pattern", "prelude", "sparsity", "n", "test_accuracy", "difference", "prelude_control"),
+            *("control_difference", "fitting"),
+        ),
+        best=("task", "pattern"),
         notes=(best_of("its task and pattern"), excludes("Paired difference")),
     ),
     _table(
@@ -117,10 +141,6 @@ TABLES = (
         *curve("validation_accuracy", "mean validation accuracy", "share"),
     ),
 )
-
-
-def _figure(name: str, title: str, needs: tuple[str, ...], module: str) -> Figure:
-    return Figure(f"cascade_{name}", title, tuple(f"cascade_{table}" for table in needs), f".figures.{module}:{name}")
 
 
 FIGURES = (

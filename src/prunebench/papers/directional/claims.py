@@ -1,7 +1,5 @@
 """Claims C1 to C9, of directional pruning by gRDA."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from prunebench.papers.directional import observations as see
@@ -74,40 +72,33 @@ C1 = declare(
 )
 
 
-def _tasks(cells: Sequence[Cell]) -> list[str]:
-    """The tasks of these cells, each once."""
-    return list(dict.fromkeys(value(cell, "task") for cell in cells))
+def _task(of: Cell) -> str:
+    return str(value(of, "task"))
 
 
 def judge_c2(sample: Sample, margins: DirectionalMargins) -> Ruling:
     """On every task some setting is enough."""
-    none = np.zeros(len(sample.values["difference"]), dtype=bool)
-    tasks = _tasks(sample.cells["difference"])
-    sound, lost = [], [none]
-    for task in tasks:
-
-        def of_task(cell: Cell, task: str = task) -> bool:
-            return bool(value(cell, "task") == task)
-
-        of = sample.only("difference", of_task).only("sparsity", of_task)
+    tasks = sample.only(lambda cell: cell in sample.cells["difference"]).groups(_task)
+    sound, lost = np.zeros((2, len(sample.values["difference"]), len(tasks)), dtype=np.bool_)
+    for nth, of in enumerate(tasks):
         # One setting of a task is enough: an interval allows for all of them.
         difference, sparsity = of.any_of("difference"), of.any_of("sparsity")
-        sound.append(any_cell((difference.low > -margins.c2_margin) & (sparsity.low > margins.c2_sparsity)))
+        sound[:, nth] = any_cell(above(difference.low, -margins.c2_margin) & above(sparsity.low, margins.c2_sparsity))
         # All settings, but of one task. That none became sparse does not count: it says that c was too small.
         certain = of.each("difference", corrected(len(tasks)))
-        lost.append(of.every("difference", certain.high < -margins.c2_margin))
-    held = np.all(sound or [none], axis=0)
+        lost[:, nth] = of.every("difference", below(certain.high, -margins.c2_margin))
+    held = np.asarray(sound.all(axis=-1) & bool(tasks))
     return Ruling(
         {"on every task some setting becomes sparse by itself and does not lose as much as the margin": held},
-        {"on some task every setting loses more than the margin": np.any(lost, axis=0)},
+        {"on some task every setting loses more than the margin": any_cell(lost)},
     )
 
 
 def no_effect_c2(margins: DirectionalMargins, cells: Cells) -> Scenario:
     """False on the first task, in all of its settings."""
-    first = _tasks(cells["difference"])[:1]
-    there = {cell: -margins.c2_margin for cell in cells["difference"] if value(cell, "task") in first}
-    return {"difference": dict.fromkeys(cells["difference"], 0.0004) | there, "sparsity": 0.905}
+    tasks = [_task(cell) for cell in cells["difference"]]
+    means = [-margins.c2_margin if task == tasks[0] else 0.0004 for task in tasks]
+    return {"difference": dict(zip(cells["difference"], means, strict=True)), "sparsity": 0.905}
 
 
 C2 = Claim(

@@ -17,8 +17,9 @@ import pandas as pd
 
 from prunebench.papers.directional.config import INIT, ORDER, SGD
 from prunebench.papers.directional.data import Data, where
+from prunebench.suite import summaries
 from prunebench.suite.study import RUN
-from prunebench.suite.summaries import Row, accuracy, difference, mark_best, mean, ratio
+from prunebench.suite.summaries import Row, cells, curve, difference, mark_best, mean, means, ratio
 
 CONTROL = f"{SGD}:{INIT}"
 """The pair that the paths of every other pair stand beside: two networks of SGD from independent initialisations."""
@@ -40,22 +41,6 @@ def _by_arm(rows: pd.DataFrame, *within: str) -> Iterator[tuple[Row, pd.DataFram
             yield {name: cell[name].iloc[0] for name in (*ARM, *within)}, cell
 
 
-def _by(rows: pd.DataFrame, *keys: str) -> Iterator[tuple[Row, pd.DataFrame]]:
-    """Cells that agree in these columns, with what names them; none of a part that the preset leaves out."""
-    for key, cell in rows.groupby([*keys], sort=False) if len(rows) else ():
-        yield dict(zip(keys, key, strict=True)), cell
-
-
-def _means(cell: pd.DataFrame, *names: str) -> Row:
-    """Means over seeds with their 95 % t intervals."""
-    return {key: at for name in names for key, at in mean(name, cell[name]).items()}
-
-
-def _curve(cell: pd.DataFrame, name: str) -> Row:
-    """The mean of what a figure draws: its interval is `low` and `high`."""
-    return dict(zip((name, "low", "high"), mean(name, cell[name]).values(), strict=True))
-
-
 def _n(cell: pd.DataFrame, name: str) -> Row:
     """Seeds that have a value."""
     return {"n": int(cell[name].notna().sum())}
@@ -64,7 +49,7 @@ def _n(cell: pd.DataFrame, name: str) -> Row:
 # --- Networks
 
 
-def accuracies(data: Data) -> list[Row]:
+def accuracy(data: Data) -> list[Row]:
     """Test accuracy and sparsity of SGD, of gRDA's settings, and of the baselines at the sparsities these reached.
 
     `difference` is to SGD; `grda_difference` is the gRDA run that a baseline is matched to, minus the baseline; `best`
@@ -76,7 +61,7 @@ def accuracies(data: Data) -> list[Row]:
         # gRDA itself is compared with none.
         matched = row["matched_to"] if row["method"] != "grda" else ""
         grda = where(data.ends, task=row["task"], method="grda", matched_to=matched)
-        row |= accuracy(cell) | _means(cell, "sparsity", "sparsity_all")
+        row |= summaries.accuracy(cell) | means(cell, "sparsity", "sparsity_all")
         row |= difference(cell, where(data.ends, task=row["task"], method=SGD))
         row |= difference(grda, cell, name="grda_difference")
         row |= {"strength": cell["strength"].iloc[0], "epochs": cell["epochs"].iloc[0]}
@@ -96,7 +81,7 @@ def sensitivity(data: Data) -> list[Row]:
     rows = []
     for row, cell in _by_arm(pd.concat([reference, around], ignore_index=True), "c_factor", "mu_shift"):
         row = {name: row[name] for name in ("task", "c", "mu", "c_factor", "mu_shift")}
-        row |= accuracy(cell) | _means(cell, "sparsity")
+        row |= summaries.accuracy(cell) | means(cell, "sparsity")
         row |= difference(cell, where(ends, task=row["task"], method=SGD))
         rows.append(row | difference(cell, where(reference, task=row["task"]), "sparsity", "sparsity_change"))
     return rows
@@ -113,7 +98,7 @@ def trajectory(data: Data) -> list[Row]:
     rows = weights.merge(trained.assign(epoch=trained["epoch"] + 1), on=[*RUN, "epoch"], how="left")
     rows = rows.assign(epoch=rows["before"] + rows["epoch"], density=1 - rows["sparsity"])
     return [
-        row | {"n": len(cell)} | _curve(cell, "validation_accuracy") | _means(cell, "density")
+        row | {"n": len(cell)} | curve(cell, "validation_accuracy") | means(cell, "density")
         for row, cell in _by_arm(rows, "epoch")
     ]
 
@@ -124,7 +109,7 @@ def layers(data: Data) -> list[Row]:
     rows = rows[rows["matched_to"] != ""]
     rows = rows.assign(sparsity=1 - rows["alive"] / rows["weights"])
     return [
-        row | {"weights": cell["weights"].iloc[0], "n": len(cell)} | _curve(cell, "sparsity")
+        row | {"weights": cell["weights"].iloc[0], "n": len(cell)} | curve(cell, "sparsity")
         for row, cell in _by_arm(rows, "position", "layer")
     ]
 
@@ -143,7 +128,7 @@ def norms(data: Data) -> list[Row]:
 def norm_curves(data: Data) -> list[Row]:
     """Concentration of SGD's and gRDA's weights by epoch."""
     return [
-        row | _n(cell, "ratio") | _curve(cell, "ratio") | {"floor": cell["floor"].iloc[0]}
+        row | _n(cell, "ratio") | curve(cell, "ratio") | {"floor": cell["floor"].iloc[0]}
         for row, cell in _by_arm(data.concentration, "epoch")
     ]
 
@@ -175,7 +160,7 @@ def connectivity(data: Data) -> list[Row]:
         cell = where(every, task=task, pair=pair, path=path)
         control = where(every, task=task, pair=CONTROL if pair != CONTROL else "", path=path)
         row = {"task": task, "pair": pair, "path": path} | _n(cell, "barrier")
-        row |= _means(cell, *rises, *errors, "length_ratio")
+        row |= means(cell, *rises, *errors, "length_ratio")
         row |= {name: cell[name].mean() for name in ("end_loss", "lower_end_loss")}
         rows.append(row | difference(cell, control, "barrier", "control_difference"))
     return rows
@@ -212,8 +197,8 @@ def barriers(rows: pd.DataFrame) -> pd.DataFrame:
 def paths(data: Data) -> list[Row]:
     """Loss and error along every path."""
     return [
-        row | _n(cell, "train_loss") | _means(cell, *_MEASURED)
-        for row, cell in _by(data.points, "task", "pair", "path", "statistics", "t")
+        row | _n(cell, "train_loss") | means(cell, *_MEASURED)
+        for row, cell in cells(data.points, "task", "pair", "path", "statistics", "t")
     ]
 
 
@@ -236,15 +221,15 @@ def curvature(data: Data) -> list[Row]:
     if part is None:
         return []
     epochs = {job.task: job.epochs for job in data.study.jobs("measure_curvature")}
-    cells = [(task, e, p, k) for task in epochs for e in epochs[task] for p in (f"grda:{SGD}", ORDERS) for k in part.k]
+    at = [(task, e, p, k) for task in epochs for e in epochs[task] for p in (f"grda:{SGD}", ORDERS) for k in part.k]
     rows = []
-    for task, epoch, pair, k in cells:
+    for task, epoch, pair, k in at:
         same = where(every, task=task, k=k)
         cell = where(same, epoch=epoch, pair=pair)
         control = where(same, epoch=epoch, pair=ORDERS if pair != ORDERS else "")
         first = where(same, epoch=epochs[task][0], pair=pair)
         row = {"task": task, "epoch": epoch, "pair": pair, "k": k} | _n(cell, "share")
-        row |= _means(cell, "share", "over_chance", "quadratic")
+        row |= means(cell, "share", "over_chance", "quadratic")
         row |= ratio(cell, control, "share", "control_ratio") | ratio(cell, first, "share", "early_ratio")
         rows.append(row | {name: cell[name].mean() for name in ("chance", "norm_ratio", "own_share", "top_eigenvalue")})
     return rows
@@ -253,7 +238,7 @@ def curvature(data: Data) -> list[Row]:
 def spectrum(data: Data) -> list[Row]:
     """Leading eigenvalues of the Hessian at SGD's network."""
     rows = data.between_trained("measure_curvature", "eigenvalues", pair=SGD)
-    return [row | {"n": len(cell)} | _curve(cell, "eigenvalue") for row, cell in _by(rows, "task", "epoch", "rank")]
+    return [row | {"n": len(cell)} | curve(cell, "eigenvalue") for row, cell in cells(rows, "task", "epoch", "rank")]
 
 
 # --- Without a task
@@ -266,11 +251,11 @@ def toy(data: Data) -> list[Row]:
     fixed has it.
     """
     rows = []
-    for _, group in _by(data.study.rows("solve_exact", "toy"), "problem", "fixed"):
+    for _, group in cells(data.study.rows("solve_exact", "toy"), "problem", "fixed"):
         slopes = mean("slope", pd.Series([toy_slope(cell) for _, cell in group.groupby("seed")]))
-        for row, cell in _by(group, "problem", "fixed", "gamma"):
+        for row, cell in cells(group, "problem", "fixed", "gamma"):
             row |= _n(cell, "error") | {name: cell[name].mean() for name in ("steps", "c", "lam", "d", "flat")}
-            rows.append(row | _means(cell, "error", "soft_error", "cosine", "sparsity") | slopes)
+            rows.append(row | means(cell, "error", "soft_error", "cosine", "sparsity") | slopes)
     return rows
 
 
@@ -288,7 +273,7 @@ def overhead(data: Data) -> list[Row]:
     that the optimizer keeps, and the most that are alive within an update beside these, per byte of parameters.
     """
     rows, memory = [], data.study.rows("time_optimizers", "memory")
-    for row_of, group in _by(data.study.rows("time_optimizers", "seconds"), "network", "parameters", "measure"):
+    for row_of, group in cells(data.study.rows("time_optimizers", "seconds"), "network", "parameters", "measure"):
         for optimizer, cell in group.groupby("optimizer"):  # sorted: the order of measurement has no meaning
             row = row_of | {"optimizer": optimizer, "n": len(cell), "milliseconds": 1000 * cell["seconds"].median()}
             for name, other in OPTIMIZERS.items():

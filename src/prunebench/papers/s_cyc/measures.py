@@ -15,19 +15,13 @@ from prunebench.suite import summaries
 from prunebench.suite.claim import ROUNDING
 from prunebench.suite.preset import Preset
 from prunebench.suite.study import stacked
+from prunebench.suite.summaries import Row, cells
 
 REFERENCE = "cyclical"
 """The schedule that costs are compared with."""
 
 CELL = ["task", "criterion", "cycle"]
 """What accuracies are compared within."""
-
-Row = dict[str, Any]
-
-
-def _named(names: list[str], key: Any) -> Row:
-    """The columns that a group's key stands for."""
-    return dict(zip(names, key, strict=True))
 
 
 # --- Accuracy
@@ -46,13 +40,13 @@ def accuracy(data: Data) -> pd.DataFrame:
     it, with its 95 % t interval.
     """
     rows: list[Row] = []
-    for key, cell in data.cycles.groupby(CELL, sort=False):
+    for axes, cell in cells(data.cycles, *CELL):
         benchmark = best_benchmark(data.preset, cell)
         for schedule, runs in cell.groupby("schedule", sort=False):
             row = {"schedule": schedule, "role": role(data.preset, str(schedule)), "best_benchmark": benchmark}
             means = {name: runs[name].mean() for name in ("sparsity", "validation_accuracy")}
             compared = summaries.difference(runs, cell[cell["schedule"] == benchmark])
-            rows.append(_named(CELL, key) | row | means | summaries.accuracy(runs) | compared)
+            rows.append(axes | row | means | summaries.accuracy(runs) | compared)
     marked = pd.DataFrame(summaries.mark_best(rows, *CELL))
     return marked.sort_values(["task", "criterion"], kind="stable", ignore_index=True)
 
@@ -77,20 +71,20 @@ def differences(data: Data, schedule: str | None, reference: str | None = None) 
     Columns: task, criterion, cycle, sparsity, seed, difference. No rows where one of the two did not run.
     """
     parts = [pd.DataFrame(columns=[*CELL, "sparsity", "seed", "difference"])]
-    for key, cell in data.cycles.groupby(CELL, sort=False):
+    for axes, cell in cells(data.cycles, *CELL):
         runs = {name: rows.set_index("seed") for name, rows in cell.groupby("schedule")}
         other = reference or best_benchmark(data.preset, cell)
         if schedule in runs and other in runs:
             difference = runs[schedule]["test_accuracy"] - runs[other]["test_accuracy"]
-            named = _named(CELL, key) | {"sparsity": runs[schedule]["sparsity"].mean()}
-            parts.append(difference.rename("difference").reset_index().assign(**named))
+            axes["sparsity"] = runs[schedule]["sparsity"].mean()
+            parts.append(difference.rename("difference").reset_index().assign(**axes))
     return stacked(parts)
 
 
 # --- Cost
 
 
-def costs(data: Data) -> list[Row]:
+def cost(data: Data) -> list[Row]:
     """What a whole chain costs, by schedule; the oracle's is that of all its candidates.
 
     `seconds` is wall time with evaluations, `flops_sparse` is theoretical (no hardware here skips zeros), the `ratio`
@@ -99,11 +93,11 @@ def costs(data: Data) -> list[Row]:
     sums = dict.fromkeys(("steps", "images", "flops", "flops_sparse", "seconds"), "sum")
     chains = data.cost.groupby(CHAIN, sort=False).agg(sums | {"peak_memory_mb": "max"}).reset_index("schedule")
     rows: list[Row] = []
-    for key, cell in chains.groupby(["task", "criterion"], sort=False):
+    for axes, cell in cells(chains, "task", "criterion"):
         reference = cell[cell["schedule"] == REFERENCE]
         for schedule, runs in cell.groupby("schedule", sort=False):
             rows.append(
-                _named(["task", "criterion"], key)
+                axes
                 | {"schedule": schedule, "role": role(data.preset, str(schedule)), "n": len(runs)}
                 | {name: runs[name].mean() for name in sums}
                 | {"seconds_std": runs["seconds"].std(), "peak_memory_mb": runs["peak_memory_mb"].max()}
@@ -126,7 +120,7 @@ def oracle_grid(data: Data) -> list[Row]:
     if oracle is None:
         return []
     rows: list[Row] = []
-    for key, candidates in data.candidates.groupby(CELL):
+    for axes, candidates in cells(data.candidates, *CELL, sort=True):
         runs = dict(list(candidates.groupby("max_lr")))
         scores = {max_lr: summarise(group["validation_accuracy"].tolist()) for max_lr, group in runs.items()}
         best = max(scores.values(), key=lambda score: score.mean)
@@ -135,7 +129,7 @@ def oracle_grid(data: Data) -> list[Row]:
         for max_lr, group in runs.items():
             score, test = scores[max_lr], summarise(group["test_accuracy"].tolist())
             rows.append(
-                _named(CELL, key)
+                axes
                 | {"max_lr": max_lr, "sparsity": group["sparsity"].mean(), "n": score.n}
                 | {"validation_accuracy": score.mean, "validation_std": score.std, "near_best": score.mean >= least}
                 | {"test_accuracy": test.mean, "test_std": test.std, "selected": group["selected"].sum()}
@@ -144,7 +138,7 @@ def oracle_grid(data: Data) -> list[Row]:
     return rows
 
 
-def oracle_summary(data: Data) -> list[Row]:
+def oracle(data: Data) -> list[Row]:
     """The oracle against the schedule it is compared with, cycle by cycle.
 
     `oracle_max_lr` is the geometric mean of the seeds' choices; `low` and `high` bound the near-best max_lr of the
@@ -155,14 +149,14 @@ def oracle_summary(data: Data) -> list[Row]:
     if oracle is None:
         return []
     policy = data.preset.schedules[oracle.schedule].policy
-    cells = data.cycles.groupby(CELL)
+    cycles = data.cycles.groupby(CELL)
     rows: list[Row] = []
-    for key, grid in pd.DataFrame(oracle_grid(data)).groupby(CELL):
-        cell = cells.get_group(key)
+    for axes, grid in cells(pd.DataFrame(oracle_grid(data)), *CELL, sort=True):
+        cell = cycles.get_group(tuple(axes.values()))
         own, compared = (cell[cell["schedule"] == schedule] for schedule in (ORACLE, oracle.schedule))
         near, max_lr = grid.loc[grid["near_best"], "max_lr"], policy.at(int(grid["cycle"].iloc[0]))
         rows.append(
-            _named(CELL, key)
+            axes
             | {"sparsity": grid["sparsity"].mean(), "n": len(own)}
             | {"oracle_max_lr": np.exp(np.log(own["max_lr"]).mean()), "low": near.min(), "high": near.max()}
             | {"schedule": oracle.schedule, "schedule_max_lr": max_lr}
@@ -182,7 +176,7 @@ def nearest(grid: pd.Series, max_lr: float) -> Any:
 # --- Gradients
 
 
-def gradient_spread(data: Data) -> list[Row]:
+def gradients(data: Data) -> list[Row]:
     """Spread of dL/dw by network, pruning criterion and sparsity, and its ratio to the dense network's.
 
     `at` is `end` (of the cycle's training) or `matched_loss`: where each cycle of a seed first reaches the lowest loss
@@ -201,14 +195,14 @@ def gradient_spread(data: Data) -> list[Row]:
     both = both.merge(dense, on=chain, how="left", suffixes=("", "_dense"))
     means = ("sparsity", "loss", "std", "iqr_over_1349", "q05", "q25", "q50", "q75", "q95")
     return [
-        _named(keys, key)
-        | {"activation": activation(data.preset, str(key[0]))}
+        axes
+        | {"activation": activation(data.preset, axes["task"])}
         | {name: group[name].mean() for name in means}
         | {"n": group["std"].count(), "weights_counted": group["n"].mean(), "std_sd": group["std"].std()}
         | {"zero": (group["std"] == 0).sum()}
         | _ratio(group, "std")
         | _ratio(group, "iqr_over_1349")
-        for key, group in both.groupby(keys, sort=False)
+        for axes, group in cells(both, *keys)
     ]
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from prunebench.suite.report.latex import accuracies, escape, intervals, number, pivot, spread, sure_of, typeset
+from prunebench.suite.report.latex import accuracies, escape, intervals, number, pivot, sure_of, typeset
 
 
 def accuracy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -21,25 +21,11 @@ def oracle(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "sparsity": [escape(f"{100 * s:.1f} %") for s in frame["sparsity"]],
-            "oracle max_lr": [number(lr, None) for lr in frame["oracle_max_lr"]],
+            "oracle max_lr": [number(lr, ".3g") for lr in frame["oracle_max_lr"]],
             "near-best": [f"{typeset(f'{r.low:g}')} to {typeset(f'{r.high:g}')}" for r in frame.itertuples()],
-            "schedule max_lr": [number(lr, None) for lr in frame["schedule_max_lr"]],
+            "schedule max_lr": [number(lr, ".3g") for lr in frame["schedule_max_lr"]],
             "inside": frame["inside"].map({True: "yes", False: "no"}),
             "oracle minus schedule, points": intervals(frame, "difference", null=0),
-        }
-    )
-
-
-def cost(frame: pd.DataFrame) -> pd.DataFrame:
-    """Updates, FLOPs, time and memory of a whole chain by schedule, and its time over that of `cyclical`."""
-    return pd.DataFrame(
-        {
-            **{name: frame[name].map(escape) for name in ("task", "criterion", "schedule", "n")},
-            "updates": [f"{steps:.0f}" for steps in frame["steps"]],
-            "TFLOPs": [number(flops / 1e12, None) for flops in frame["flops"]],
-            "seconds": [spread(r.seconds, r.seconds_std, 1, 1) for r in frame.itertuples()],
-            "peak memory, MB": [f"{mb:.0f}" for mb in frame["peak_memory_mb"]],
-            "time / cyclical": intervals(frame, "seconds_ratio", 1, 2, null=1),
         }
     )
 
@@ -47,5 +33,5 @@ def cost(frame: pd.DataFrame) -> pd.DataFrame:
 def gradients(frame: pd.DataFrame) -> pd.DataFrame:
     """Std of dL/dw over surviving weights relative to the dense network's, by network and sparsity."""
     shown = frame[frame["weights"] == "surviving"]
-    cells = shown.assign(cell=intervals(shown, "std_ratio", 1, 2, null=1))
+    cells = shown.assign(cell=intervals(shown, "std_ratio", ".2f", null=1))
     return pivot(cells, ["task", "criterion", "schedule", "at"], "cycle")

@@ -14,14 +14,14 @@ def calibration(frame: pd.DataFrame) -> pd.DataFrame:
         line = {"claim": escape(str(claim)), "noise": escape(str(rows["noise_from"].iloc[0]))}
         by_n = {n: rows[rows["n"] == n] for n in seeds}
         line |= {f"false, n = {n}": _worst_null(cell) for n, cell in by_n.items()}
-        line |= {f"power, n = {n}": number(100 * cell["claimed_reproduced"].min(), 1) for n, cell in by_n.items()}
-        line |= {f"missed, n = {n}": number(100 * cell["claimed_not_reproduced"].max(), 1) for n, cell in by_n.items()}
+        line |= {f"power, n = {n}": number(cell["claimed_reproduced"].min(), ".1%") for n, cell in by_n.items()}
+        line |= {f"missed, n = {n}": number(cell["claimed_not_reproduced"].max(), ".1%") for n, cell in by_n.items()}
         lines.append(line | {"seeds for 80 %": _seeds(rows)})
     return pd.DataFrame(lines)
 
 
 def _worst_null(cell: pd.DataFrame) -> str:
-    text = number(100 * cell["null_reproduced"].max(), 1)
+    text = number(cell["null_reproduced"].max(), ".1%")
     return bold(text, (cell["null_reproduced_low"] > ALLOWED).any())
 
 

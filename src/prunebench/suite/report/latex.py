@@ -6,11 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from prunebench.suite.notes import MARK
-from prunebench.suite.paper import Table
+from prunebench.suite.paper import Column, Table
+from prunebench.suite.summaries import mark_best
 
 END = "\\end{tabular}\n"
+
+FORMS = {"share": ".1%", "points": ".1%", "ratio": ".2f"}
+"""How numbers of a unit are shown; others with three significant digits, and integers as they are."""
+
+NULLS = {"points": 0.0, "ratio": 1.0}
+"""The value of no effect by unit: an interval that excludes it is marked."""
 
 
 def table(declared: Table, view: pd.DataFrame, frame: pd.DataFrame, title: str, caption: str) -> str:
@@ -30,6 +38,38 @@ def table(declared: Table, view: pd.DataFrame, frame: pd.DataFrame, title: str, 
     return "\n".join(line.rstrip("\n") for line in lines) + f"\n{END}"
 
 
+def view(declared: Table, shown: Iterable[str], frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that are `shown` to readers, as cells in LaTeX."""
+    if declared.best:
+        frame = frame.assign(best=[row["best"] for row in mark_best(frame.to_dict("records"), *declared.best)])
+    columns = {column.name: column for column in declared.columns}
+    return pd.DataFrame({_header(columns[name]): _cells(columns[name], frame) for name in shown})
+
+
+def _header(column: Column) -> str:
+    header = column.header or column.name.replace("_", " ")
+    if column.unit == "share":
+        return header if column.form and "%" not in column.form else f"{header}, %"
+    return f"{header}, {column.unit}" if column.unit in ("points", "nats") else header
+
+
+def _cells(column: Column, frame: pd.DataFrame) -> list[str]:
+    """The cells of a column, by its unit and by what stands beside it: an interval or a standard deviation."""
+    name, form = column.name, column.form or FORMS.get(column.unit, ".3g")
+    if name == "test_accuracy":
+        return accuracies(frame)
+    if f"{name}_low" in frame:
+        null = NULLS.get(column.unit, math.nan) if column.null is None else column.null
+        return intervals(frame, name, form, null=null)
+    if f"{name}_std" in frame:
+        return [spread(*both, form) for both in zip(frame[name], frame[f"{name}_std"], strict=True)]
+    if column.unit == "seeds":
+        return [f"{count} of {n}" for count, n in zip(frame[name], frame["n"], strict=True)]
+    if column.unit == "name" or (is_integer_dtype(frame[name]) and not column.form):
+        return [escape(text) if text != "" else column.absent for text in frame[name]]
+    return [column.absent if math.isnan(value) else number(value / column.per, form) for value in frame[name]]
+
+
 def pivot(cells: pd.DataFrame, index: list[str], by: str) -> pd.DataFrame:
     """One line per index in the order they come in, one column per value of `by`, named by its mean sparsity.
 
@@ -46,31 +86,19 @@ def pivot(cells: pd.DataFrame, index: list[str], by: str) -> pd.DataFrame:
     return wide
 
 
-def spread(mean: float, std: float, factor: float, digits: int) -> str:
-    """Mean ± standard deviation, both times `factor`; the mean alone where there is no deviation."""
-    if math.isnan(std):
-        return number(factor * mean, digits)
-    return f"{number(factor * mean, digits)} $\\pm$ {number(factor * std, digits)}"
+def spread(mean: float, std: float, form: str) -> str:
+    """Mean ± standard deviation; the mean alone where there is no deviation."""
+    return number(mean, form) if math.isnan(std) else f"{number(mean, form)} $\\pm$ {number(std, form)}"
 
 
-def intervals(
-    frame: pd.DataFrame,
-    name: str,
-    factor: float = 100,
-    digits: int | None = 1,
-    *,
-    null: float = math.nan,
-) -> list[str]:
-    """A column `name` with its `name_low` and `name_high` in brackets, all times `factor`: shares become percent.
+def intervals(frame: pd.DataFrame, name: str, form: str = ".1%", *, null: float = math.nan) -> list[str]:
+    """A column `name` with its `name_low` and `name_high` in brackets; the mean alone where there is no interval.
 
-    The mean alone where there is no interval; three significant digits where `digits` is None. An interval that
-    excludes `null` is marked, by its exact ends and not by the digits that are shown.
+    An interval that excludes `null` is marked, by its exact ends and not by the digits that are shown.
     """
-    columns = (factor * frame[name + end] for end in ("", "_low", "_high"))
+    columns = (frame[name + end] for end in ("", "_low", "_high"))
     texts = [
-        number(mean, digits)
-        if math.isnan(low)
-        else f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
+        number(mean, form) if math.isnan(low) else f"{number(mean, form)} [{number(low, form)}, {number(high, form)}]"
         for mean, low, high in zip(*columns, strict=True)
     ]
     return [text + MARK * sure for text, sure in zip(texts, sure_of(frame, name, null), strict=True)]
@@ -90,26 +118,20 @@ def accuracies(frame: pd.DataFrame, marks: Iterable[bool] | None = None) -> list
 
 
 def _accuracy(row: Any) -> str:
-    return bold(spread(row.test_accuracy, row.std, 100, 1), getattr(row, "best", False))
+    return bold(spread(row.test_accuracy, row.std, ".1%"), getattr(row, "best", False))
 
 
 def _lost(row: Any) -> str:
     return f" ({row.diverged} diverged)" if row.diverged else ""
 
 
-def with_best(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
-    """`best`: the highest mean test accuracy among the rows that agree in `keys`; equal ones all are."""
-    highest = frame.groupby([*keys])["test_accuracy"].transform("max")
-    return frame.assign(best=frame["test_accuracy"] >= highest - 1e-12)
-
-
-def number(value: float, digits: int | None) -> str:
-    """A number with that many decimals, or None: with three significant digits. `n/a` for NaN."""
+def number(value: float, form: str) -> str:
+    """A number in a Python format; with `%`, times 100 and without the sign. `n/a` for NaN."""
     if math.isnan(value):
         return "n/a"
     if math.isinf(value):
         return "$\\infty$" if value > 0 else "$-\\infty$"
-    return typeset(f"{value:z.3g}" if digits is None else f"{value:z.{digits}f}")  # z: no minus at a zero
+    return typeset(f"{value:z{form}}".removesuffix("%"))  # z: no minus at a zero
 
 
 def typeset(text: str) -> str:

@@ -1,5 +1,6 @@
 """Tables as files: tidy CSV for programs, booktabs LaTeX for papers."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ def write_table(table: Table, frame: pd.DataFrame, scale: str, out: Path, paper:
         raise ValueError(f"table {table.name}: declared and made columns differ in {', '.join(sorted(odd))}")
     whole = frame.reindex(columns=names).assign(scale=table.scale or scale)
     write_text(out / f"{table.name}.csv", whole.to_csv(index=False, lineterminator="\n"))
-    if table.latex:
-        view = resolve(table.latex, paper.package if paper else "prunebench")(whole) if len(whole) else whole
+    if look := table.latex:
+        package = paper.package if paper else "prunebench"
+        shown = partial(latex.view, table, look) if isinstance(look, tuple) else resolve(look, package)
+        view = shown(whole) if len(whole) else whole
         title, caption = (read(paper, "table", table.name) for read in (captions.title, captions.caption))
         write_text(out / f"{table.name}.tex", latex.table(table, view, whole, title, caption))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from prunebench.papers.s_cyc.measures import gradient_spread
+from prunebench.papers.s_cyc.measures import gradients
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import parse_preset
 
@@ -373,7 +373,7 @@ def test_a_very_wide_interval_is_no_crash(by_hand, only):
         for cycle, std in enumerate((1.0, last))
     ]
     data = SimpleNamespace(gradients=pd.DataFrame(rows), preset=preset, config=preset.s_cyc)
-    row = only(pd.DataFrame(gradient_spread(data)), cycle=1, at="end")
+    row = only(pd.DataFrame(gradients(data)), cycle=1, at="end")
     assert row["std_ratio"] == pytest.approx(10**-6.5)
     assert (row["std_ratio_low"], row["std_ratio_high"]) == (0.0, math.inf)
 
