@@ -152,19 +152,22 @@ CLAIMS: tuple[Claim, ...] = (
         tables=("cascade_shedding", "cascade_criteria"),
         figures=("cascade_networks",),
     ),
-    Claim(
+    declare(
         id="B4",
         sentence="Global magnitude-based pruning (GMP) is competitive in a wide range of settings.",
-        quantities=(
-            Quantity("behind", "test accuracy of another scheme minus GMP's", "points", marks=("b4_gap", "b4_far")),
-        ),
+        quantities=(Quantity("behind", "test accuracy of another scheme minus GMP's", "points"),),
         rule="GMP against every other scheme in each combination of network, sparsity and retraining. Reproduced: in "
         "{b4_cells:.0%} of these GMP is for certain within {b4_gap:.1%} of every other scheme. Not reproduced: in "
         "{b4_far_cells:.0%} some scheme is for certain more than {b4_far:.1%} above it. Intervals are corrected for "
         "the combinations that need not hold, and for the number of schemes.",
-        judge=rules.competitive,
-        no_effect=rules.nearly_competitive,
-        claimed=lambda m, cells: {"behind": -4 * m.b4_gap},
+        reproduced={
+            "in enough settings GMP is within the margin of every other scheme": (
+                Check(rules.competitive, {"behind": ("b4_gap",)})
+            ),
+        },
+        refuted={"in too many settings some scheme is far above it": Check(rules.far_behind, {"behind": ("b4_far",)})},
+        claimed={"behind": lambda m: -4 * m.b4_gap},
+        false=rules.nearly_competitive,
         claimed_as="[ours]: every other scheme four times the margin below GMP",
         observe=see.competitors,
         tables=("cascade_criteria", "cascade_retraining"),

@@ -70,22 +70,24 @@ def _setting(cell: Cell) -> Cell:
     return without(cell, "criterion")
 
 
-def competitive(sample: Sample, margins: CascadeMargins) -> Ruling:
+def competitive(sample: Sample, margins: CascadeMargins) -> Bools:
     """B4. GMP is compared with every other scheme, not with the best one, which would have to be chosen.
 
     That k of n settings hold is tested as a partial conjunction (Benjamini and Heller 2008): each setting at
     0.05 / (n - k + 1), because as many may be mistaken before fewer than k are left.
     """
     settings = sample.groups(_setting)
-    needed, failing = (_at_least(share, len(settings)) for share in (margins.b4_cells, margins.b4_far_cells))
-    close, far = np.zeros((2, len(sample.values["behind"])))
-    for of in settings:
-        close += below(of.each("behind", corrected(len(settings) - needed + 1)).high, margins.b4_gap).all(axis=-1)
-        far += any_cell(above(of.any_of("behind", len(settings) - failing + 1).low, margins.b4_far))
-    return Ruling(
-        reproduced={"in enough settings GMP is within the margin of every other scheme": np.asarray(close >= needed)},
-        refuted={"in too many settings some scheme is far above it": np.asarray(far >= failing)},
-    )
+    needed = _at_least(margins.b4_cells, len(settings))
+    high = [of.each("behind", corrected(len(settings) - needed + 1)).high for of in settings]
+    return np.asarray(sum(below(each, margins.b4_gap).all(axis=-1) for each in high) >= needed)
+
+
+def far_behind(sample: Sample, margins: CascadeMargins) -> Bools:
+    """B4. Where some scheme is far above GMP in too many settings, by the same test."""
+    settings = sample.groups(_setting)
+    failing = _at_least(margins.b4_far_cells, len(settings))
+    low = [of.any_of("behind", len(settings) - failing + 1).low for of in settings]
+    return np.asarray(sum(any_cell(above(each, margins.b4_far)) for each in low) >= failing)
 
 
 def some_never_reach(sample: Sample, margins: CascadeMargins) -> Bools:

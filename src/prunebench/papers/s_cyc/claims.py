@@ -9,7 +9,7 @@ from prunebench.papers.s_cyc import observations as see
 from prunebench.papers.s_cyc.config import SCycMargins
 from prunebench.stats import t_interval
 from prunebench.suite.cells import value
-from prunebench.suite.claim import ROUNDING, Bools, Claim, Quantity, Ruling, Sample, any_cell, below
+from prunebench.suite.claim import ROUNDING, Bools, Quantity, Sample, above, any_cell, below
 from prunebench.suite.conditions import Check, between, declare, every, no, pooled, some
 
 ACCURACY: dict[str, Any] = {"tables": ("s_cyc_accuracy",), "figures": ("s_cyc_accuracy",)}
@@ -93,48 +93,41 @@ A1B = declare(
 # --- A2, A6: the oracle
 
 
-def _a2(sample: Sample, margins: SCycMargins) -> Ruling:
-    slopes, ratio = sample.each("slope"), sample.each("ratio")
-    # Seeds that agree on a value of the grid have no spread; what is not known then is the grid's step.
-    step, slope_step = sample.each("step").mean, sample.each("slope_step").mean
-    return Ruling(
-        reproduced={
-            "the slope's interval, widened by the grid's rounding, lies above 0": sample.every(
-                "slope", slopes.low - slope_step > 0
-            ),
-            "the sparsest network's best max_lr is as many times the dense one's as it must be": sample.every(
-                "ratio", ratio.mean >= math.log(margins.a2_ratio)
-            ),
-        },
-        refuted={
-            "the widened interval of the slope lies below 0": any_cell(sample.any_of("slope").high + slope_step < 0),
-            "the interval of the ratio, widened by a step of the grid, lies below the mark of a flat one": any_cell(
-                sample.any_of("ratio").high + step < math.log(margins.a2_flat)
-            ),
-        },
-    )
-
-
-A2 = Claim(
+A2 = declare(
     id="A2",
     sentence="Sparser networks need a larger learning rate.",
     quantities=(
         Quantity("slope", "slope of log best max_lr over -log density, best by validation accuracy", "slope"),
-        Quantity(
-            "ratio",
-            "best max_lr of the sparsest network over the dense one's",
-            "ratio",
-            marks=("a2_ratio", "a2_flat"),
-        ),
-        Quantity("step", "a step of the grid", "ratio", decides=False),
-        Quantity("slope_step", "what rounding to the grid can do to the slope", "slope", decides=False),
+        Quantity("ratio", "best max_lr of the sparsest network over the dense one's", "ratio"),
+        Quantity("step", "a step of the grid", "ratio"),
+        Quantity("slope_step", "what rounding to the grid can do to the slope", "slope"),
     ),
     rule="Reproduced where the 95 % interval of the slope, widened by the grid's rounding, lies above 0 and the "
     "ratio is at least {a2_ratio:g}. Not reproduced where the widened interval of the slope lies below 0, or that "
     "of the ratio, widened by a step of the grid, below {a2_flat:g}.",
-    judge=_a2,
-    no_effect=lambda margins, cells: {"slope": 0.0, "ratio": math.log(2.3)},
-    claimed=lambda margins, cells: {"slope": math.log(2.3) / (CYCLES * math.log(2)), "ratio": math.log(2.3)},
+    # Seeds that agree on a value of the grid have no spread; what is not known then is the grid's step.
+    reproduced={
+        "the slope's interval, widened by the grid's rounding, lies above 0": Check(
+            lambda of, margins: of.every("slope", above(of.each("slope").low - of.each("slope_step").mean, 0)),
+            {"slope": ()},
+        ),
+        "the sparsest network's best max_lr is as many times the dense one's as it must be": (
+            every("ratio", ">=", "a2_ratio", point=True)
+        ),
+    },
+    refuted={
+        "the widened interval of the slope lies below 0": Check(
+            lambda of, margins: any_cell(below(of.any_of("slope").high + of.each("slope_step").mean, 0))
+        ),
+        "the interval of the ratio, widened by a step of the grid, lies below the mark of a flat one": Check(
+            lambda of, margins: any_cell(
+                below(of.any_of("ratio").high + of.each("step").mean, math.log(margins.a2_flat))
+            ),
+            {"ratio": ("a2_flat",)},
+        ),
+    },
+    claimed={"slope": math.log(2.3) / (CYCLES * math.log(2)), "ratio": 2.3},
+    false=lambda margins, cells: {"slope": 0.0, "ratio": math.log(2.3)},
     claimed_as="the authors' x2.3, halving the weights 6 times",
     published="x2.3 (0.03 to 0.07, ResNet-20), x2.5 (0.04 to 0.10, VGG-19) [authors' code]",
     headline="ratio",
