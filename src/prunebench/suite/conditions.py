@@ -144,9 +144,14 @@ def declare(
     reproduced: all must hold. refuted: one is enough. claimed: each quantity's level where the claim holds. false: what
     differs where the claim is false: in all cells of a quantity that is pooled, of others in the first alone, which is
     the hardest case for a rule about every cell. Either may be a function of (margins, cells), as in `Claim`.
+    Raises ValueError where a condition reads what is no quantity of the claim.
     """
     named = {quantity.name: quantity for quantity in quantities}
     parts = [part for condition in (*reproduced.values(), *refuted.values()) for part in _parts(condition)]
+    if unknown := {name for part in parts for name in part.reads} - {*named}:
+        raise ValueError(
+            f"claim {rest['id']}: a condition reads {sorted(unknown)[0]}, which is not among its quantities"
+        )
     mean = {part.quantity for part in parts if isinstance(part, Comparison) and part.scope == "pooled"}
     looks = sum(map(_in_some, refuted.values()))
 
@@ -165,9 +170,10 @@ def declare(
 
     def no_effect(margins: Any, cells: Cells) -> Scenario:
         true, wrong = truth(claimed, margins, cells), truth(false, margins, cells)
-        for name, at in wrong.items() if not callable(false) else ():
-            first = dict.fromkeys(cells[name][:1], at)
-            wrong[name] = at if name in mean else dict.fromkeys(cells[name], true[name]) | first
+        if not callable(false):
+            for name in wrong.keys() - mean:
+                elsewhere, first = dict.fromkeys(cells[name], true[name]), dict.fromkeys(cells[name][:1], wrong[name])
+                wrong[name] = elsewhere | first
         return true | wrong
 
     return Claim(

@@ -128,6 +128,12 @@ def test_refutations_by_some_cell_allow_for_all_cells_and_for_each_other():
     assert not claim(every("gain", ">", 0), {"one": one, "other": other}).judge(of, MARGINS).no[0]
 
 
+@pytest.mark.parametrize("condition", [every("loss", ">", 0), Check(lambda of, margins: True, {"loss": ()})])
+def test_a_condition_on_what_is_no_quantity_of_the_claim_is_an_error(condition):
+    with pytest.raises(ValueError, match="claim X1: a condition reads loss"):
+        claim(every("gain", ">", 0), (condition, no("gain", "<", 0)))
+
+
 # --- What follows
 
 

@@ -74,10 +74,14 @@ def _task(of: Cell) -> str:
     return str(value(of, "task"))
 
 
+def _by_task(sample: Sample) -> list[Sample]:
+    return sample.only(lambda cell: cell in sample.cells["difference"]).groups(_task)
+
+
 def some_setting_of_each_task(sample: Sample, margins: DirectionalMargins) -> Bools | bool:
     """One setting of a task is enough: an interval allows for all of them."""
     held = []
-    for of in sample.only(lambda cell: cell in sample.cells["difference"]).groups(_task):
+    for of in _by_task(sample):
         difference, sparsity = of.any_of("difference"), of.any_of("sparsity")
         held.append(any_cell(above(difference.low, -margins.c2_margin) & above(sparsity.low, margins.c2_sparsity)))
     return np.logical_and.reduce(held) if held else False
@@ -85,7 +89,7 @@ def some_setting_of_each_task(sample: Sample, margins: DirectionalMargins) -> Bo
 
 def every_setting_of_some_task(sample: Sample, margins: DirectionalMargins) -> Bools:
     """That none became sparse does not count: it says that c was too small."""
-    tasks = sample.only(lambda cell: cell in sample.cells["difference"]).groups(_task)
+    tasks = _by_task(sample)
     high = [of.each("difference", corrected(len(tasks))).high for of in tasks]
     return np.logical_or.reduce([below(each, -margins.c2_margin).all(axis=-1) for each in high])
 
