@@ -112,7 +112,7 @@ def test_no_ruling_is_both_and_none_fails(claim, cells, seeds, scale, seed):
     for holds in (*ruling.reproduced.values(), *ruling.refuted.values()):
         assert holds.shape == (7,)
         assert holds.dtype == bool
-    if claim.id != "A1":  # whose slope may lie between its two marks
+    if claim.id not in ("A1", "A4"):  # what they measure may lie between their two marks: then they are reproduced
         assert not (ruling.yes & np.logical_or.reduce([*ruling.refuted.values()])).any()
     if cells == 0:
         assert not ruling.yes.any()
