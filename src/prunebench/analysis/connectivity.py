@@ -18,8 +18,9 @@ from itertools import chain
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils.stateless import _reparametrize_module
 
+from prunebench.analysis._derivatives import check_statistics
 from prunebench.errors import InputError
 from prunebench.models.batch_norm import buffers_kept, recompute_statistics_
 from prunebench.models.modes import eval_mode
@@ -152,6 +153,7 @@ def train_bend_(
     _check_model(model, a)
     if torch.is_inference_mode_enabled():
         raise InputError("a curve is trained with gradients; allowed: outside torch.inference_mode()")
+    _check_ordinary(model)
     if len(ts) != len(lrs) or not ts:
         raise InputError(f"{len(ts)} positions on the curve and {len(lrs)} LRs: need one of each per batch")
     for t in ts:
@@ -170,9 +172,11 @@ def train_bend_(
             point = _combined((start, (1 - t) ** 2), (middle, 2 * t * (1 - t)), (end, t**2))
             for weight in point:
                 weight.requires_grad_()
-            with autocast():
-                loss = F.cross_entropy(functional_call(model, dict(zip(names, point, strict=True)), (x,)), y)
-            gradients = list(torch.autograd.grad(loss, point, materialize_grads=True))
+            # The weights stay until the backward pass is done: activation checkpointing runs forward again in it.
+            with _reparametrize_module(model, dict(zip(names, point, strict=True)), tie_weights=True):
+                with autocast():
+                    loss = F.cross_entropy(model(x), y)
+                gradients = list(torch.autograd.grad(loss, point, materialize_grads=True))
             torch._foreach_mul_(gradients, 2 * t * (1 - t))
             sgd_step_(middle, gradients, buffers, lr=lrs[steps], momentum=momentum_factor, weight_decay=0.0)
             total += loss.detach()
@@ -204,6 +208,8 @@ def point(
     [0.6931, 0.25]
     """
     _check_model(model, weights)
+    _check_ordinary(model)
+    check_statistics(model)
     device = next(iter(weights.values())).device
     with (
         eval_mode(model),
@@ -226,7 +232,7 @@ def _loss_and_error(model: nn.Module, batches: Iterable[Batch], name: str) -> tu
     for x, y in batches:
         logits = model(x)
         right = (logits.argmax(1) == y) & ~logits.isnan().any(1)
-        sums.append(torch.stack([F.cross_entropy(logits, y, reduction="sum").double(), (~right).sum().double()]))
+        sums.append(torch.stack([F.cross_entropy(logits, y.long(), reduction="sum").double(), (~right).sum().double()]))
         images += len(y)
     if not images:
         raise InputError(f"split '{name}' has no images to evaluate on")
@@ -362,6 +368,12 @@ def _parameters_set(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator
 def _check_t(t: float) -> None:
     if not 0 <= t <= 1:
         raise InputError(f"position {t} on the path; allowed: >= 0 and <= 1")
+
+
+def _check_ordinary(model: nn.Module) -> None:
+    """Raises InputError for a network that was made in inference mode: its weights cannot be written."""
+    if any(p.is_inference() for p in model.parameters()) and not torch.is_inference_mode_enabled():
+        raise InputError("the network was made in torch.inference_mode(), so its weights cannot change outside of it")
 
 
 def _check_model(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

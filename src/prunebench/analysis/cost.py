@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunebench.models.batch_norm import buffers_kept
 from prunebench.models.modes import eval_mode
-from prunebench.pruning.layers import table_of
+from prunebench.pruning.layers import Layer, table_of
 
 TRAINING_FACTOR = 3
 """FLOPs of a training step over those of a forward pass: forward, and the two products of the backward pass
@@ -31,13 +33,17 @@ class _Counter(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # Functions that are made of others, attention's among them, show what they are made of.
-        if func not in _PRODUCTS and (made := func.decompose(*args, **(kwargs or {}))) is not NotImplemented:
-            return made
-        out = func(*args, **(kwargs or {}))
-        if func in _PRODUCTS:
+        kwargs, count = kwargs or {}, _PRODUCTS.get(func._overloadpacket)
+        if count is None:
+            # Functions that are made of others, attention's among them, show what they are made of.
+            with self:
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        out = func(*args, **kwargs)
+        if count is not None:
             name = self.name_of(args)
-            self.flops[name] = self.flops.get(name, 0) + _PRODUCTS[func](args, out)
+            self.flops[name] = self.flops.get(name, 0) + count(args, out)
         return out
 
 
@@ -50,15 +56,70 @@ def _of_convolution(args: tuple[Any, ...], out: Tensor) -> int:
     return 2 * weight.numel() * x.shape[0] * (x if transposed else out)[0, 0].numel()
 
 
+def _of_attention(args: tuple[Any, ...], _: Any) -> int:
+    query, key, value = args[:3]
+    return 2 * query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
 _aten = torch.ops.aten
 _PRODUCTS: dict[Any, Callable[[tuple[Any, ...], Any], int]] = {
-    _aten.mm.default: lambda args, _: _of_product(args[0], args[1]),
-    _aten.bmm.default: lambda args, _: _of_product(args[0], args[1]),
-    _aten.addmm.default: lambda args, _: _of_product(args[1], args[2]),
-    _aten.baddbmm.default: lambda args, _: _of_product(args[1], args[2]),
-    _aten.convolution.default: _of_convolution,
+    _aten.mm: lambda args, _: _of_product(args[0], args[1]),
+    _aten.bmm: lambda args, _: _of_product(args[0], args[1]),
+    _aten.addmm: lambda args, _: _of_product(args[1], args[2]),
+    _aten.baddbmm: lambda args, _: _of_product(args[1], args[2]),
+    _aten.convolution: _of_convolution,
+    _aten._scaled_dot_product_flash_attention: _of_attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu: _of_attention,
+    _aten._scaled_dot_product_efficient_attention: _of_attention,
+    _aten._scaled_dot_product_cudnn_attention: _of_attention,
 }
 """A function of torch -> FLOPs of a call, from its arguments and result."""
+
+
+class _Names:
+    """The name that FLOPs are counted by: of the weight among the operands, else of the module that is running."""
+
+    def __init__(self, model: nn.Module) -> None:
+        layers, _ = table_of(model)
+        self.running = [""]
+        self.weights: dict[int, list[tuple[int, int, str]]] = {}
+        self.kept: list[Tensor] = []
+        self.of_hooks: dict[int, list[Layer]] = {}
+        self.of_lists: dict[int, str] = {}
+        for layer in layers.values():
+            if layer.plain:
+                self._know(layer.name, layer.weight())
+            elif parametrize.is_parametrized(layer.module, layer.key):
+                self.of_lists[id(layer.module.parametrizations[layer.key])] = layer.name  # type: ignore[index]
+            else:
+                self.of_hooks.setdefault(id(layer.module), []).append(layer)
+                self._know(layer.name, getattr(layer.module, layer.key))
+
+    def _know(self, name: str, weight: Tensor) -> None:
+        self.kept.append(weight)  # or its memory could become another tensor's
+        start = int(weight.storage_offset())
+        place = (start, start + weight.numel(), name)
+        self.weights.setdefault(weight.untyped_storage()._cdata, []).append(place)
+
+    def enter(self, name: str, module: nn.Module) -> None:
+        """A module begins, and what makes its weights has run."""
+        self.running.append(name)
+        for layer in self.of_hooks.get(id(module), ()):
+            self._know(layer.name, getattr(module, layer.key))
+
+    def leave(self, module: nn.Module, out: Any) -> None:
+        """A module ends; a list of parametrizations has made a weight."""
+        self.running.pop()
+        if id(module) in self.of_lists and isinstance(out, Tensor):
+            self._know(self.of_lists[id(module)], out)
+
+    def __call__(self, args: tuple[Any, ...]) -> str:
+        for tensor in args[:3]:
+            if isinstance(tensor, Tensor):
+                for start, end, name in self.weights.get(tensor.untyped_storage()._cdata, ()):
+                    if start <= tensor.storage_offset() < end:
+                        return name
+        return self.running[-1]
 
 
 def flops(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
@@ -76,34 +137,33 @@ def flops(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
     >>> flops(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1)), torch.zeros(1, 3))
     {'0.weight': 12, '2.weight': 4}
     """
-    layers, _ = table_of(model)
-    storages = {_storage(layer.weight()): name for name, layer in layers.items() if layer.plain}
-    held = {id(layer.module): name for name, layer in layers.items() if not layer.plain}
-    running: list[tuple[str, nn.Module]] = [("", model)]
-
-    def name_of(args: tuple[Any, ...]) -> str:
-        tensors = (arg for arg in args[:3] if isinstance(arg, Tensor))
-        inside, module = running[-1]
-        return next((storages[at] for at in map(_storage, tensors) if at in storages), held.get(id(module), inside))
-
+    names = _Names(model)
     handles: list[Any] = []
     for name, module in model.named_modules():
-        enter, leave = (lambda m, _, name=name: running.append((name, m))), (lambda *_: running.pop() and None)
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        handles += [
+            module.register_forward_pre_hook(lambda m, _, name=name: names.enter(name, m)),
+            module.register_forward_hook(lambda m, _, out: names.leave(m, out), always_call=True),
+        ]
+    device = next((x.device.type for x in inputs), "cpu")
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        torch.backends.mha.set_fastpath_enabled(False)  # one fused function, which shows no products
-        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Counter(name_of) as counter:
+        # Fused functions of several layers show no products.
+        torch.backends.mha.set_fastpath_enabled(False)
+        with (
+            eval_mode(model),
+            buffers_kept(model),
+            torch.no_grad(),
+            torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext(),
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+            _Counter(names) as counter,
+        ):
             model(*inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
     return counter.flops
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 def flops_per_image(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:

@@ -16,14 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 
-from prunebench.analysis._derivatives import (
-    Differentiable,
-    check_twice,
-    differentiation,
-    gradient_of,
-    product_of,
-    second_derivatives,
-)
+from prunebench.analysis._derivatives import differentiation, gradient_of, product_of, second_derivatives
 from prunebench.analysis.connectivity import Batch, unflatten
 from prunebench.errors import InputError
 from prunebench.seeding import generator
@@ -72,16 +65,12 @@ def hessian_vector_product(
     >>> hessian_vector_product(model, weights, lambda: batches, torch.tensor([1.0, 0.0]))
     tensor([ 0.2500, -0.2500], dtype=torch.float64)
     """
-    device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
     images = 0
-    with differentiation(model, device), second_derivatives():
-        network = Differentiable(model, parameters)
-        directions = list(unflatten(vector.to(device), parameters).values())
-        total = torch.zeros(len(vector), dtype=torch.float64, device=device)
+    with differentiation(model, parameters) as network, second_derivatives():
+        directions = list(unflatten(vector.to(network.device), parameters).values())
+        total = torch.zeros(len(vector), dtype=torch.float64, device=network.device)
         for x, y in batches():
             gradients = gradient_of(network.loss(x, y), network.weights, twice=True)
-            if images == 0:
-                check_twice(gradients)
             products = product_of(gradients, network.weights, directions)
             total += torch.cat([product.reshape(-1) for product in products])
             images += len(y)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunebench.analysis._derivatives import Differentiable, differentiation, gradient_of
+from prunebench.analysis._derivatives import differentiation, gradient_of
 from prunebench.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -89,12 +89,10 @@ def _mean_gradients(
     model: nn.Module, params: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[dict[str, Tensor], float, int]:
     """`mean_gradients` in float64, the mean loss, and the number of images."""
-    device = next(iter(params.values())).device if params else torch.device("cpu")
     images = 0
-    with differentiation(model, device):
-        network = Differentiable(model, params)
+    with differentiation(model, params) as network:
         sums = [torch.zeros_like(w, dtype=torch.float64, requires_grad=False) for w in network.weights.values()]
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=network.device)
         for x, y in batches:
             loss = network.loss(x, y)
             for total, gradient in zip(sums, gradient_of(loss, network.weights), strict=True):

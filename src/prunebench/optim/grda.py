@@ -96,6 +96,9 @@ class GRDA(Optimizer):
     or tensor, a new one in float64): they belong to the machine, not to the run. NaNs stay NaN: thresholding does not
     hide a diverged run.
 
+    Of torch.optim's options, fused and differentiable are not offered: there is no fused kernel of this update, and its
+    threshold has no useful derivative.
+
     Raises InputError for hyperparameters out of range, complex parameters, sparse parameters or gradients (before
     anything is updated), and for a loaded state that is not gRDA's or not of these parameters.
     """
@@ -190,16 +193,17 @@ class GRDA(Optimizer):
                 raise InputError(f"a gradient is sparse ({p.grad.layout}); GRDA allows dense ones only")
         if group["capturable"] or torch.compiler.is_compiling():
             return
-        if not 0 <= float(group["lr"]) < math.inf:
-            raise InputError(f"lr of GRDA is {float(group['lr'])} in a step; allowed: a finite number, 0 or more")
+        _check_numbers(group)
         if group["params"] and group["params"][0].is_cuda and torch.cuda.is_current_stream_capturing():
             raise InputError("a CUDA graph is being captured; allowed: GRDA with capturable=True only")
         for p in group["params"]:
-            if p.grad is not None and (state := self.state.get(p)) and state["accumulator"].device != p.device:
-                where = f"{state['accumulator'].device}, its parameter on {p.device}"
-                raise InputError(
-                    f"an accumulator lies on {where}: make GRDA after the model is moved, or load its state"
-                )
+            if p.grad is None or not (state := self.state.get(p)):
+                continue
+            if (v := state["accumulator"]).device != p.device:
+                where = f"an accumulator lies on {v.device}, its parameter on {p.device}"
+                raise InputError(f"{where}: make GRDA after the model is moved, or load its state")
+            if v.shape != p.shape:
+                raise InputError(f"an accumulator of shape {tuple(v.shape)} for a parameter of shape {tuple(p.shape)}")
 
     def _init_group(
         self,
@@ -338,7 +342,7 @@ def _sgd_step_(parameters: list[Tensor], gradients: list[Tensor], lr: float | Te
     if isinstance(lr, Tensor):
         for p, g in zip(parameters, gradients, strict=True):
             p.sub_(g * lr.to(device=p.device, dtype=p.dtype))
-    elif foreach and parameters:
+    elif foreach and parameters and all(type(g) is Tensor for g in gradients):
         torch._foreach_add_(parameters, gradients, alpha=-lr)
     else:
         for p, g in zip(parameters, gradients, strict=True):
@@ -347,6 +351,18 @@ def _sgd_step_(parameters: list[Tensor], gradients: list[Tensor], lr: float | Te
 
 def _check(group: dict[str, Any]) -> None:
     """Raises InputError unless the group's hyperparameters and parameters are allowed."""
+    _check_numbers(group)
+    for p in group["params"]:
+        if p.layout != torch.strided:
+            raise InputError(f"a parameter is sparse ({p.layout}); GRDA allows dense ones only")
+        if not p.is_floating_point():
+            raise InputError(f"a parameter is {p.dtype}; GRDA allows real floating-point ones only")
+    if group["capturable"] and len(devices := sorted({str(p.device) for p in group["params"]})) > 1:
+        raise InputError(f"a capturable group of GRDA lies on {', '.join(devices)}; allowed: one device per group")
+
+
+def _check_numbers(group: dict[str, Any]) -> None:
+    """Raises InputError unless lr, c and mu are allowed."""
     lr, c, mu = group["lr"], group["c"], group["mu"]
     scalar = isinstance(lr, Real) or (isinstance(lr, Tensor) and lr.numel() == 1 and not lr.is_complex())
     if not scalar or not 0 <= float(lr) < math.inf:  # False for NaN, too
@@ -355,13 +371,6 @@ def _check(group: dict[str, Any]) -> None:
         raise InputError(f"c of GRDA is {c!r}; allowed: a finite number, 0 or more")
     if not isinstance(mu, Real) or not 0 < float(mu) <= 1:
         raise InputError(f"mu of GRDA is {mu!r}; allowed: above 0, up to 1 (the authors advise 0.501 to 0.55)")
-    for p in group["params"]:
-        if p.layout != torch.strided:
-            raise InputError(f"a parameter is sparse ({p.layout}); GRDA allows dense ones only")
-        if not p.is_floating_point():
-            raise InputError(f"a parameter is {p.dtype}; GRDA allows real floating-point ones only")
-    if group["capturable"] and len(devices := sorted({str(p.device) for p in group["params"]})) > 1:
-        raise InputError(f"a capturable group of GRDA lies on {', '.join(devices)}; allowed: one device per group")
 
 
 def _place_(group: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils import prune
 
 from prunebench.errors import InputError, nearest
@@ -53,8 +55,13 @@ def masks_to_torch_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     tensor([[1., 0.]])
     """
     layers = layers_of(model, include_norm=True)
+    uses = Counter(id(p) for module in model.modules() for p in module._parameters.values())
     for name, mask in masks.items():
         layer = _fitting(name, mask, layers)
+        if isinstance(layer.module, NonDynamicallyQuantizableLinear):
+            raise InputError(f"'{name}': attention reads this weight and runs no hook, as torch.nn.utils.prune needs")
+        if uses[id(layer.module._parameters.get(layer.key))] > 1 and layer.plain:
+            raise InputError(f"'{name}' is tied: torch.nn.utils.prune would prune one of its uses alone")
         if not layer.plain and f"{layer.key}_mask" not in layer.module._buffers:
             raise InputError(f"'{name}' is under a parametrization; torch.nn.utils.prune allows plain weights only")
     for name, mask in masks.items():
@@ -65,6 +72,8 @@ def masks_to_torch_(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 def _fitting(name: str, mask: Tensor, layers: Mapping[str, Layer]) -> Layer:
     if name not in layers:
         raise InputError(f"mask '{name}' has no weight: {nearest(name, layers)}")
+    if mask.dtype != torch.bool:
+        raise InputError(f"mask '{name}' has type {mask.dtype}; allowed: torch.bool")
     if mask.shape != (shape := layers[name].weight().shape):
         raise InputError(f"mask '{name}' has shape {tuple(mask.shape)}, its weight {tuple(shape)}")
     return layers[name]
@@ -129,6 +138,8 @@ def save_pruned(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any
     first: dict[tuple[Any, ...], str] = {}
     aliases = {}
     for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"'{name}' of the state_dict is no tensor; a safetensors file holds nothing else")
         place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, str(tensor.device))
         if tensor.numel() and place in first:
             aliases[name] = first[place]
@@ -153,9 +164,10 @@ def load_pruned(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[s
     (['bias', 'weight'], 4)
     """
     tensors, info = _read(path)
-    if info.get("kind") != "network":
+    aliases = info.pop("aliases", None)
+    if info.get("kind") != "network" or not isinstance(aliases, dict) or not set(aliases.values()) <= set(tensors):
         raise InputError(f"{path} is no file of save_pruned: its metadata does not say so")
-    for name, original in info.pop("aliases").items():
+    for name, original in aliases.items():
         tensors[name] = tensors[original]
     return tensors, info
 
@@ -164,7 +176,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, An
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata.get(_KEY, "{}"))  # noqa: SIM118
+            info = json.loads(metadata.get(_KEY, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, info if isinstance(info, dict) else {}
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is no safetensors file that can be read: {error}".split("\n")[0]) from None
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm, _WeightNorm
 from torch.nn.utils.prune import BasePruningMethod
@@ -102,7 +103,7 @@ def layers_of(model: nn.Module, include_norm: bool = False) -> dict[str, Layer]:
     include_norm: also the weights of normalisation (batch, instance, group, layer, RMS), which the authors of SILO
     prune along with the rest [authors' code]. Biases never. A weight that several modules share appears once, under the
     first of these names. Weights of two or more dimensions that are left out (embeddings, recurrent layers, parameters
-    of modules that are not known here, layers under a parametrization that does not keep zeros) are named in a
+    of modules that are not known here, layers under a parametrization that may not keep zeros) are named in a
     `LeftOut` warning. Raises InputError if the model has no weight to prune, or one without a shape yet.
 
     >>> import torch
@@ -133,14 +134,16 @@ def table_of(model: nn.Module, include_norm: bool = False) -> tuple[dict[str, La
             layer = Layer(f"{prefix}.{key}" if prefix else key, module, key)
             holders = _holders(layer)
             if holders is None:
-                others[id(layer)] = f"{layer.name} ({_kind(module)} under a parametrization)"
-                taken.update(id(parameter) for parameter in _parametrizations(module, key).parameters())
+                others[id(layer)] = f"{layer.name} ({_kind(module)} under what may not keep its zeros)"
+                taken.update(id(parameter) for parameter in module.parameters())
             elif holders and id(holders[0]) not in taken:
                 taken.update(map(id, holders))
                 found[layer.name] = layer
     for prefix, module in model.named_modules():
         if isinstance(module, NORMS):
             continue
+        if type(module).__module__.startswith("torch.ao.nn"):
+            others[id(module)] = f"{prefix} ({_kind(module)})"
         for key, parameter in module._parameters.items():
             if parameter is not None and parameter.dim() > 1 and id(parameter) not in taken:
                 others.setdefault(id(parameter), f"{prefix}.{key} ({_kind(module)})".lstrip("."))
@@ -177,11 +180,15 @@ def _holders(layer: Layer) -> list[nn.Parameter] | None:
         chain = _parametrizations(module, key)
         if not all(isinstance(part, _SpectralNorm | _WeightNorm) for part in chain):
             return None
-        own = dict(chain.named_parameters(recurse=False))
-        return [own["original1"], own["original0"]] if "original1" in own else [own["original"]]
-    if isinstance(hook := _hook(module, key), WeightNorm):
-        return [module.get_parameter(f"{key}_v"), module.get_parameter(f"{key}_g")]
-    return [module.get_parameter(f"{key}_orig")] if hook else None
+        own = chain._parameters
+        names = ["original1", "original0"] if isinstance(chain[0], _WeightNorm) else ["original"]
+    else:
+        hook, own = _hook(module, key), module._parameters
+        names = [f"{key}_v", f"{key}_g"] if isinstance(hook, WeightNorm) else [f"{key}_orig"]
+        if isinstance(module, NonDynamicallyQuantizableLinear):  # attention reads its weight and runs no hook
+            return None
+    holders = [own.get(name) for name in names]
+    return None if any(holder is None for holder in holders) else holders
 
 
 def _parametrizations(module: nn.Module, key: str) -> Any:
@@ -244,22 +251,29 @@ def prunable_parameters(model: nn.Module, include_norm: bool = False) -> dict[st
 
 @torch.no_grad()
 def mask_layer_(layer: Layer, mask: Tensor) -> None:
-    """Sets the pruned weights of a layer to zero, whatever holds them. InputError where that cannot be."""
+    """Sets the pruned weights of a layer to zero, whatever holds them, also those that are NaN."""
     holders = _holders(layer)
     assert holders is not None
     holder = holders[0]
     hook = _hook(layer.module, layer.key)
     if len(holders) == 2:
         # weight = g v / ||v||. The other weights stay as they are; where none is left, g is 0 and v keeps a norm.
-        g, norms = holders[1], [torch.norm_except_dim(v, 2, _norm_dim(layer)) for v in (holder * mask, holder)]
-        g.mul_(norms[0] / norms[1])
-        holder.masked_fill_(~mask & (norms[0] > 0), 0)
-    elif not layer.plain and not isinstance(hook, BasePruningMethod) and not bool(mask.any()):
-        raise InputError(f"no weight of '{layer.name}' is left: spectral_norm would divide by its norm of 0")
+        kept = holder.where(mask, 0)
+        left, whole = (torch.norm_except_dim(v, 2, _norm_dim(layer)) for v in (kept, holder))
+        holders[1].mul_(torch.where(whole.isfinite() & (whole > 0), left / whole, (left > 0).to(left)))
+        holder.copy_(kept.where(left > 0, torch.ones_like(kept).where(holder.isnan(), holder)))
     else:
         holder.masked_fill_(~mask, 0)
     if hook is not None:
         setattr(layer.module, layer.key, _of_hook(layer.module, layer.key))
+
+
+def check_mask(layer: Layer, mask: Tensor) -> None:
+    """Raises InputError where no weight is left of what is divided by its own norm."""
+    parts = _parametrizations(layer.module, layer.key) if parametrize.is_parametrized(layer.module, layer.key) else []
+    normed = any(isinstance(part, _SpectralNorm) for part in parts)
+    if (normed or isinstance(_hook(layer.module, layer.key), SpectralNorm)) and not bool(mask.any()):
+        raise InputError(f"no weight of '{layer.name}' is left: spectral_norm would divide by its norm of 0")
 
 
 def _norm_dim(layer: Layer) -> int:

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from prunebench.errors import InputError
 from prunebench.pruning.criteria import ScoreInputs, get_criterion
-from prunebench.pruning.layers import prunable_weights
+from prunebench.pruning.layers import prunable_weights, table_of
 from prunebench.pruning.masks import Masks, apply_masks_, check_share, full_masks
 
 
@@ -32,6 +32,13 @@ class Pruning(Callback):
         seed: int = 0,
     ) -> None:
         self.densities = {epoch: check_share(share, f"density of epoch {epoch}") for epoch, share in densities.items()}
+        if not all(isinstance(epoch, int) and epoch >= 0 for epoch in self.densities):
+            raise InputError(f"epochs of densities are {list(self.densities)}; allowed: integers >= 0")
+        falling = [self.densities[epoch] for epoch in sorted(self.densities)]
+        if falling != sorted(falling, reverse=True):
+            raise InputError(
+                f"densities by epoch are {falling}; allowed: never rising, since pruned weights stay pruned"
+            )
         self.criterion = get_criterion(criterion)
         if self.criterion.needs_gradients or self.criterion.needs_previous_weights:
             raise InputError(f"criterion '{criterion}' needs more than the weights; the callback has no more")
@@ -45,7 +52,8 @@ class Pruning(Callback):
             return
         weights = prunable_weights(pl_module, self.include_norm)
         masks = {name: mask.to(weights[name].device) for name, mask in (self.masks or full_masks(weights)).items()}
-        inputs = ScoreInputs(weights, masks, seed=self.seed, cycle=sorted(self.densities).index(epoch) + 1)
+        cycle, layers = sorted(self.densities).index(epoch) + 1, table_of(pl_module, self.include_norm)[0]
+        inputs = ScoreInputs(weights, masks, seed=self.seed, cycle=cycle, layers=layers)
         self.masks = self.criterion.prune(inputs, self.densities[epoch])
         apply_masks_(pl_module, self.masks)
 

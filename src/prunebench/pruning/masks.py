@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prunebench.errors import InputError, nearest
 from prunebench.pruning.amounts import density_after as density_after
-from prunebench.pruning.layers import mask_layer_, table_of
+from prunebench.pruning.layers import check_mask, mask_layer_, table_of
 from prunebench.pruning.layers import prunable_parameters as prunable_parameters
 from prunebench.pruning.layers import prunable_weights as prunable_weights
 
@@ -131,6 +131,10 @@ def apply_masks_(weights: Mapping[str, Tensor] | nn.Module, masks: Mapping[str, 
             raise InputError(f"mask '{name}' has no parameter: {nearest(name, shapes)}")
         if shapes[name] != mask.shape:
             raise InputError(f"mask '{name}' has shape {tuple(mask.shape)}, its parameter {tuple(shapes[name])}")
+        if mask.dtype != torch.bool:
+            raise InputError(f"mask '{name}' has type {mask.dtype}; allowed: torch.bool")
+        if layers is not None:
+            check_mask(layers[name], mask)
     for name, mask in masks.items():
         if layers is not None:
             mask_layer_(layers[name], mask)

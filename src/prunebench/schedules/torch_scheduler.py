@@ -93,20 +93,24 @@ class ScheduleLR(LRScheduler):
         return {key: value for key, value in super().state_dict().items() if key != "schedule"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes; InputError if the state was saved with another cycle length, first cycle or number of groups."""
-        if missing := [key for key in self.state_dict() if key not in state_dict]:
+        """Resumes; InputError if the state was saved with another cycle length, first cycle or other factors."""
+        needed = ("last_epoch", "steps_per_cycle", "first_cycle", "factors")
+        if missing := [key for key in needed if key not in state_dict]:
             raise InputError(f"as_torch: this is no state of ScheduleLR: it has no {' and no '.join(missing)}")
         for key in ("steps_per_cycle", "first_cycle", "factors"):
             if state_dict[key] != getattr(self, key):
                 raise InputError(
                     f"as_torch: {key} is {state_dict[key]} in the saved state; allowed: {getattr(self, key)}"
                 )
-        super().load_state_dict({key: state_dict[key] for key in self.state_dict()})
+        super().load_state_dict({key: state_dict[key] for key in self.state_dict() if key in state_dict})
 
 
 def _checked(factors: Sequence[float], groups: int) -> list[float]:
     """`factors` as floats. Raises InputError unless there is one number >= 0 per group."""
-    numbers = [float(factor) for factor in factors]
+    try:
+        numbers = [float(factor) for factor in factors]
+    except (TypeError, ValueError):
+        raise InputError(f"as_torch: factors are {factors!r}; allowed: {groups} numbers, one per param group") from None
     if len(numbers) != groups or not all(0 <= number < math.inf for number in numbers):
         raise InputError(f"as_torch: factors are {numbers}; allowed: {groups} finite numbers >= 0, one per param group")
     return numbers

@@ -1,6 +1,7 @@
 """FLOPs against a count by hand; memory in the unit it names."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prunebench.analysis.cost import flops, flops_per_image, peak_memory_mb, sparse_flops
+from prunebench.errors import InputError
 from prunebench.models import build
 from prunebench.pruning.masks import full_masks, prunable_weights
 
@@ -186,3 +188,45 @@ def test_a_bf16_network_in_channels_last_costs_the_same():
     plain = flops(make(), inputs())
     model = make().to(torch.bfloat16, memory_format=torch.channels_last)
     assert flops(model, inputs().to(torch.bfloat16, memory_format=torch.channels_last)) == plain
+
+
+def test_flops_are_by_weight_wherever_it_lies():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    plain = flops(model, torch.zeros(1, 4))
+    nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(model.parameters()), model.parameters())
+    assert flops(model, torch.zeros(1, 4)) == plain == {"0.weight": 32, "1.weight": 16}
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert flops(model, torch.zeros(1, 4)) == plain
+    assert flops(model.to("meta"), torch.zeros(1, 4, device="meta")) == plain
+
+
+def test_flops_of_held_weights_are_theirs_and_products_attentions():
+    attention = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+    plain = flops(attention, torch.zeros(1, 3, 8))
+    nn.utils.parametrizations.weight_norm(attention.self_attn, "in_proj_weight")
+    nn.utils.parametrizations.spectral_norm(attention.self_attn.out_proj)
+    nn.utils.prune.identity(attention.linear1, "weight")
+    assert flops(attention, torch.zeros(1, 3, 8)) == plain
+    assert plain["self_attn"] == 2 * 2 * 3 * 3 * 8
+
+
+def test_products_in_other_ways_are_counted_too():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.bad = nn.LSTM(4, 4), nn.Linear(9, 9)
+
+        def forward(self, x):
+            out = torch.empty(2, 2)
+            torch.mm(x[0, :2, :2], x[0, :2, :2], out=out)
+            with suppress(RuntimeError):
+                self.bad(x)
+            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                nn.functional.scaled_dot_product_attention(*[x[:, None]] * 3)
+            return self.cell(x)[0]
+
+    with pytest.raises(InputError, match="no convolution or linear weight"):
+        flops(nn.LSTM(4, 4), torch.zeros(3, 1, 4))
+    counted = flops(Net(), torch.zeros(1, 3, 4))
+    cell = 2 * 3 * 16 * (4 + 4)
+    assert counted == {"": 2 * 8 + 2 * 2 * 9 * 4, "cell": cell}

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from prunebench.analysis.connectivity import bezier, displacement, flatten, midpoint, point, train_bend_
 from prunebench.analysis.cost import flops, sparse_flops
@@ -279,6 +280,109 @@ def test_a_function_of_torchs_without_a_second_derivative_is_one_line(one_thread
         hessian_vector_product(model, parameters, lambda: [batch], torch.ones(20, dtype=torch.float64))
 
 
+# --- what would be wrong without a word
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_keeps_the_weights_or_is_refused(reentrant, one_thread):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.checkpointed = nn.Linear(4, 5), nn.Linear(5, 3), True
+
+        def hidden(self, x):
+            return self.a(x).tanh()
+
+        def forward(self, x):
+            hidden = checkpoint(self.hidden, x, use_reentrant=reentrant) if self.checkpointed else self.hidden(x)
+            return self.b(hidden)
+
+    torch.manual_seed(0)
+    model, batch = Net().double(), (torch.randn(6, 4, dtype=torch.float64), torch.randint(3, (6,)))
+    away = {name: 3 * p.detach() for name, p in model.named_parameters()}
+    direction = torch.randn(len(flatten(away)), dtype=torch.float64)
+    model.checkpointed = False
+    expected = hessian_vector_product(model, away, lambda: [batch], direction)
+    model.checkpointed = True
+    if reentrant:
+        with pytest.raises(InputError, match="use_reentrant=True"):
+            hessian_vector_product(model, away, lambda: [batch], direction)
+    else:
+        torch.testing.assert_close(hessian_vector_product(model, away, lambda: [batch], direction), expected)
+
+
+def test_a_hard_sigmoid_in_place_changes_its_input(one_thread):
+    class Net(nn.Linear):
+        def __init__(self, in_place):
+            super().__init__(4, 3)
+            self.in_place = in_place
+
+        def forward(self, x):
+            h = super().forward(x)
+            if self.in_place:
+                nn.functional.hardsigmoid(h, inplace=True)
+                return h
+            return nn.functional.hardsigmoid(h)
+
+    torch.manual_seed(0)
+    batch, direction = (torch.randn(6, 4), torch.randint(3, (6,))), torch.randn(15).double()
+    products = []
+    for in_place in (False, True):
+        torch.manual_seed(1)
+        model = Net(in_place)
+        products.append(hessian_vector_product(model, dict(model.named_parameters()), lambda: [batch], direction))
+    torch.testing.assert_close(*products)
+
+
+def test_statistics_of_the_batch_are_refused(one_thread):
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False))
+    batch = torch.randn(6, 4), torch.randint(3, (6,))
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    for run in (lambda: mean_gradients(model, weights, [batch]), lambda: point(model, weights, None, {"all": [batch]})):
+        with pytest.raises(InputError, match="'1' has no running statistics: in eval mode its output depends"):
+            run()
+
+
+def test_nothing_of_the_callers_changes(one_thread):
+    """An embedding that renormalises itself, a buffer that counts, dropout that forgets its mode."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.head = nn.Embedding(9, 4, max_norm=0.1), nn.Linear(4, 3)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, ids):
+            self.calls += 1
+            return self.head(nn.functional.dropout(self.words(ids).mean(1)))
+
+    model, batch = Net(), (torch.randint(9, (6, 5)), torch.randint(3, (6,)))
+    before, random = ordinary(model), torch.random.get_rng_state()
+    mean_gradients(model, {"head.weight": model.head.weight, "words.weight": model.words.weight}, [batch])
+    assert torch.equal(random, torch.random.get_rng_state())
+    assert unchanged(model, before)
+
+
+def test_tied_names_frozen_models_and_sparse_gradients(one_thread):
+    model = TiedTransformer()
+    own = dict(model.named_parameters(remove_duplicate=False))
+    with pytest.raises(InputError, match=r"'head\.weight' and 'words\.weight' are one tied parameter"):
+        mean_gradients(model, {name: own[name] for name in ("head.weight", "words.weight")}, [tokens()])
+    sparse = nn.Sequential(nn.Embedding(9, 4, sparse=True), nn.Flatten(), nn.Linear(12, 3)).double()
+    ids, y = torch.randint(9, (6, 3)), torch.randint(3, (6,))
+    weights = dict(sparse.named_parameters())
+    direction = torch.randn(len(flatten(weights)), dtype=torch.float64)
+    product = hessian_vector_product(sparse, weights, lambda: [(ids, y)], direction)
+    sparse[0].sparse = False
+    torch.testing.assert_close(product, hessian_vector_product(sparse, weights, lambda: [(ids, y)], direction))
+    spare = nn.Module()
+    spare.used, spare.unused = nn.Linear(3, 2), nn.Linear(2, 2)
+    spare.forward = lambda x: spare.used(x)
+    spare.requires_grad_(False)
+    gradients = mean_gradients(spare, {"unused.weight": spare.unused.weight}, [(torch.randn(4, 3), torch.ones(4))])
+    assert torch.equal(gradients["unused.weight"], torch.zeros(2, 2))
+
+
 # --- paths: dropout, batches of one, frozen weights
 
 
@@ -335,6 +439,29 @@ def test_a_batch_of_one_joins_its_neighbour(sizes):
     assert bool((model.norm.running_var > 0).all())
     assert [module.training for module in model.children()] == [True, False, True]
     assert model.norm.momentum == 0.1
+
+
+@pytest.mark.parametrize("make", [lambda: nn.BatchNorm1d(4), lambda: nn.InstanceNorm1d(4, track_running_stats=True)])
+def test_a_layer_that_is_used_twice_takes_both_uses(make):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = make()
+
+        def forward(self, x):
+            return self.norm(x) + self.norm(x + 5)
+
+    model, x = Twice(), 7 + torch.randn(8, 4, 6)
+    recompute_statistics_(model, x.split(4))
+    torch.testing.assert_close(model.norm.running_mean, x.mean((0, 2)) + 2.5)
+
+
+def test_no_image_at_all_changes_no_statistics():
+    model = PerImage()
+    model.norm.running_mean.fill_(3)
+    with pytest.raises(InputError, match="statistics are to be taken on no image; allowed: two or more"):
+        recompute_statistics_(model, [])
+    assert bool((model.norm.running_mean == 3).all())
 
 
 def test_one_image_alone_has_no_statistics():

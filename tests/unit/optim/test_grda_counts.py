@@ -155,9 +155,13 @@ def test_a_step_that_fails_has_moved_nothing():
     before = copy.deepcopy((params, optimizer.state_dict()))
     give_gradients(params, {0, 1, 2, 3}, 9)
     optimizer.param_groups[1]["lr"] = -0.1
-    with pytest.raises(InputError, match=r"lr of GRDA is -0\.1 in a step; allowed: a finite number, 0 or more"):
+    with pytest.raises(InputError, match=r"lr of GRDA is -0\.1; allowed: a finite number, 0 or more"):
         optimizer.step()
     optimizer.param_groups[1]["lr"] = 0.1
+    optimizer.param_groups[1]["mu"] = -1
+    with pytest.raises(InputError, match="mu of GRDA is -1"):
+        optimizer.step()
+    optimizer.param_groups[1]["mu"] = 0.6
     optimizer.state[params[3]]["accumulator"] = torch.zeros(6, device="meta")
     with pytest.raises(
         InputError, match="an accumulator lies on meta, its parameter on cpu: make GRDA after the model"

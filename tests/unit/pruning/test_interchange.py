@@ -73,6 +73,18 @@ def test_masks_that_fit_no_weight_change_nothing():
         masks_to_torch_(held, {"0.weight": torch.ones(4, 4, dtype=torch.bool)})
 
 
+def test_weights_that_torch_would_prune_in_part_are_refused():
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[1].weight = tied[0].weight
+    mask = torch.eye(4, dtype=torch.bool)
+    with pytest.raises(InputError, match=r"'0\.weight' is tied"):
+        masks_to_torch_(tied, {"0.weight": mask})
+    with pytest.raises(InputError, match="attention reads this weight and runs no hook"):
+        masks_to_torch_(nn.MultiheadAttention(4, 2), {"out_proj.weight": mask})
+    with pytest.raises(InputError, match=r"has type torch\.float32; allowed: torch\.bool"):
+        masks_to_torch_(nn.Sequential(nn.Linear(4, 4)), {"0.weight": mask.float()})
+
+
 def test_masks_go_to_a_file_and_come_back(tmp_path):
     masks = pruned(network())
     save_masks(tmp_path / "masks.safetensors", masks)

@@ -59,7 +59,7 @@ def test_what_is_left_out_is_named_in_one_warning():
         assert list(layers_of(Net())) == ["head.weight"]
     (warning,) = caught
     assert str(warning.message) == (
-        "Net: these weights are never pruned: turn.weight (Linear under a parametrization), position (Net), "
+        "Net: these weights are never pruned: turn.weight (Linear under what may not keep its zeros), position (Net), "
         "words.weight (Embedding), cell.weight_ih_l0 (GRU), cell.weight_hh_l0 (GRU)"
     )
 
@@ -170,6 +170,39 @@ def test_a_held_weight_is_refused_where_it_would_be_written_in_place():
     spectral = nn.Sequential(parametrizations.spectral_norm(nn.Linear(3, 3)))
     with pytest.raises(InputError, match=r"no weight of '0\.weight' is left: spectral_norm would divide by"):
         apply_masks_(spectral, {"0.weight": torch.zeros(3, 3, dtype=torch.bool)})
+
+
+def test_nan_is_pruned_through_weight_norm_and_a_mask_is_bool():
+    layer = parametrizations.weight_norm(nn.Linear(4, 2))
+    with torch.no_grad():
+        layer.parametrizations.weight.original1[0, 0] = torch.nan
+        layer.parametrizations.weight.original1[1] = torch.nan
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    mask[0, 0] = mask[1, 0] = mask[1, 1] = mask[1, 2] = mask[1, 3] = False
+    apply_masks_(nn.Sequential(layer), {"0.weight": mask})
+    assert torch.equal(layer.weight != 0, mask)
+    assert bool(layer.weight.isfinite().all())
+    with pytest.raises(InputError, match=r"mask '0\.weight' has type torch\.uint8; allowed: torch\.bool"):
+        apply_masks_(nn.Sequential(nn.Linear(4, 2)), {"0.weight": mask.to(torch.uint8)})
+
+
+def test_a_mask_that_cannot_be_is_refused_before_any_other_is_applied():
+    model = nn.Sequential(nn.Linear(3, 3), parametrizations.spectral_norm(nn.Linear(3, 3)))
+    none = torch.zeros(3, 3, dtype=torch.bool)
+    with pytest.raises(InputError, match=r"no weight of '1\.weight' is left"):
+        apply_masks_(model, {"0.weight": none, "1.weight": none})
+    assert bool((model[0].weight != 0).all())
+
+
+def test_weights_that_are_held_in_ways_not_known_here_are_left_out():
+    twice = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 3))
+    prune.random_unstructured(twice[0].parametrizations.weight, "original1", 0.5)
+    attention = nn.MultiheadAttention(4, 2)
+    prune.random_unstructured(attention.out_proj, "weight", 0.5)
+    quantised = nn.Sequential(nn.Linear(3, 3), torch.ao.nn.quantized.dynamic.Linear(3, 3))
+    for model, name in ((twice, "0.weight"), (attention, "out_proj.weight"), (quantised, "1 ")):
+        with pytest.warns(LeftOut, match=name):
+            assert len(layers_of(model)) == 1
 
 
 def test_after_a_prune_held_weights_are_masked_too():

@@ -65,4 +65,8 @@ def test_a_criterion_that_needs_more_is_refused_in_lightning():
         Pruning({1: 0.5}, criterion="global_gradient")
     with pytest.raises(InputError, match="density of epoch 1 is 2; allowed"):
         Pruning({1: 2})
+    with pytest.raises(InputError, match=r"densities by epoch are \[0\.2, 0\.5\]; allowed: never rising"):
+        Pruning({1: 0.2, 2: 0.5})
+    with pytest.raises(InputError, match=r"epochs of densities are \[-1\]"):
+        Pruning({-1: 0.2})
     assert doctest.testmod(pruning_lightning).failed == 0
