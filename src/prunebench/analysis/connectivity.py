@@ -150,14 +150,7 @@ def train_bend_(
     (0.6931, [[0.25], [-0.25]])
     """
     _check(a, b=b, bend=bend, momentum=momentum)
-    _check_model(model, a)
-    if torch.is_inference_mode_enabled():
-        raise InputError("a curve is trained with gradients; allowed: outside torch.inference_mode()")
-    _check_ordinary(model)
-    if len(ts) != len(lrs) or not ts:
-        raise InputError(f"{len(ts)} positions on the curve and {len(lrs)} LRs: need one of each per batch")
-    for t in ts:
-        _check_t(t)
+    _check_training(model, a, ts, lrs)
     names = list(a)
     start, end, middle, buffers = ([weights[name].detach() for name in names] for weights in (a, b, bend, momentum))
     total = torch.zeros((), dtype=torch.float64, device=start[0].device)
@@ -368,6 +361,18 @@ def _parameters_set(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator
 def _check_t(t: float) -> None:
     if not 0 <= t <= 1:
         raise InputError(f"position {t} on the path; allowed: >= 0 and <= 1")
+
+
+def _check_training(model: nn.Module, weights: Mapping[str, Tensor], ts: Sequence[float], lrs: Sequence[float]) -> None:
+    """Raises InputError unless a curve of this model can be trained at these positions."""
+    _check_model(model, weights)
+    if torch.is_inference_mode_enabled():
+        raise InputError("a curve is trained with gradients; allowed: outside torch.inference_mode()")
+    _check_ordinary(model)
+    if len(ts) != len(lrs) or not ts:
+        raise InputError(f"{len(ts)} positions on the curve and {len(lrs)} LRs: need one of each per batch")
+    for t in ts:
+        _check_t(t)
 
 
 def _check_ordinary(model: nn.Module) -> None:
