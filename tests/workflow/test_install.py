@@ -32,7 +32,8 @@ def load(name):
     for public in getattr(module, "__all__", ()):
         getattr(module, public)
     for part in walk_packages(getattr(module, "__path__", ()), f"{name}."):
-        load(part.name)
+        if part.name != "prunebench.pruning.lightning":  # a part of Lightning's, for those who have it
+            load(part.name)
 
 for name in sys.argv[1:]:
     load(f"prunebench.{name}")
@@ -78,6 +79,11 @@ def test_what_of_the_library_needs_the_extra_says_so(code, words):
     assert last.startswith("prunebench.errors.InputError: ")
     assert words in last
     assert "prunebench[workflow]" in last
+
+
+def test_the_callback_without_lightning_says_what_it_needs():
+    last = run_without_extras("import prunebench.pruning.lightning").stderr.splitlines()[-1]
+    assert last == "ImportError: prunebench.pruning.lightning needs Lightning: pip install lightning"
 
 
 @pytest.mark.parametrize("verb", [("claims", "results/laptop"), ("--help",), ()])

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise ImportError("prunebench.pruning.lightning needs Lightning: pip install lightning") from error
 
 from prunebench.errors import InputError
 from prunebench.pruning.criteria import ScoreInputs, get_criterion
