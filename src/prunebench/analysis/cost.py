@@ -1,8 +1,9 @@
 """What a run costs: FLOPs and peak memory. Wall time belongs to the training loop."""
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -154,8 +155,7 @@ def flops(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
             buffers_kept(model),
             torch.no_grad(),
             torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext(),
-            torch.backends.mkldnn.flags(enabled=False),
-            torch.backends.cudnn.flags(enabled=False),
+            _unfused_cells(model),
             _Counter(names) as counter,
         ):
             model(*inputs)
@@ -164,6 +164,18 @@ def flops(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
         for handle in handles:
             handle.remove()
     return counter.flops
+
+
+@contextmanager
+def _unfused_cells(model: nn.Module) -> Iterator[None]:
+    """Recurrent layers without the libraries whose one function for all of a layer shows no products."""
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch speaks of Intel GPUs when this switch is touched
+        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+            yield
 
 
 def flops_per_image(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:
