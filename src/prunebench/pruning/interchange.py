@@ -89,9 +89,7 @@ def save_masks(path: str | os.PathLike[str], masks: Mapping[str, Tensor]) -> Non
     ...     load_masks(f"{folder}/masks.safetensors")
     {'weight': tensor([[ True, False]])}
     """
-    for name, mask in masks.items():
-        if mask.dtype != torch.bool:
-            raise InputError(f"'{name}' is {mask.dtype}; a mask is torch.bool")
+    _check_bool(masks)
     tensors = {name: mask.detach().cpu().contiguous() for name, mask in masks.items()}
     write_bytes(Path(path), save(tensors, {_KEY: json.dumps({"kind": "masks"})}))
 
@@ -107,10 +105,15 @@ def load_masks(path: str | os.PathLike[str]) -> Masks:
     {'weight': tensor([[ True, False]])}
     """
     tensors, _ = _read(path)
-    for name, mask in tensors.items():
-        if mask.dtype != torch.bool:
-            raise InputError(f"{path}: '{name}' is {mask.dtype}; a mask is torch.bool")
+    _check_bool(tensors, f"{path}: ")
     return tensors
+
+
+def _check_bool(masks: Mapping[str, Tensor], where: str = "") -> None:
+    """Raises InputError unless masks are bool."""
+    for name, mask in masks.items():
+        if mask.dtype != torch.bool:
+            raise InputError(f"{where}'{name}' is {mask.dtype}; a mask is torch.bool")
 
 
 def save_pruned(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any]:

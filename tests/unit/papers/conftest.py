@@ -1,4 +1,4 @@
-"""What the tests of every paper's figures need: drawing from tables, and what the files then show."""
+"""What the tests of every paper need: a row of a table; drawing from tables, and what the files then show."""
 
 import re
 import struct
@@ -8,10 +8,23 @@ import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from prunebench.suite.report import style
 from prunebench.suite.report.draw import draw_paper
+
+
+@pytest.fixture(scope="session")
+def only():
+    """The one row of a frame with these values."""
+
+    def row(frame, **values):
+        rows = frame[(frame[[*values]] == pd.Series(values)).all(axis=1)]
+        assert len(rows) == 1, f"{len(rows)} rows for {values}"
+        return rows.iloc[0]
+
+    return row
 
 
 @pytest.fixture(scope="session")

@@ -370,18 +370,6 @@ def observed(made):
 
 
 @pytest.fixture(scope="session")
-def only():
-    """The one row of a frame with these values."""
-
-    def row(frame, **values):
-        rows = frame[(frame[[*values]] == pd.Series(values)).all(axis=1)]
-        assert len(rows) == 1, f"{len(rows)} rows for {values}"
-        return rows.iloc[0]
-
-    return row
-
-
-@pytest.fixture(scope="session")
 def assert_interval():
     """Asserts that columns hold the mean of these values and its 95 % t interval, as scipy has it."""
 

@@ -372,18 +372,6 @@ def all_tables(made):
     return made.tables()
 
 
-@pytest.fixture(scope="session")
-def only():
-    """The one row of a frame with these values."""
-
-    def row(frame, **values):
-        rows = frame[(frame[[*values]] == pd.Series(values)).all(axis=1)]
-        assert len(rows) == 1, f"{len(rows)} rows for {values}"
-        return rows.iloc[0]
-
-    return row
-
-
 def _interval(values):
     mean = sum(values) / len(values)
     return [mean, *stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))]

@@ -273,18 +273,6 @@ def tables(by_hand):
     return by_hand.tables()
 
 
-@pytest.fixture(scope="session")
-def only():
-    """The one row of a frame with these values."""
-
-    def row(frame, **values):
-        rows = frame[(frame[[*values]] == pd.Series(values)).all(axis=1)]
-        assert len(rows) == 1, f"{len(rows)} rows for {values}"
-        return rows.iloc[0]
-
-    return row
-
-
 class Smoke:
     """The smoke preset's content with two seeds and no other study, and what becomes of it."""
 
