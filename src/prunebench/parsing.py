@@ -2,7 +2,8 @@
 
 Two kinds of model meet here. `Strict` is a pydantic model written by hand. `registered(REGISTRY)` is the type of one
 entry of a registry of frozen dataclasses (profiles, policies, updates, networks, probes): `{kind: cyclical, cycles: 2}`
-becomes `Cyclical(cycles=2)`. The registry is read when a value is validated, so what a plugin adds is valid, too.
+becomes `Cyclical(cycles=2)`; a name alone has the default options. The registry is read when a value is validated, so
+what a plugin adds is valid, too.
 """
 
 import dataclasses
@@ -120,6 +121,8 @@ class _Registered:
     def validate(self, value: Any) -> Any:
         if type(value) in self.registry.values():
             return value
+        if isinstance(value, str):
+            value = {"kind": value}
         if not isinstance(value, Mapping) or "kind" not in value:
             raise InputError(f"a {self.what} needs 'kind', one of {', '.join(self.registry)}; found {value!r:.80}")
         kind = value["kind"]
@@ -146,7 +149,8 @@ class _Registered:
         return core_schema.no_info_plain_validator_function(self.validate, serialization=serialization)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"oneOf": [handler(twin(cls, kind).__pydantic_core_schema__) for kind, cls in self.registry.items()]}
+        kinds = [handler(twin(cls, kind).__pydantic_core_schema__) for kind, cls in self.registry.items()]
+        return {"oneOf": [*kinds, {"enum": [*self.registry]}]}
 
 
 @cache

@@ -20,14 +20,15 @@ import numpy as np
 import pytest
 
 from prunebench import files
-from prunebench.data import sources
+from prunebench.data import fashion, fetch
 from prunebench.data.batches import load_prepared
+from prunebench.data.fashion import IdxFile
 from prunebench.data.prepare import FORMAT, METADATA_KEY, prepare
-from prunebench.data.sources import IdxFile, load_raw
+from prunebench.data.sources import source_of
 from prunebench.errors import InputError
 
 IMAGES = "train-images-idx3-ubyte"
-REAL_MIRROR, REAL_APT = sources._from_mirror, sources._from_apt
+REAL_MIRROR, REAL_APT = fashion._from_mirror, fashion._from_apt
 
 
 def idx(array):
@@ -47,10 +48,10 @@ def folder(tmp_path, monkeypatch):
         content = idx(rng.integers(0, 10, shape, dtype=np.uint8))
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
         table[name] = IdxFile(len(content), hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(sources, "FASHION_FILES", table)
-    monkeypatch.setattr(sources, "SYSTEM_FOLDER", tmp_path / "absent")
+    monkeypatch.setattr(fashion, "FASHION_FILES", table)
+    monkeypatch.setattr(fashion, "SYSTEM_FOLDER", tmp_path / "absent")
     for way in ("_from_mirror", "_from_apt"):
-        monkeypatch.setattr(sources, way, refuse)
+        monkeypatch.setattr(fashion, way, refuse)
     return folder
 
 
@@ -84,7 +85,7 @@ def test_a_flipped_bit_in_a_raw_archive_is_found(folder, tmp_path, share):
     path = folder / f"{IMAGES}.gz"
     # Past the 10 bytes of gzip's header, some of which (time, system) mean nothing.
     flip(path, 10 + int(share * (path.stat().st_size - 11)))
-    message = one_line_error(lambda: load_raw("fashion_mnist", folder, tmp_path / "cache"))
+    message = one_line_error(lambda: source_of("fashion_mnist").read(folder, tmp_path / "cache"))
     assert f"{path} is corrupt" in message
     assert "expected" in message
 
@@ -96,9 +97,9 @@ def test_a_truncated_raw_file_is_found(folder, tmp_path, share, suffix):
     if not suffix:
         path.write_bytes(gzip.decompress((folder / f"{IMAGES}.gz").read_bytes()))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    message = one_line_error(lambda: load_raw("fashion_mnist", folder, tmp_path / "cache"))
+    message = one_line_error(lambda: source_of("fashion_mnist").read(folder, tmp_path / "cache"))
     assert str(path) in message
-    assert str(sources.FASHION_FILES[IMAGES].size) in message
+    assert str(fashion.FASHION_FILES[IMAGES].size) in message
 
 
 def test_content_of_the_right_length_with_another_checksum_is_found(folder, tmp_path):
@@ -106,8 +107,8 @@ def test_content_of_the_right_length_with_another_checksum_is_found(folder, tmp_
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[100] ^= 1
     path.write_bytes(gzip.compress(bytes(content)))
-    message = one_line_error(lambda: load_raw("fashion_mnist", folder, tmp_path / "cache"))
-    assert sources.FASHION_FILES[IMAGES].sha256 in message
+    message = one_line_error(lambda: source_of("fashion_mnist").read(folder, tmp_path / "cache"))
+    assert fashion.FASHION_FILES[IMAGES].sha256 in message
 
 
 def test_a_gzip_bomb_does_not_fill_the_memory(folder, tmp_path):
@@ -115,10 +116,10 @@ def test_a_gzip_bomb_does_not_fill_the_memory(folder, tmp_path):
         for _ in range(256):
             bomb.write(bytes(1 << 20))
     tracemalloc.start()
-    message = one_line_error(lambda: load_raw("fashion_mnist", folder, tmp_path / "cache"))
+    message = one_line_error(lambda: source_of("fashion_mnist").read(folder, tmp_path / "cache"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert f"more than {sources.FASHION_FILES[IMAGES].size}" in message
+    assert f"more than {fashion.FASHION_FILES[IMAGES].size}" in message
     assert peak < 8 << 20
 
 
@@ -126,22 +127,24 @@ def test_a_gzip_bomb_does_not_fill_the_memory(folder, tmp_path):
     "header", [b"\0\0\x08\x01" + struct.pack(">I", 2**32 - 1), b"\0\0\x0d\x01" + struct.pack(">I", 60), b"\0"]
 )
 def test_a_header_that_lies_is_refused_even_behind_a_right_checksum(header):
-    message = one_line_error(lambda: sources._parse_idx("train-labels-idx1-ubyte", header + bytes(60)))
+    message = one_line_error(lambda: fashion._parse_idx("train-labels-idx1-ubyte", header + bytes(60)))
     assert "not an IDX file" in message
 
 
 def test_a_named_folder_is_never_replaced_by_another_source(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "SYSTEM_FOLDER", folder)
+    monkeypatch.setattr(fashion, "SYSTEM_FOLDER", folder)
     empty = tmp_path / "empty"
     empty.mkdir()
     assert f"{empty} has no file {IMAGES}" in one_line_error(
-        lambda: load_raw("fashion_mnist", empty, tmp_path / "cache")
+        lambda: source_of("fashion_mnist").read(empty, tmp_path / "cache")
     )
-    assert "no folder" in one_line_error(lambda: load_raw("fashion_mnist", tmp_path / "nowhere", tmp_path / "cache"))
+    assert "no folder" in one_line_error(
+        lambda: source_of("fashion_mnist").read(tmp_path / "nowhere", tmp_path / "cache")
+    )
 
 
 def test_no_source_anywhere_is_one_line_that_names_every_way(folder, tmp_path):
-    message = one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+    message = one_line_error(lambda: source_of("fashion_mnist").read(None, tmp_path / "cache"))
     for words in (
         "raw_data",
         "apt-get install dataset-fashion-mnist",
@@ -159,11 +162,11 @@ def test_a_corrupt_earlier_download_is_fetched_again(folder, tmp_path, monkeypat
         (cache / "fashion-mnist" / file.name).write_bytes(file.read_bytes())
     broken = cache / "fashion-mnist" / IMAGES
     broken.write_bytes(b"not the images")
-    assert "is corrupt" in one_line_error(lambda: load_raw("fashion_mnist", None, cache))
-    monkeypatch.setattr(sources, "_from_apt", lambda _: (folder, "a package"))
-    assert load_raw("fashion_mnist", None, cache).origin == "a package"
-    monkeypatch.setattr(sources, "_from_apt", refuse)
-    assert load_raw("fashion_mnist", None, cache).origin == "a package"
+    assert "is corrupt" in one_line_error(lambda: source_of("fashion_mnist").read(None, cache))
+    monkeypatch.setattr(fashion, "_from_apt", lambda _: (folder, "a package"))
+    assert source_of("fashion_mnist").read(None, cache).origin == "a package"
+    monkeypatch.setattr(fashion, "_from_apt", refuse)
+    assert source_of("fashion_mnist").read(None, cache).origin == "a package"
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
@@ -186,10 +189,10 @@ def mirror(folder, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         published = types.SimpleNamespace(
             mirrors=[f"http://127.0.0.1:{server.server_port}/"],
-            resources=[(f"{name}.gz", "md5 of the compressed file") for name in sources.FASHION_FILES],
+            resources=[(f"{name}.gz", "md5 of the compressed file") for name in fashion.FASHION_FILES],
         )
         monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(FashionMNIST=published))
-        monkeypatch.setattr(sources, "_from_mirror", REAL_MIRROR)
+        monkeypatch.setattr(fashion, "_from_mirror", REAL_MIRROR)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield answers
         server.shutdown()
@@ -197,9 +200,9 @@ def mirror(folder, monkeypatch):
 
 def test_a_mirror_that_answers_fills_the_cache(mirror, tmp_path):
     cache = tmp_path / "cache"
-    raw = load_raw("fashion_mnist", None, cache)
+    raw = source_of("fashion_mnist").read(None, cache)
     assert raw.origin.startswith("http://127.0.0.1")
-    assert len(raw.train_images) == 60
+    assert len(raw.train.images.images) == 60
     assert {path.name for path in cache.rglob("*.gz")} == {path[1:] for path in mirror}
 
 
@@ -218,35 +221,37 @@ def test_a_mirror_that_answers_wrongly_leaves_no_trace(mirror, tmp_path, damage,
         del mirror[path]
     else:
         mirror[path] = damage(mirror[path])
-    assert words in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+    assert words in one_line_error(lambda: source_of("fashion_mnist").read(None, tmp_path / "cache"))
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_mirror_that_stalls_is_given_up(mirror, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_DOWNLOAD_SECONDS", -1.0)
-    assert "too slow" in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+    monkeypatch.setattr(fetch, "DOWNLOAD_SECONDS", -1.0)
+    assert "too slow" in one_line_error(lambda: source_of("fashion_mnist").read(None, tmp_path / "cache"))
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        monkeypatch.setattr(sources, "_CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr(fetch, "CONNECT_SECONDS", 0.2)
         sys.modules["torchvision.datasets"].FashionMNIST.mirrors[:] = [f"http://127.0.0.1:{deaf.getsockname()[1]}/"]
-        assert "timed out" in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+        assert "timed out" in one_line_error(lambda: source_of("fashion_mnist").read(None, tmp_path / "cache"))
 
 
 def test_apt_that_is_absent_or_fails_says_why(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_from_apt", REAL_APT)
+    monkeypatch.setattr(fashion, "_from_apt", REAL_APT)
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", str(programs))
-    assert "there is no apt-get here" in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+    assert "there is no apt-get here" in one_line_error(
+        lambda: source_of("fashion_mnist").read(None, tmp_path / "cache")
+    )
     for name in ("apt-get", "dpkg"):
         (programs / name).write_text("#!/bin/sh\necho noise >&2\necho 'E: Unable to locate' >&2\nexit 100\n")
         (programs / name).chmod(0o755)
-    assert "E: Unable to locate" in one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+    assert "E: Unable to locate" in one_line_error(lambda: source_of("fashion_mnist").read(None, tmp_path / "cache"))
 
 
 def test_a_cache_that_cannot_be_written_is_one_of_the_reasons(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_from_mirror", REAL_MIRROR)
+    monkeypatch.setattr(fashion, "_from_mirror", REAL_MIRROR)
     (tmp_path / "cache").write_text("a file where the folder should be")
-    message = one_line_error(lambda: load_raw("fashion_mnist", None, tmp_path / "cache"))
+    message = one_line_error(lambda: source_of("fashion_mnist").read(None, tmp_path / "cache"))
     assert "File exists" in message or "Not a directory" in message
 
 
@@ -292,7 +297,7 @@ def test_a_truncated_prepared_file_is_found_even_without_its_manifest(tmp_path, 
 def test_a_file_that_prepare_would_not_write_is_refused(tmp_path, change):
     from safetensors.numpy import save_file
 
-    facts = {"format": FORMAT, "name": "x", "classes": 10, "mean": [0.5], "std": [0.5]}
+    facts = {"format": FORMAT, "name": "x", "classes": 10, "mean": [0.5], "std": [0.5], "verified": True}
     content = {f"{s}_images": np.zeros((4, 1, 8, 8), np.uint8) for s in ("train", "validation", "test")}
     content |= {f"{s}_labels": np.zeros(4, np.int64) for s in ("train", "validation", "test")}
     path = tmp_path / "x.safetensors"

@@ -40,8 +40,8 @@ for name in sys.argv[1:]:
 """
 DIGITS = """
 from pathlib import Path
-from prunebench.data.sources import load_raw
-load_raw("digits", None, Path())
+from prunebench.data.sources import source_of
+source_of("digits").read(None, Path())
 """
 RESNET50 = """
 from prunebench.models import build

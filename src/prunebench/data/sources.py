@@ -1,288 +1,274 @@
-"""Raw data sets as arrays, each file checked before it is parsed."""
+"""The sources of data by name: each a frozen dataclass of its options, with facts and what reads it.
 
-import gzip
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
-import time
-import urllib.request
-import zlib
+Importing this module imports neither torch nor NumPy, so that a preset can be checked where no image is needed. A new
+data set is one class with `read` and one entry of SOURCES:
+
+    from prunebench.data import register_source
+
+    @register_source("mine")
+    @dataclass(frozen=True)
+    class Mine(Source):
+        '''My images.'''
+
+        channels, side, classes = 3, 32, 10
+
+        def read(self, raw_folder, cache):
+            from prunebench.data.raw import Arrays, Part, Raw
+            ...
+            return Raw("mine", Part(Arrays(images), labels), None, 10, origin="where they came from")
+"""
+
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from prunebench.errors import InputError, nearest
-from prunebench.files import write_text
 
-SOURCES = ("digits", "fashion_mnist")
-"""The names that `load_raw` knows."""
+if TYPE_CHECKING:
+    from prunebench.data.raw import Raw
 
-
-@dataclass(frozen=True, eq=False)
-class RawDataset:
-    """A data set as it was published.
-
-    Images are uint8 of shape (N, C, H, W), 0 black to 255 white; labels are int64 of shape (N,), in [0,
-    classes). `test_images` and `test_labels` are None where the data set has no test split of its own.
-    `origin` says in one line where it came from; `checksums` holds the SHA-256 of each file's decompressed
-    content.
-    """
-
-    name: str
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8] | None
-    test_labels: NDArray[np.int64] | None
-    classes: int
-    origin: str
-    checksums: dict[str, str]
-
-
-def load_raw(source: str, raw_folder: Path | None, cache: Path) -> RawDataset:
-    """The raw data set named `source`: "digits" or "fashion_mnist".
-
-    digits: the 1,797 images of 8x8 that scikit-learn carries; needs no file, so `raw_folder` is not looked
-    at.
-
-    fashion_mnist (Xiao, Rasul, Vollgraf 2017): 60,000 training and 10,000 test images of 28x28, in four IDX
-    files, plain or with .gz. Where `raw_folder` is given, they are there or it is an error. Otherwise the
-    first that answers: an earlier download in `cache`, Debian's package where installed, torchvision's
-    mirror, `apt-get download` (without root). Downloads are kept in `cache`/fashion-mnist.
-
-    Raises InputError for an unknown name, a missing, truncated or corrupt file, or when no source answers.
-    """
-    if source == "digits":
-        return _digits()
-    if source == "fashion_mnist":
-        return _fashion_mnist(None if raw_folder is None else Path(raw_folder), Path(cache).absolute())
-    raise InputError(f"unknown data source '{source}': {nearest(source, SOURCES)}")
-
-
-def _digits() -> RawDataset:
-    try:
-        import sklearn
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise InputError(f"digits: {error}; pip install 'prunebench[workflow]' brings it") from None
-
-    bundle = load_digits()
-    images, labels = bundle.images, bundle.target.astype(np.int64)
-    digest = hashlib.sha256(images.astype(np.uint8).tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
-    scaled = np.rint(images * (255 / 16)).astype(np.uint8)[:, None]
-    origin = f"bundled with scikit-learn {sklearn.__version__}"
-    return RawDataset("digits", scaled, labels, None, None, 10, origin, {"digits": digest})
+PUBLISHED = "published"
+"""The checksum that stands for the publisher's own content."""
 
 
 @dataclass(frozen=True)
-class IdxFile:
-    """What one raw file must be: bytes and SHA-256 of its decompressed content."""
+class Source:
+    """Facts of a source, and what reads it.
 
-    size: int
-    sha256: str
+    channels and side: of its images, in pixels; side None: they differ in size, so a preset must give one. classes: how
+    many. normalise: mean and std per channel in units of [0, 1] where weights of files count on published ones; None
+    takes those of the training images. sharded: too large for memory, prepared as shards that stream.
+    """
 
+    channels: ClassVar[int]
+    side: ClassVar[int | None]
+    classes: ClassVar[int]
+    normalise: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
+    sharded: ClassVar[bool] = False
 
-# Checksums of the decompressed content, because Debian compresses the files anew.
-FASHION_FILES = {
-    "train-images-idx3-ubyte": IdxFile(47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-    "train-labels-idx1-ubyte": IdxFile(60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-    "t10k-images-idx3-ubyte": IdxFile(7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-    "t10k-labels-idx1-ubyte": IdxFile(10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
-}
-SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-PACKAGE = "dataset-fashion-mnist"
-_CONNECT_SECONDS = 10.0
-_DOWNLOAD_SECONDS = 300.0
-_COMMAND_SECONDS = 120.0
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The raw data set, checked. `raw_folder`: where the user's files lie; `cache`: where downloads are kept.
 
-
-def _fashion_mnist(raw_folder: Path | None, cache: Path) -> RawDataset:
-    if raw_folder is not None:
-        return _parse_fashion(_read_folder(raw_folder), f"folder {raw_folder}")
-    folder = cache / "fashion-mnist"
-    ways: list[tuple[str, Callable[[], tuple[dict[str, bytes], str]]]] = [
-        (f"earlier download in {folder}", lambda: (_read_folder(folder), _noted_origin(folder))),
-        (
-            f"apt-get install {PACKAGE}",
-            lambda: (_read_folder(SYSTEM_FOLDER), f"package {PACKAGE} in {SYSTEM_FOLDER}"),
-        ),
-        ("torchvision's mirror", lambda: _download(folder, _from_mirror)),
-        (f"apt-get download {PACKAGE}", lambda: _download(folder, _from_apt)),
-    ]
-    failures = ["a folder you name with raw_data: none named"]
-    for way, read in ways:
-        try:
-            contents, origin = read()
-        except (OSError, HTTPException, ImportError, RuntimeError, InputError) as error:
-            failures.append(f"{way}: {_one_line(error)}")
-        else:
-            return _parse_fashion(contents, origin)
-    raise InputError(
-        f"found no source of fashion_mnist ({'; '.join(failures)}); any one of these ways is enough, "
-        "and `make smoke` needs none: it runs on the bundled digits"
-    )
+        Raises InputError, naming the file, where one is missing, damaged, hostile or not what it should be.
+        """
+        raise NotImplementedError
 
 
-def _one_line(error: BaseException, limit: int = 160) -> str:
-    text = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+SOURCES: dict[str, type[Source]] = {}
+"""Name -> class of its options."""
+
+C = TypeVar("C", bound=type)
 
 
-def _read_folder(folder: Path) -> dict[str, bytes]:
-    """The checked content of each of FASHION_FILES in `folder`, by name without .gz. Raises InputError."""
-    if not os.path.isdir(folder):
-        raise InputError(f"no folder {folder}")
-    found: dict[str, Path] = {}
-    for name in FASHION_FILES:
-        # os.path.isfile, unlike Path.is_file, takes a folder that may not be entered as one without the file.
-        candidates = [path for path in (folder / name, folder / f"{name}.gz") if os.path.isfile(path)]
-        if not candidates:
-            raise InputError(f"{folder} has no file {name}[.gz]; expected {', '.join(FASHION_FILES)}")
-        found[name] = candidates[0]
-    return {name: _read_checked(path, FASHION_FILES[name]) for name, path in found.items()}
+def register_source(name: str) -> Callable[[C], C]:
+    """Decorator that puts a frozen dataclass derived from `Source` into SOURCES; InputError if the name is taken."""
+    if name in SOURCES:
+        raise InputError(f"source '{name}' exists already: choose another name")
+
+    def add(cls: C) -> C:
+        SOURCES[name] = cls
+        return cls
+
+    return add
 
 
-def _read_checked(path: Path, expected: IdxFile) -> bytes:
-    content = bytearray()
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            # One byte too many tells a file that is too long, however much it would decompress to.
-            while block := file.read(min(1 << 20, expected.size + 1 - len(content))):
-                content += block
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{path} is corrupt: {_one_line(error)} after {len(content)} decompressed bytes, expected {expected.size}"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(content) != expected.size:
-        amount = f"more than {expected.size}" if len(content) > expected.size else str(len(content))
-        raise InputError(f"{path} is corrupt: holds {amount} decompressed bytes, expected {expected.size}")
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != expected.sha256:
-        raise InputError(f"{path} is corrupt: its content has SHA-256 {digest}, expected {expected.sha256}")
-    return bytes(content)
+def source_of(source: str | Source, **options: object) -> Source:
+    """The source of that name with these options, or the one that is given; InputError for an unknown name.
+
+    >>> from prunebench.data.sources import source_of
+    >>> source_of("cifar10", checksum=None)
+    Cifar10(checksum=None)
+    """
+    if isinstance(source, Source):
+        return source
+    if source not in SOURCES:
+        raise InputError(f"unknown data source '{source}': {nearest(source, SOURCES)}")
+    return SOURCES[source](**options)
 
 
-def _parse_fashion(contents: dict[str, bytes], origin: str) -> RawDataset:
-    arrays = {name: _parse_idx(name, content) for name, content in contents.items()}
-    return RawDataset(
-        name="fashion_mnist",
-        train_images=arrays["train-images-idx3-ubyte"][:, None],
-        train_labels=arrays["train-labels-idx1-ubyte"].astype(np.int64),
-        test_images=arrays["t10k-images-idx3-ubyte"][:, None],
-        test_labels=arrays["t10k-labels-idx1-ubyte"].astype(np.int64),
-        classes=10,
-        origin=origin,
-        checksums={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-    )
+def _check_sha256(checksum: str | None, *words: str) -> None:
+    """InputError where a checksum is neither null, one of `words`, nor 64 hexadecimal digits."""
+    if checksum is None or checksum in words:
+        return
+    if len(checksum) != 64 or not set(checksum) <= set("0123456789abcdef"):
+        raise InputError(f"checksum: '{checksum:.80}', allowed: {', '.join((*words, 'null'))} or a SHA-256 in hex")
 
 
-def _parse_idx(name: str, content: bytes) -> NDArray[np.uint8]:
-    """An IDX file of bytes: 0, 0, 8, number of axes, each axis as a big-endian uint32, then the data."""
-    axes = 3 if "idx3" in name else 1
-    start = 4 + 4 * axes
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start], dtype=">u4"))
-    if content[:4] != bytes([0, 0, 8, axes]) or len(content) - start != int(np.prod(shape, dtype=object)):
-        raise InputError(f"{name} is not an IDX file of {axes} axes of bytes: header {content[:start].hex()}")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+@register_source("digits")
+@dataclass(frozen=True)
+class Digits(Source):
+    """The 1,797 grey 8x8 digits that scikit-learn carries; needs no file and no network."""
+
+    channels, side, classes = 1, 8, 10
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The digits, pixels 0 to 16 scaled to 0 to 255."""
+        from prunebench.data.raw import read_digits
+
+        return read_digits()
 
 
-def _noted_origin(folder: Path) -> str:
-    """Where an earlier download came from, so that its manifest is the same as the first time."""
-    try:
-        return " ".join((folder / "origin.txt").read_text(errors="replace")[:200].split()) or str(folder)
-    except OSError:
-        return str(folder)
+@register_source("fashion_mnist")
+@dataclass(frozen=True)
+class FashionMnist(Source):
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 70,000 grey 28x28 images of clothes in ten classes.
+
+    Four IDX files, plain or .gz, in the folder of raw data; else an earlier download, Debian's package, torchvision's
+    mirror, or `apt-get download`.
+    """
+
+    channels, side, classes = 1, 28, 10
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The images; every file's content has its published checksum."""
+        from prunebench.data.fashion import read_fashion_mnist
+
+        return read_fashion_mnist(raw_folder, cache)
 
 
-def _download(folder: Path, fetch: Callable[[Path], tuple[Path, str]]) -> tuple[dict[str, bytes], str]:
-    """Fetch into a temporary folder beside `folder`, check, and only then move the files into `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as temporary:
-        fetched, origin = fetch(Path(temporary))
-        contents = _read_folder(fetched)
-        folder.mkdir(exist_ok=True)
-        write_text(folder / "origin.txt", origin + "\n")
-        for name in FASHION_FILES:
-            for file in (name, f"{name}.gz"):
-                if (fetched / file).is_file():
-                    os.replace(fetched / file, folder / file)
-                else:
-                    (folder / file).unlink(missing_ok=True)
-    return contents, origin
+@dataclass(frozen=True)
+class _Cifar(Source):
+    """CIFAR: 60,000 colour images of 32x32 (Krizhevsky 2009).
+
+    In the folder of raw data the publisher's folder, its tar.gz, or the publisher's files themselves; else an earlier
+    download, or the publisher's server. checksum: `published` insists on the publisher's content; null takes whatever
+    the files hold, and the provenance of every run says so.
+    """
+
+    channels, side = 3, 32
+
+    checksum: str | None = PUBLISHED
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.checksum, PUBLISHED)
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The images; pickles are read without running code."""
+        from prunebench.data.cifar import read_cifar
+
+        return read_cifar(self.classes, self.checksum, raw_folder, cache)
 
 
-def _from_mirror(temporary: Path) -> tuple[Path, str]:
-    from torchvision.datasets import FashionMNIST
-
-    failure: Exception = InputError("torchvision names no mirror")
-    for mirror in FashionMNIST.mirrors:
-        try:
-            deadline = time.monotonic() + _DOWNLOAD_SECONDS
-            for file, _ in FashionMNIST.resources:
-                expected = FASHION_FILES[file.removesuffix(".gz")]
-                _fetch_url(f"{mirror}{file}", temporary / file, expected.size + (1 << 16), deadline)
-            return temporary, mirror
-        except (OSError, HTTPException, InputError) as error:
-            failure = error
-    raise failure
+@register_source("cifar10")
+@dataclass(frozen=True)
+class Cifar10(_Cifar):
+    __doc__ = (_Cifar.__doc__ or "").replace("CIFAR:", "CIFAR-10:")
+    classes = 10
 
 
-def _fetch_url(url: str, path: Path, most: int, deadline: float) -> None:
-    with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as reply, open(path, "wb") as file:
-        received = 0
-        while block := reply.read(1 << 16):
-            received += len(block)
-            if received > most:
-                raise InputError(f"{url} sends more than {most} bytes")
-            if time.monotonic() > deadline:
-                raise InputError(f"{url} is too slow: {received} bytes in {_DOWNLOAD_SECONDS:.0f} s")
-            file.write(block)
+@register_source("cifar100")
+@dataclass(frozen=True)
+class Cifar100(_Cifar):
+    __doc__ = (_Cifar.__doc__ or "").replace("CIFAR:", "CIFAR-100, fine labels:")
+    classes = 100
 
 
-def _from_apt(temporary: Path) -> tuple[Path, str]:
-    for program in ("apt-get", "dpkg"):
-        if shutil.which(program) is None:
-            raise InputError(f"there is no {program} here")
-    lists = temporary / "lists"
-    (lists / "partial").mkdir(parents=True)
-    # Private package lists and no package caches: the system's own can be written by root alone.
-    options = [f"Dir::State::Lists={lists}", "Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache="]
-    options += [
-        "Acquire::Retries=0",
-        *(f"Acquire::{kind}::Timeout={_CONNECT_SECONDS:.0f}" for kind in ("http", "https")),
-    ]
-    apt = ["apt-get", "-q", *(part for option in options for part in ("-o", option))]
-    _command([*apt, "update"], temporary)
-    _command([*apt, "download", PACKAGE], temporary)
-    archives = sorted(temporary.glob(f"{PACKAGE}_*.deb"))
-    if not archives:
-        raise InputError("apt-get download left no package")
-    _command(["dpkg", "-x", str(archives[0]), str(temporary / "package")], temporary)
-    folder = temporary / "package" / SYSTEM_FOLDER.relative_to("/")
-    return folder, f"package {archives[0].stem} (apt-get download)"
+@register_source("imagenet200")
+@dataclass(frozen=True)
+class ImageNet200(Source):
+    """ImageNet-200, published as Tiny-ImageNet (Stanford CS231n): 200 classes, 64x64 in colour; 500 images of each to
+    train on, and 50 for what its publisher calls validation, which is the test set here (its own has no labels).
+
+    In the folder of raw data `tiny-imagenet-200/` or `tiny-imagenet-200.zip`. checksum: no published one is known;
+    `published` insists on the published number of images of each class, null takes what is there, a SHA-256 that very
+    content (names and bytes of all files).
+    """
+
+    channels, side, classes = 3, 64, 200
+
+    checksum: str | None = PUBLISHED
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.checksum, PUBLISHED)
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The images, decoded when they are prepared."""
+        from prunebench.data.imagenet import read_imagenet200
+
+        return read_imagenet200(self.checksum, raw_folder)
 
 
-def _command(command: list[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_COMMAND_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{command[0]} took more than {_COMMAND_SECONDS:.0f} s") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
-        raise InputError(lines[-1] if lines else f"{command[0]} ended with {done.returncode}")
+@register_source("imagenet")
+@dataclass(frozen=True)
+class ImageNet(Source):
+    """ImageNet-1k (ILSVRC 2012): 1,281,167 colour images of many sizes in 1,000 classes, 50,000 to test on.
+
+    In the folder of raw data `train/<class>/*.JPEG` and `val/<class>/*.JPEG`, as torchvision's ImageNet lays its
+    archives out. Prepared as JPEG shards, which worker processes decode. checksum: `published` insists on the published
+    numbers of images and classes; null takes what is there.
+    """
+
+    channels, side, classes = 3, None, 1000
+    # torchvision's, https://docs.pytorch.org/vision/stable/models.html: its weights count on them.
+    normalise = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    sharded = True
+
+    checksum: str | None = PUBLISHED
+
+    def __post_init__(self) -> None:
+        if self.checksum not in (PUBLISHED, None):
+            raise InputError(f"checksum of imagenet: '{self.checksum:.80}', allowed: {PUBLISHED}, null")
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The images, decoded when they are prepared."""
+        from prunebench.data.imagenet import read_imagenet
+
+        return read_imagenet(self.checksum, raw_folder)
+
+
+@dataclass(frozen=True)
+class _Own(Source):
+    """What the two kinds of own data share: facts that a preset states, and files that the user names."""
+
+    path: str = ""
+    classes: int = 10  # type: ignore[misc]
+    channels: int = 3  # type: ignore[misc]
+    checksum: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise InputError("path: missing; it names your images")
+        if self.classes < 2 or self.channels not in (1, 3):
+            raise InputError(f"classes is {self.classes}, channels {self.channels}; allowed: 2 or more, and 1 or 3")
+        _check_sha256(self.checksum)
+
+
+@register_source("folder")
+@dataclass(frozen=True)
+class ImageFolder(_Own):
+    """Your own images, a folder per class: `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*` where
+    the test images are drawn from the same.
+
+    JPEG, PNG, WebP, BMP or TIFF. Classes are numbered in the order of their names. channels: 3 (colour) or 1 (grey).
+    checksum: null takes what is there, a SHA-256 that very content (names and bytes of all files; a failure names it).
+    """
+
+    side = None
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The images, decoded when they are prepared."""
+        from prunebench.data.imagenet import read_folder
+
+        return read_folder(Path(self.path), self.classes, self.channels, self.checksum)
+
+
+@register_source("npz")
+@dataclass(frozen=True)
+class Npz(_Own):
+    """Your own arrays: an .npz with `train_images` and `train_labels`, and `test_images` and `test_labels` where the
+    test images are not drawn from the same.
+
+    Images uint8 (N, H, W) or (N, H, W, C), square; labels integers (N,), 0 to classes - 1. channels: 3 or 1. side: of
+    the images, in pixels. checksum: null takes what is there, a SHA-256 that very content (pixels and labels).
+    """
+
+    side: int = 32  # type: ignore[misc]
+
+    def read(self, raw_folder: Path | None, cache: Path) -> Raw:
+        """The arrays; objects in them are refused."""
+        from prunebench.data.npz import read_npz
+
+        return read_npz(self)

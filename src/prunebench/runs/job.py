@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunebench.analysis.cost import flops_per_image
-from prunebench.data.batches import Batch, Prepared, Split, eval_batches, steps_per_epoch
+from prunebench.data.batches import AnySplit, Batch, Prepared, eval_batches, steps_per_epoch
 from prunebench.files import write_json
 from prunebench.models import build
 from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
@@ -54,13 +54,13 @@ class Job(Generic[S]):
         """Updates in one epoch."""
         return steps_per_epoch(self.data.train, self.spec.batch_size)
 
-    def batches(self, split: Split, size: int = EVALUATION_BATCH) -> Iterator[Batch]:
+    def batches(self, split: AnySplit, size: int = EVALUATION_BATCH) -> Iterator[Batch]:
         """The split in order, without augmentation."""
         return eval_batches(split, batch_size=size, mean=self.data.mean, std=self.data.std)
 
     def network(self) -> nn.Module:
         """The network at its initialisation, a pure function of (seed, network)."""
-        channels, size = self.data.train.images.shape[1:3]
+        channels, size, _ = self.data.train.shape
         model = build(
             self.spec.network,
             classes=self.data.classes,
@@ -76,15 +76,14 @@ class Job(Generic[S]):
 
     def layer_flops(self, model: nn.Module) -> dict[str, int]:
         """FLOPs by weight for one image."""
-        channels, height, width = self.data.train.images.shape[1:]
-        return flops_per_image(model, (channels, height, width))
+        return flops_per_image(model, self.data.train.shape)
 
     def autocast(self) -> Any:
         """The context of the job's precision."""
         return autocast(self.precision, self.device)
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, split: Split, precision: str | None = None) -> tuple[float, float]:
+    def evaluate(self, model: nn.Module, split: AnySplit, precision: str | None = None) -> tuple[float, float]:
         """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's)."""
         model.eval()
         loss = torch.zeros((), device=self.device)

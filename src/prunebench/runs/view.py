@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunebench.analysis.overlap import unpack
 from prunebench.analysis.shedding import absolute_threshold, shed
-from prunebench.data.batches import Split
+from prunebench.data.batches import AnySplit
 from prunebench.errors import InputError
 from prunebench.models import initialise_
 from prunebench.pruning.layers import Layer, table_of
@@ -132,7 +132,7 @@ class View:
 
     # --- What probes do
 
-    def evaluate(self, split: Split, precision: str | None = None) -> tuple[float, float]:
+    def evaluate(self, split: AnySplit, precision: str | None = None) -> tuple[float, float]:
         """Loss and accuracy of the network on a split."""
         return self.job.evaluate(self.state.model, split, precision)
 

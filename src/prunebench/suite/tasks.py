@@ -4,25 +4,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from prunebench.data.names import SOURCES
-from prunebench.parsing import Name, Strict, registered_name
+from prunebench.data.sources import SOURCES, Source
+from prunebench.parsing import Name, Strict, registered
 from prunebench.runs.spec import Augmentation, NetworkConfig, PolicyConfig, ProfileConfig, UpdateConfig
 from prunebench.runs.updates import Sgd, Update
 from prunebench.schedules import Schedule
 
 if TYPE_CHECKING:
-    SourceName = str
+    SourceConfig = Source
 else:
-    SourceName = registered_name(SOURCES, "source")
+    SourceConfig = registered(SOURCES, "source")
 
 
 class Dataset(Strict):
     """One prepared data set: source, size and splits."""
 
-    source: SourceName
-    """Where the raw images come from: scikit-learn's bundled digits or Fashion-MNIST."""
+    source: SourceConfig
+    """Where the raw images come from: its name, or `kind` with options."""
     size: int | None = Field(default=None, ge=4, le=512)
-    """Side in pixels that images are resized to (antialiased); null keeps the source's own."""
+    """Side in pixels that images are resized to (antialiased, and cut to a square); null keeps the source's own."""
     train: int = Field(ge=1)
     """Training images, drawn from the source's training part after the validation images are set aside."""
     validation: int = Field(ge=1)
@@ -35,7 +35,7 @@ class Dataset(Strict):
     @property
     def side(self) -> int:
         """Side of its images in pixels."""
-        return self.size or SOURCES[self.source].side
+        return self.size or self.source.side or 0
 
 
 class Training(Strict):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench.data import sources
+from prunebench.data import fashion
 from prunebench.data.batches import load_prepared
+from prunebench.data.fashion import IdxFile
 from prunebench.data.prepare import prepare
-from prunebench.data.sources import IdxFile, load_raw
+from prunebench.data.sources import source_of
 from prunebench.errors import InputError
 
 
@@ -23,7 +24,7 @@ def idx(array):
 
 
 @pytest.fixture
-def fashion(tmp_path, monkeypatch):
+def fashion_folder(tmp_path, monkeypatch):
     """A miniature Fashion-MNIST in the published layout: its folder, and its arrays by file name."""
     rng = np.random.default_rng(0)
     arrays = {
@@ -39,8 +40,8 @@ def fashion(tmp_path, monkeypatch):
         content = idx(array)
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
         table[name] = IdxFile(len(content), hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(sources, "FASHION_FILES", table)
-    monkeypatch.setattr(sources, "SYSTEM_FOLDER", tmp_path / "absent")
+    monkeypatch.setattr(fashion, "FASHION_FILES", table)
+    monkeypatch.setattr(fashion, "SYSTEM_FOLDER", tmp_path / "absent")
     return folder, arrays
 
 
@@ -59,39 +60,38 @@ def rows(images):
 def test_digits_are_the_1797_bundled_images_scaled_to_bytes(tmp_path):
     from sklearn.datasets import load_digits
 
-    raw = load_raw("digits", None, tmp_path)
-    assert raw.train_images.shape == (1797, 1, 8, 8)
-    assert (raw.train_images.dtype, raw.train_labels.dtype) == (np.uint8, np.int64)
-    assert raw.test_images is None
-    assert raw.test_labels is None
-    assert (raw.train_images.min(), raw.train_images.max()) == (0, 255)
-    assert np.abs(raw.train_images[:, 0] / 255 - load_digits().images / 16).max() <= 0.5 / 255
+    raw = source_of("digits").read(None, tmp_path)
+    assert raw.train.images.images.shape == (1797, 1, 8, 8)
+    assert (raw.train.images.images.dtype, raw.train.labels.dtype) == (np.uint8, np.int64)
+    assert raw.test is None
+    assert (raw.train.images.images.min(), raw.train.images.images.max()) == (0, 255)
+    assert np.abs(raw.train.images.images[:, 0] / 255 - load_digits().images / 16).max() <= 0.5 / 255
     assert not list(tmp_path.iterdir())
 
 
-def test_plain_and_compressed_files_give_the_published_arrays(fashion, tmp_path):
-    folder, arrays = fashion
+def test_plain_and_compressed_files_give_the_published_arrays(fashion_folder, tmp_path):
+    folder, arrays = fashion_folder
     name = "train-labels-idx1-ubyte"
     (folder / name).write_bytes(gzip.decompress((folder / f"{name}.gz").read_bytes()))
     (folder / f"{name}.gz").unlink()
-    raw = load_raw("fashion_mnist", folder, tmp_path / "cache")
-    np.testing.assert_array_equal(raw.train_images[:, 0], arrays["train-images-idx3-ubyte"])
-    np.testing.assert_array_equal(raw.train_labels, arrays[name])
-    np.testing.assert_array_equal(raw.test_images[:, 0], arrays["t10k-images-idx3-ubyte"])
-    np.testing.assert_array_equal(raw.test_labels, arrays["t10k-labels-idx1-ubyte"])
-    assert raw.checksums == {file: entry.sha256 for file, entry in sources.FASHION_FILES.items()}
+    raw = source_of("fashion_mnist").read(folder, tmp_path / "cache")
+    np.testing.assert_array_equal(raw.train.images.images[:, 0], arrays["train-images-idx3-ubyte"])
+    np.testing.assert_array_equal(raw.train.labels, arrays[name])
+    np.testing.assert_array_equal(raw.test.images.images[:, 0], arrays["t10k-images-idx3-ubyte"])
+    np.testing.assert_array_equal(raw.test.labels, arrays["t10k-labels-idx1-ubyte"])
+    assert raw.checksums == {file: entry.sha256 for file, entry in fashion.FASHION_FILES.items()}
     assert str(folder) in raw.origin
 
 
-def test_the_installed_package_answers_before_any_download(fashion, tmp_path, monkeypatch):
-    folder, _ = fashion
-    monkeypatch.setattr(sources, "SYSTEM_FOLDER", folder)
-    monkeypatch.setattr(sources, "_from_mirror", lambda _: pytest.fail("asked the mirror"))
-    assert str(folder) in load_raw("fashion_mnist", None, tmp_path / "cache").origin
+def test_the_installed_package_answers_before_any_download(fashion_folder, tmp_path, monkeypatch):
+    folder, _ = fashion_folder
+    monkeypatch.setattr(fashion, "SYSTEM_FOLDER", folder)
+    monkeypatch.setattr(fashion, "_from_mirror", lambda _: pytest.fail("asked the mirror"))
+    assert str(folder) in source_of("fashion_mnist").read(None, tmp_path / "cache").origin
 
 
-def test_a_download_is_kept_and_found_again_with_its_origin(fashion, tmp_path, monkeypatch):
-    folder, _ = fashion
+def test_a_download_is_kept_and_found_again_with_its_origin(fashion_folder, tmp_path, monkeypatch):
+    folder, _ = fashion_folder
     asked = []
 
     def mirror(temporary):
@@ -100,7 +100,7 @@ def test_a_download_is_kept_and_found_again_with_its_origin(fashion, tmp_path, m
             (temporary / file.name).write_bytes(file.read_bytes())
         return temporary, "http://mirror.example/"
 
-    monkeypatch.setattr(sources, "_from_mirror", mirror)
+    monkeypatch.setattr(fashion, "_from_mirror", mirror)
     first, _ = run(None, tmp_path / "a.safetensors")
     again, manifest = run(None, tmp_path / "b.safetensors")
     assert len(asked) == 1
@@ -109,8 +109,8 @@ def test_a_download_is_kept_and_found_again_with_its_origin(fashion, tmp_path, m
     assert first.checksum == again.checksum
 
 
-def test_splits_are_disjoint_uniform_draws_that_cover_what_is_asked(fashion, tmp_path):
-    folder, arrays = fashion
+def test_splits_are_disjoint_uniform_draws_that_cover_what_is_asked(fashion_folder, tmp_path):
+    folder, arrays = fashion_folder
     prepared, manifest = run(folder, tmp_path / "a.safetensors", train=50, validation=10)
     train, validation, test = (rows(s.images) for s in (prepared.train, prepared.validation, prepared.test))
     assert sorted(train + validation) == sorted(i.tobytes() for i in arrays["train-images-idx3-ubyte"])
@@ -126,8 +126,8 @@ def test_splits_are_disjoint_uniform_draws_that_cover_what_is_asked(fashion, tmp
     assert manifest["class_counts"]["train"] == torch.bincount(prepared.train.labels, minlength=10).tolist()
 
 
-def test_another_train_keeps_validation_and_test_and_a_larger_one_contains_the_smaller(fashion, tmp_path):
-    folder, _ = fashion
+def test_another_train_keeps_validation_and_test_and_a_larger_one_contains_the_smaller(fashion_folder, tmp_path):
+    folder, _ = fashion_folder
     small, _ = run(folder, tmp_path / "a.safetensors", train=5)
     large, _ = run(folder, tmp_path / "b.safetensors", train=40)
     other, _ = run(folder, tmp_path / "c.safetensors", train=5, split_seed=1)
@@ -146,7 +146,7 @@ def test_digits_get_their_test_split_from_the_same_permutation(tmp_path):
     assert len(rest.test) == 497
     assert torch.equal(rest.test.images[-400:], first.test.images)
     # The three splits together are the data set, with a repeated image as often as it has it.
-    everything = load_raw("digits", None, tmp_path).train_images
+    everything = source_of("digits").read(None, tmp_path).train.images.images
     parts = rows(rest.train.images) + rows(rest.validation.images) + rows(rest.test.images)
     assert sorted(parts) == sorted(image.tobytes() for image in everything)
     assert manifest["images"] == {"train": 1000, "validation": 300, "test": 400}
@@ -171,8 +171,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["x.json", "x.safetensors"]
 
 
-def test_mean_and_std_are_those_of_the_training_images(fashion, tmp_path):
-    folder, _ = fashion
+def test_mean_and_std_are_those_of_the_training_images(fashion_folder, tmp_path):
+    folder, _ = fashion_folder
     prepared, manifest = run(folder, tmp_path / "a.safetensors", size=14)
     share = prepared.train.images.numpy().astype(np.float64) / 255
     assert prepared.mean == pytest.approx([share.mean()], abs=1e-12)
@@ -180,9 +180,9 @@ def test_mean_and_std_are_those_of_the_training_images(fashion, tmp_path):
     assert (list(prepared.mean), list(prepared.std)) == (manifest["mean"], manifest["std"])
 
 
-def test_halving_the_size_is_the_antialiased_mean_of_neighbours(fashion, tmp_path):
+def test_halving_the_size_is_the_antialiased_mean_of_neighbours(fashion_folder, tmp_path):
     """Halved, the filter is a triangle of 4 pixels with weights 1/8, 3/8, 3/8, 1/8 in the interior."""
-    folder, _ = fashion
+    folder, _ = fashion_folder
     full, _ = run(folder, tmp_path / "a.safetensors")
     half, manifest = run(folder, tmp_path / "b.safetensors", size=14)
     weights = np.array([1, 3, 3, 1]) / 8
@@ -216,8 +216,8 @@ def test_a_size_that_the_images_have_leaves_them_alone(tmp_path):
         ("fashion-mnist", {}, "did you mean 'fashion_mnist'"),
     ],
 )
-def test_impossible_requests_are_refused_with_numbers(fashion, tmp_path, source, changes, message):
-    folder, _ = fashion
+def test_impossible_requests_are_refused_with_numbers(fashion_folder, tmp_path, source, changes, message):
+    folder, _ = fashion_folder
     out = tmp_path / "out" / "a.safetensors"
     with pytest.raises(InputError, match=message):
         run(folder, out, source, **changes)
@@ -227,14 +227,14 @@ def test_impossible_requests_are_refused_with_numbers(fashion, tmp_path, source,
 def test_the_real_fashion_mnist(pytestconfig, tmp_path):
     """From whichever source answers here; a download is kept in pytest's cache folder."""
     try:
-        raw = load_raw("fashion_mnist", None, pytestconfig.cache.mkdir("prunebench"))
+        raw = source_of("fashion_mnist").read(None, pytestconfig.cache.mkdir("prunebench"))
     except InputError as error:
         pytest.skip(str(error))
-    assert raw.train_images.shape == (60_000, 1, 28, 28)
-    assert raw.test_images.shape == (10_000, 1, 28, 28)
+    assert raw.train.images.images.shape == (60_000, 1, 28, 28)
+    assert raw.test.images.images.shape == (10_000, 1, 28, 28)
     # Published facts: balanced classes, train mean 0.2860, std 0.3530; the first image is a boot (9).
-    assert np.bincount(raw.train_labels).tolist() == [6000] * 10
-    assert np.bincount(raw.test_labels).tolist() == [1000] * 10
-    assert raw.train_images.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
-    assert raw.train_images.std() / 255 == pytest.approx(0.3530, abs=5e-5)
-    assert raw.train_labels[0] == 9
+    assert np.bincount(raw.train.labels).tolist() == [6000] * 10
+    assert np.bincount(raw.test.labels).tolist() == [1000] * 10
+    assert raw.train.images.images.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
+    assert raw.train.images.images.std() / 255 == pytest.approx(0.3530, abs=5e-5)
+    assert raw.train.labels[0] == 9

@@ -7,7 +7,6 @@ Baselines, curves and curvature start from the networks of that job.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from prunebench.data.names import SOURCES
 from prunebench.papers.directional.config import (
     INIT,
     ORDER,
@@ -168,7 +167,6 @@ def _timings(part: Overhead, preset: Preset) -> Timings:
     for name in part.tasks:
         task = preset.tasks[name]
         data = preset.datasets[task.dataset]
-        source = SOURCES[data.source]
-        sizes = {"channels": source.channels, "classes": source.classes, "image_size": data.side}
+        sizes = {"channels": data.source.channels, "classes": data.source.classes, "image_size": data.side}
         timed.append(Timed(name=name, network=task.network, batch_size=task.training.batch_size, **sizes))
     return Timings(folder="directional/overhead/all", timed=timed, **part.model_dump(exclude={"tasks"}))
