@@ -52,6 +52,15 @@ class Augmentation(Strict):
     """Zero padding on each side before a random crop back to the image's size, in pixels."""
     flip: bool = False
     """Flip left-right with probability 1/2."""
+    resized_crop: float | None = Field(default=None, gt=0, le=1)
+    """A random box of at least this share of the image, resized to its size, as usual on ImageNet (0.08); null: none.
+    Not with `pad`."""
+
+    @model_validator(mode="after")
+    def _pads_or_resizes(self) -> Self:
+        if self.pad and self.resized_crop is not None:
+            raise InputError("augmentation has pad or resized_crop, not both")
+        return self
 
 
 # --- Starts

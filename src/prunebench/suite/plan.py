@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from prunebench.errors import InputError, nearest
 from prunebench.parsing import explain
-from prunebench.runs.spec import Arm, Phase, RunSpec, Spec, Trained
+from prunebench.runs.spec import Arm, File, Phase, RunSpec, Spec, Trained
 from prunebench.suite.paper import Stage
 from prunebench.suite.preset import Preset
 
@@ -38,21 +38,30 @@ class DenseNetworks:
         self.preset = preset
         wished: dict[tuple[str, str], list[DenseWish]] = {}
         for wish in wishes:
-            wished.setdefault((wish.task, self.recipe(wish.schedule)), []).append(wish)
+            if preset.tasks[wish.task].weights is None:
+                wished.setdefault((wish.task, self.recipe(wish.task, wish.schedule)), []).append(wish)
+            elif wish.keep or wish.previous:
+                raise InputError(
+                    f"tasks.{wish.task}.weights: a file holds no epoch before the last, which a study rewinds to or "
+                    "compares with"
+                )
         self._specs = {
-            (*key, seed): self._spec(*key, seed, same) for key, same in wished.items() for seed in preset.seeds
+            (task, recipe, seed): self._spec(task, recipe, seed, same)
+            for (task, recipe), same in wished.items()
+            for seed in preset.seeds_of(task)
         }
 
-    def recipe(self, schedule: str) -> str:
-        """The first schedule by name whose dense cycle is the same: it names the network."""
+    def recipe(self, task: str, schedule: str) -> str:
+        """The first schedule by name whose dense cycle is the same on the task: it names the network."""
 
         def dense_cycle(name: str) -> tuple[Any, float]:
-            return self.preset.schedules[name].profile, self.preset.schedules[name].policy.at(0)
+            of = self.preset.schedule(task, name)
+            return of.profile, of.policy.at(0)
 
         return next(name for name in sorted(self.preset.schedules) if dense_cycle(name) == dense_cycle(schedule))
 
     def _spec(self, task: str, recipe: str, seed: int, wishes: Sequence[DenseWish]) -> RunSpec:
-        training, schedule = self.preset.tasks[task].training, self.preset.schedules[recipe]
+        training, schedule = self.preset.tasks[task].training, self.preset.schedule(task, recipe)
         phase = Phase(
             axes={"cycle": 0},
             epochs=training.epochs,
@@ -72,10 +81,13 @@ class DenseNetworks:
 
     def spec(self, task: str, schedule: str, seed: int) -> RunSpec:
         """The spec of a task's dense network under a schedule; KeyError for one that no study asked for."""
-        return self._specs[task, self.recipe(schedule), seed]
+        return self._specs[task, self.recipe(task, schedule), seed]
 
-    def start(self, task: str, schedule: str, seed: int) -> Trained:
-        """The start of an arm: that network after its last epoch."""
+    def start(self, task: str, schedule: str, seed: int) -> Trained | File:
+        """The start of an arm: that network after its last epoch, or the file that the task names in its place."""
+        weights = self.preset.tasks[task].weights
+        if weights is not None:
+            return File(kind="file", path=weights.path, sha256=weights.sha256)
         spec = self.spec(task, schedule, seed)
         return Trained(kind="trained", run=spec.folder, spec=spec.digest(), arm=DENSE, epoch=spec.arms[0].epochs)
 

@@ -17,6 +17,7 @@ from prunebench.errors import InputError, nearest
 from prunebench.parsing import Name, Strict, distinct, flatten, known, parse
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.runs.plugins import load_plugins
+from prunebench.schedules import Schedule
 from prunebench.suite.asked import check_asked
 from prunebench.suite.paper import Paper
 from prunebench.suite.registry import papers
@@ -97,10 +98,15 @@ class Preset(Strict):
                     f"tasks.{name}.training.batch_size is {task.training.batch_size}, "
                     f"more than the {data.train} training images of '{task.dataset}'"
                 )
+            for seed in task.seeds or ():
+                if seed not in self.seeds:
+                    raise InputError(f"tasks.{name}.seeds: {seed} is not among the preset's seeds, {self.seeds}")
         for name, config in self.schedules.items():
             if name == "oracle":
                 raise InputError("schedules.oracle: 'oracle' is the grid search's own name; choose another")
-            config.schedule().policy.at(0)
+            config.policy.at(0)
+            for task_name in config.tasks:
+                known(f"schedules.{name}.tasks", task_name, self.tasks)
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds holds a value twice: {self.seeds}")
         if not self.studies():
@@ -135,6 +141,15 @@ class Preset(Strict):
             return [*CRITERIA]
         updates = (getattr(part, "updates", {}) for _, part in self.studies().values())
         return list(dict.fromkeys(name for named in updates for name in named))
+
+    def schedule(self, task: str, name: str) -> Schedule:
+        """A schedule as it is on a task."""
+        return self.schedules[name].schedule(task)
+
+    def seeds_of(self, task: str) -> list[int]:
+        """The seeds of a task's runs."""
+        wanted = self.tasks[task].seeds
+        return [seed for seed in self.seeds if wanted is None or seed in wanted]
 
     def task_fields(self, task: str, seed: int) -> dict[str, Any]:
         """What the specs of all jobs on a task hold."""

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from prunebench.data.sources import SOURCES, Source
-from prunebench.parsing import Name, Strict, registered
+from prunebench.parsing import Name, Strict, distinct, registered
 from prunebench.runs.spec import Augmentation, NetworkConfig, PolicyConfig, ProfileConfig, UpdateConfig
 from prunebench.runs.updates import Sgd, Update
 from prunebench.schedules import Schedule
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     SourceConfig = Source
 else:
     SourceConfig = registered(SOURCES, "source")
+
+
+Seed = Annotated[int, Field(ge=0)]
+"""A training seed."""
 
 
 class Dataset(Strict):
@@ -60,6 +64,15 @@ class Training(Strict):
         return self.update or Sgd(self.momentum, self.weight_decay)
 
 
+class WeightsFile(Strict):
+    """Weights that somebody else trained."""
+
+    path: str
+    """A safetensors state_dict, or one that torch saved (read without running code): torchvision's, timm's, yours."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the file's bytes; null takes any."""
+
+
 class Task(Strict):
     """Data set + network + recipe under a short name."""
 
@@ -71,6 +84,19 @@ class Task(Strict):
     """The recipe."""
     augmentation: Augmentation = Augmentation()
     """Augmentation of training images."""
+    seeds: Annotated[list[Seed], AfterValidator(distinct)] | None = Field(default=None, min_length=1)
+    """Those of the preset's seeds that the task's runs have; null means all."""
+    weights: WeightsFile | None = None
+    """A file in place of dense networks of the suite's own training; studies that train from scratch refuse it."""
+
+
+class TaskSchedule(Strict):
+    """What a schedule is on one task."""
+
+    profile: ProfileConfig | None = None
+    """LR over one pruning cycle; null is the schedule's."""
+    policy: PolicyConfig | None = None
+    """max_lr over pruning cycles; null is the schedule's."""
 
 
 class ScheduleConfig(Strict):
@@ -84,10 +110,13 @@ class ScheduleConfig(Strict):
     """One of the paper's benchmarks, a proposed method, or a control of ours."""
     source: str = "[ours]"
     """Where the numbers come from: a mark of docs/methods.md."""
+    tasks: dict[Name, TaskSchedule] = {}
+    """Tasks on which its numbers are others."""
 
-    def schedule(self) -> Schedule:
-        """The schedule itself."""
-        return Schedule(self.profile, self.policy)
+    def schedule(self, task: str | None = None) -> Schedule:
+        """The schedule itself, on a task."""
+        other = self.tasks.get(task or "", TaskSchedule())
+        return Schedule(other.profile or self.profile, other.policy or self.policy)
 
 
 class Resources(Strict):
@@ -95,12 +124,11 @@ class Resources(Strict):
 
     threads: int = Field(default=1, ge=1)
     """CPU threads; results depend on it in the last bits, so it is part of the preset."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that decode images which stream from shards; their number changes no result."""
     mem_mb: int = Field(default=1500, ge=100)
     """Resident memory in MB."""
     runtime: int = Field(default=60, ge=1)
     """Minutes."""
     gpu: int = Field(default=0, ge=0)
     """GPUs."""
-
-
-Seed = Annotated[int, Field(ge=0)]

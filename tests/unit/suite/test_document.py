@@ -56,7 +56,7 @@ def test_every_key_of_a_preset_has_a_meaning(toys):
 
 def test_a_kind_stands_once_and_is_linked_where_it_is_allowed(toys):
     text, schema = config_docs.markdown(), json.loads(config_docs.json_schema())
-    [profile] = [line for line in text.splitlines() if line.startswith("| `profile` ")]
+    profile = next(line for line in text.splitlines() if line.startswith("| `profile` "))
     assert "[CyclicalConfig](#cyclicalconfig) or " in profile
     assert text.count("## CyclicalConfig") == 1
     kinds = schema["$defs"]["ScheduleConfig"]["properties"]["profile"]["oneOf"]

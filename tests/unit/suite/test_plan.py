@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prunebench.errors import InputError
-from prunebench.runs.spec import RunSpec
+from prunebench.runs.spec import File, RunSpec
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import DenseNetworks, DenseWish, make_plan
 from prunebench.suite.preset import load_preset
@@ -83,7 +83,7 @@ def test_schedules_whose_dense_cycle_is_the_same_share_a_network(networks):
         high=(triangle, linear | {"start": 0.2}),
         flat=({"kind": "constant"}, linear),
     )
-    shared = {name: made.recipe(name) for name in ("ours", "theirs", "benchmark", "rising", "high", "flat")}
+    shared = {name: made.recipe("net", name) for name in ("ours", "theirs", "benchmark", "rising", "high", "flat")}
     assert shared == dict.fromkeys(("ours", "theirs", "benchmark", "rising"), "benchmark") | {
         "high": "high",
         "flat": "flat",
@@ -105,6 +105,43 @@ def test_a_start_names_the_job_its_specification_and_its_last_epoch(networks):
     made = networks(("ours",))
     start, spec = made.start("net", "theirs", 2), made.spec("net", "ours", 2)
     assert (start.run, start.spec, start.arm, start.epoch) == (spec.folder, spec.digest(), "dense", 1)
+
+
+def test_a_schedule_has_a_task_s_own_numbers_there_alone(toy_preset):
+    content = toy_preset().model_dump()
+    content["schedules"]["ours"]["tasks"] = {"net": {"policy": {"kind": "fixed", "max_lr": 0.7}}}
+    preset = toy_preset(schedules=content["schedules"])
+    here, there = preset.schedule("net", "ours"), preset.schedule("elsewhere", "ours")
+    assert (here.policy.at(0), there.policy.at(0)) == (0.7, toy_preset().schedules["ours"].policy.at(0))
+    assert here.profile == there.profile
+    made = DenseNetworks(preset, [DenseWish("net", "ours"), DenseWish("net", "theirs")])
+    assert made.spec("net", "ours", 0).arms[0].phases[0].max_lr == 0.7
+    assert made.recipe("net", "theirs") == "benchmark"
+
+
+def test_a_task_may_have_some_of_the_seeds(toy_preset):
+    preset = toy_preset()
+    tasks = preset.model_dump()["tasks"]
+    tasks["net"]["seeds"] = [2, 0]
+    few = toy_preset(tasks=tasks)
+    assert few.seeds_of("net") == [0, 2]
+    made = DenseNetworks(few, [DenseWish("net", "ours")])
+    assert [job.seed for job in made.stage().jobs] == [0, 2]
+    tasks["net"]["seeds"] = [7]
+    with pytest.raises(InputError, match=r"tasks.net.seeds: 7 is not among the preset's seeds, \[0, 1, 2\]"):
+        toy_preset(tasks=tasks)
+
+
+def test_a_file_of_weights_takes_the_place_of_dense_networks(toy_preset):
+    tasks = toy_preset().model_dump()["tasks"]
+    tasks["net"]["weights"] = {"path": "resnet.pth", "sha256": "0" * 64}
+    preset = toy_preset(tasks=tasks)
+    made = DenseNetworks(preset, [DenseWish("net", "ours")])
+    assert made.stage().jobs == ()
+    assert made.start("net", "ours", 1) == File(kind="file", path="resnet.pth", sha256="0" * 64)
+    for wish in (DenseWish("net", "ours", keep=(0,)), DenseWish("net", "ours", previous=True)):
+        with pytest.raises(InputError, match=r"tasks\.net\.weights: a file holds no epoch before the last"):
+            DenseNetworks(preset, [wish])
 
 
 def test_a_network_that_nobody_wished_for_is_none(networks):

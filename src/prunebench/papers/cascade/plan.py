@@ -84,7 +84,7 @@ def _jobs(
     size, probes = config.groups_per_job or len(groups), _probes(config, name)
     for batch, first in enumerate(range(0, len(groups), size)):
         drafts = [draft for group in groups[first : first + size] for draft in group]
-        for seed in preset.seeds:
+        for seed in preset.seeds_of(task):
             start = networks.start(task, config.dense, seed)
             yield RunSpec(
                 folder=f"cascade/{name}/{task}/seed-{seed}/batch-{batch}",
@@ -197,7 +197,7 @@ def _criteria(part: Any, config: Cascade, preset: Preset, task: str) -> Iterator
 
 def _retraining(part: Any, config: Cascade, preset: Preset, task: str) -> Iterator[list[Draft]]:
     """One group per way of retraining, each with a control."""
-    schedule, training = preset.schedules[config.dense], preset.tasks[task].training
+    schedule, training = preset.schedule(task, config.dense), preset.tasks[task].training
     max_lr, begin = schedule.policy.at(0), part.rewind_epoch
     steps = training.epochs * (preset.datasets[preset.tasks[task].dataset].train // training.batch_size)
     last_lr = schedule.profile.lr(steps - 1, steps, max_lr)

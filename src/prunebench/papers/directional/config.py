@@ -84,6 +84,8 @@ class FineTuning(Strict):
 class Baselines(Strict):
     """What gRDA is compared with at the sparsity that it ended with."""
 
+    tasks: Names | None = None
+    """Tasks of the study; null means all of them."""
     strong: Strong
     """The strong dense baseline."""
     l1: Annotated[list[Positive], Field(min_length=1), AfterValidator(distinct)]
@@ -108,9 +110,26 @@ class Plane(Strict):
     """How many of the preset's seeds have planes, from the first on."""
 
 
+class Bend(Strict):
+    """How the bend of a task's curves is trained where it differs."""
+
+    epochs: Epochs | None = None
+    """Epochs; null is the part's."""
+    max_lr: Positive | None = None
+    """Peak LR; null is the part's."""
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Momentum; null is the part's."""
+
+
 class Connectivity(Strict):
     """Quadratic Bezier curves between minima, and straight lines (claim C6)."""
 
+    tasks: Names | None = None
+    """Tasks of the study; null means all of them."""
+    seeds: int | None = Field(default=None, ge=1)
+    """How many of a task's seeds have curves, from the first on; null means all [authors' code: 1]."""
+    bends: dict[Name, Bend] = {}
+    """Tasks whose bends are trained otherwise."""
     pairs: Annotated[list[Pair], AfterValidator(distinct)] = list(typing.get_args(Pair))
     """Pairs of minima. gRDA and SGD share initialisation and order of data; `sgd:sgd_order` shares the initialisation,
     `sgd:sgd_init`, the control that curves stand beside, neither."""
@@ -127,10 +146,19 @@ class Connectivity(Strict):
     plane: Plane | None = None
     """Grids of loss and error; null leaves them out."""
 
+    def of(self, task: str) -> "Connectivity":
+        """The part as a task's job has it."""
+        own = self.bends.get(task, Bend()).model_dump(exclude_none=True)
+        return self.model_copy(update={"tasks": None, "seeds": None, "bends": {}, **own})
+
 
 class Curvature(Strict):
     """Leading eigenpairs of the Hessian of the training loss at SGD's network (claim C7)."""
 
+    tasks: Names | None = None
+    """Tasks of the study; null means all of them."""
+    seeds: int | None = Field(default=None, ge=1)
+    """How many of a task's seeds are measured, from the first on; null means all [authors' code: 1]."""
     epochs: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     """Epochs after which they are computed; the last epoch is always among them."""
     k: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(distinct)] = [10]
@@ -184,6 +212,8 @@ class Directional(Strict):
 
     profile: ProfileConfig
     """LR over a training, for every method."""
+    profiles: dict[Name, ProfileConfig] = {}
+    """Tasks on which that LR is another."""
     max_lr: Positive
     """Peak LR of SGD and gRDA."""
     grda: dict[Name, Annotated[list[Setting], Field(min_length=1)]] = Field(min_length=1)
@@ -218,7 +248,11 @@ class Directional(Strict):
                         f"directional.grda: {key} of '{task}' is {getattr(recipe, key):g}; gRDA has none, so that its "
                         "SGD must have 0"
                     )
-            for epoch in self.curvature.epochs if self.curvature else []:
+            if preset.tasks[task].weights:
+                raise InputError(f"directional trains '{task}' from scratch, but the task has weights of a file")
+            for epoch in (
+                self.curvature.epochs if self.curvature and task in (self.curvature.tasks or self.grda) else []
+            ):
                 if epoch > recipe.epochs:
                     raise InputError(f"directional.curvature.epochs: {epoch} is beyond the {recipe.epochs} of '{task}'")
             images = self.curvature.images if self.curvature else None
@@ -232,8 +266,15 @@ class Directional(Strict):
                 raise InputError(f"directional.updates.{name}: a method of the study has that name; choose another")
         for task in self.overhead.tasks if self.overhead else []:
             known("directional.overhead.tasks", task, preset.tasks)
-        for task in (self.sensitivity and self.sensitivity.tasks) or []:
-            known("directional.sensitivity.tasks", task, self.grda)
+        for key in ("sensitivity", "baselines", "connectivity", "curvature"):
+            for task in getattr(getattr(self, key), "tasks", None) or []:
+                known(f"directional.{key}.tasks", task, self.grda)
+        named = {"profiles": self.profiles} | (
+            {"connectivity.bends": self.connectivity.bends} if self.connectivity else {}
+        )
+        for key, tasks in named.items():
+            for task in tasks:
+                known(f"directional.{key}", task, self.grda)
         for task, settings in self.grda.items():
             around = list(self.sensitivity.settings(settings[0])) if self.sensitivity else []
             if self.sensitivity and not around:

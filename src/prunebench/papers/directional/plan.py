@@ -36,13 +36,17 @@ DENSE: Mapping[str, Any] = {"c": None, "mu": None, "matched_to": ""}
 
 def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[Stage]:
     """Minima, baselines, gRDA around the reference, curves, curvature, exact problems and timings."""
-    each = [_Jobs(config, preset, task, seed) for task in config.grda for seed in preset.seeds]
+    each = [_Jobs(config, preset, task, seed) for task in config.grda for seed in preset.seeds_of(task)]
     around = config.sensitivity
-    varied = [of for of in each if around and of.task in (around.tasks or config.grda)]
-    sensitivity = [of.around(around) for of in varied] if around else []
-    baselines = [of.baselines(config.baselines) for of in each] if config.baselines else []
-    curves = [of.curves(config.connectivity) for of in each] if config.connectivity else []
-    curvatures = [of.curvatures(config.curvature) for of in each] if config.curvature else []
+
+    def on(part: Any) -> "list[_Jobs]":
+        """The tasks and seeds that have a part."""
+        return [of for of in each if of.has(part)]
+
+    sensitivity = [of.around(around) for of in on(around)] if around else []
+    baselines = [of.baselines(config.baselines) for of in on(config.baselines)] if config.baselines else []
+    curves = [of.curves(config.connectivity) for of in on(config.connectivity)] if config.connectivity else []
+    curvatures = [of.curvatures(config.curvature) for of in on(config.curvature)] if config.curvature else []
     exact = _exact(config.toy) if config.toy else []
     timings = [_timings(config.overhead, preset)] if config.overhead else []
 
@@ -70,6 +74,12 @@ class _Jobs:
         arms = {name: name for name in (SGD, ORDER, INIT)} | {"grda": arm_of(self.settings[0])}
         self.minima = Minima(run=self.trained.folder, spec=self.trained.digest(), arms=arms, epochs=self.epochs)
 
+    def has(self, part: Any) -> bool:
+        """Whether the task and seed have a part of the study."""
+        if part is None or self.task not in (part.tasks or self.config.grda):
+            return False
+        return self.seed in self.preset.seeds_of(self.task)[: getattr(part, "seeds", None)]
+
     def _fields(self, part: str) -> dict[str, Any]:
         folder = f"directional/{part}/{self.task}/seed-{self.seed}"
         return {"folder": folder, **self.preset.task_fields(self.task, self.seed)}
@@ -81,7 +91,8 @@ class _Jobs:
         self, name: str, method: str, update: Update, *, start: Any = None, axes: Mapping[str, Any] = DENSE, **how: Any
     ) -> Arm:
         """An arm of one phase: the paper's training, from scratch and under the study's LR schedule, but for `how`."""
-        phase = {"epochs": self.epochs, "profile": self.config.profile, "max_lr": self.config.max_lr}
+        profile = self.config.profiles.get(self.task, self.config.profile)
+        phase = {"epochs": self.epochs, "profile": profile, "max_lr": self.config.max_lr}
         phase |= {"update": update, "probes": [Weights(), Layers()], **how}
         axes = {"method": method, **axes}
         return Arm(name=name, axes=axes, start=start or Init(kind="init"), phases=[Phase.model_validate(phase)])
@@ -91,17 +102,21 @@ class _Jobs:
         return self._arm(arm_of(setting), "grda", setting, axes=axes_of, keep=keep)
 
     def _minima_arms(self) -> Iterator[Arm]:
-        last = [self.epochs]
-        looked_at = sorted({*(self.config.curvature.epochs if self.config.curvature else ()), *last})
+        config = self.config
+        matched, curved, bent = map(self.has, (config.baselines, config.connectivity, config.curvature))
+        # Kept is what other jobs start from or look at: a wide ResNet has 146 MB.
+        last = [self.epochs] if matched else []
+        end = [self.epochs] if matched or curved else []
+        looked_at = sorted({*config.curvature.epochs, self.epochs}) if config.curvature and bent else end
         independent = Init(kind="init", draw="independent")
         yield self._arm(SGD, SGD, Sgd(), keep=looked_at)
         # Other epochs of the order of data than the first ones: another order and augmentation of the same images.
         yield self._arm(ORDER, ORDER, Sgd(), keep=looked_at, order=self.epochs)
-        yield self._arm(INIT, INIT, Sgd(), keep=last, start=independent, order=2 * self.epochs)
+        yield self._arm(INIT, INIT, Sgd(), keep=end, start=independent, order=2 * self.epochs)
         yield self._grda(self.settings[0], looked_at)
         for setting in self.settings[1:]:
             yield self._grda(setting, last)
-        for strength in self.config.baselines.l1 if self.config.baselines else ():
+        for strength in config.baselines.l1 if config.baselines and matched else ():
             yield self._arm(f"l1.{strength:g}", UNCUT, ProximalL1(l1=strength), keep=last)
         for name, update in self.config.updates.items():
             yield self._arm(name, name, update, axes={**DENSE, "matched_to": name}, keep=last)
@@ -142,16 +157,17 @@ class _Jobs:
 
     def curves(self, part: Connectivity) -> Curves:
         """Paths between the minima, and planes of the first seeds."""
-        plane = part.plane if part.plane and self.seed in self.preset.seeds[: part.plane.seeds] else None
+        plane = part.plane if part.plane and self.seed in self.preset.seeds_of(self.task)[: part.plane.seeds] else None
         # A seed's job does not read how many seeds have planes.
         plane = plane and plane.model_copy(update={"seeds": 1})
-        curves = part.model_copy(update={"plane": plane})
+        curves = part.of(self.task).model_copy(update={"plane": plane})
         return Curves(**self._fields("connectivity"), minima=self.minima, connectivity=curves)
 
     def curvatures(self, part: Curvature) -> Curvatures:
         """The Hessian along SGD's trajectory."""
         epochs = sorted({*part.epochs, self.epochs})
-        return Curvatures(**self._fields("curvature"), minima=self.minima, curvature=part, epochs=epochs)
+        measured = part.model_copy(update={"tasks": None})
+        return Curvatures(**self._fields("curvature"), minima=self.minima, curvature=measured, epochs=epochs)
 
 
 # --- Jobs of no task

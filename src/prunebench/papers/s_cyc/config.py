@@ -115,8 +115,9 @@ class SCyc(Strict):
         """Raises InputError where a name is unknown or numbers do not hold together."""
         for name, config in preset.schedules.items():
             try:
-                for cycle in range(self.pruning.cycles + 1):
-                    config.policy.at(cycle)
+                for policy in (config.policy, *(other.policy for other in config.tasks.values() if other.policy)):
+                    for cycle in range(self.pruning.cycles + 1):
+                        policy.at(cycle)
             except InputError as error:
                 raise InputError(f"schedules.{name}: {error}") from None
         for part in ("accuracy", "gradients"):
@@ -127,6 +128,8 @@ class SCyc(Strict):
         measured = self.measured()
         for cell in self.cells():
             task = preset.tasks[cell.task]
+            if task.weights:
+                raise InputError(f"s_cyc trains '{cell.task}' from scratch, but the task has weights of a file")
             if self.pruning.rewind_epoch >= task.training.epochs:
                 raise InputError(f"s_cyc.pruning.rewind_epoch must be below the epochs of '{cell.task}'")
             images = max(self.gradient_measure.images * (cell in measured), self.score_images(cell.criterion) or 0)

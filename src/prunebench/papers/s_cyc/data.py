@@ -69,7 +69,7 @@ class Data:
         compared = self.config.compared()
         parts: list[pd.DataFrame] = []
         for cell in self.config.cells():
-            for seed in self.preset.seeds if cell in compared else ():
+            for seed in self.preset.seeds_of(cell.task) if cell in compared else ():
                 start = chains[*cell, seed].arms[0].start
                 if isinstance(start, Trained):
                     parts.append(first[start.run].assign(criterion=cell.criterion, schedule=cell.schedule))

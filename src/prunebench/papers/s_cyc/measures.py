@@ -148,7 +148,7 @@ def oracle(data: Data) -> list[Row]:
     oracle = data.config.oracle
     if oracle is None:
         return []
-    policy = data.preset.schedules[oracle.schedule].policy
+    policy = data.preset.schedule(oracle.task, oracle.schedule).policy
     cycles = data.cycles.groupby(CELL)
     rows: list[Row] = []
     for axes, grid in cells(pd.DataFrame(oracle_grid(data)), *CELL, sort=True):

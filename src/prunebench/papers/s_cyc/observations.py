@@ -121,7 +121,7 @@ def against_oracle(data: Data, method: str | None) -> Iterator[Observed]:
         return
     gaps = differences(data, ORACLE, oracle.schedule)
     yield from observed("difference", gaps, gaps["difference"], "sparsity")
-    policy = data.preset.schedules[oracle.schedule].policy
+    policy = data.preset.schedule(oracle.task, oracle.schedule).policy
     for seed, chain in data.candidates.groupby("seed"):
         inside = [
             at.loc[nearest(at["max_lr"], policy.at(int(str(cycle)))), "validation_accuracy"]

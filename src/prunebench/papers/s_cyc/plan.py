@@ -30,7 +30,7 @@ def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
     measured = config.measured()
     chains: dict[bool, list[RunSpec]] = {True: [], False: []}
     for cell in config.cells():
-        for seed in preset.seeds:
+        for seed in preset.seeds_of(cell.task):
             start = Init(kind="init") if cell in measured else networks.start(cell.task, cell.schedule, seed)
             chains[cell in measured].append(_chain(config, preset, cell, seed, start))
     search, choices = _oracle(config, preset)
@@ -45,7 +45,7 @@ def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
 
 def _chain(config: SCyc, preset: Preset, cell: Cell, seed: int, start: Start) -> RunSpec:
     """The cycles of one chain; one that starts from the initialisation is measured and begins with the dense cycle."""
-    measured, policy = isinstance(start, Init), preset.schedules[cell.schedule].policy
+    measured, policy = isinstance(start, Init), preset.schedule(cell.task, cell.schedule).policy
     phases = [
         cycle_phase(config, preset, cell, cycle, policy.at(cycle))
         for cycle in range(0 if measured else 1, config.pruning.cycles + 1)
@@ -64,7 +64,7 @@ def _chain(config: SCyc, preset: Preset, cell: Cell, seed: int, start: Start) ->
 def cycle_phase(config: SCyc, preset: Preset, cell: Cell, cycle: int, max_lr: float) -> Phase:
     """One cycle: a prune (but in cycle 0), what becomes of the weights, and training."""
     pruning, after, task = config.pruning, config.pruning.after, preset.tasks[cell.task]
-    epochs, profile = task.training.epochs, preset.schedules[cell.schedule].profile
+    epochs, profile = task.training.epochs, preset.schedule(cell.task, cell.schedule).profile
     begin = pruning.rewind_epoch if cycle and after.rewinds else 0
     if cycle and not after.restarts_lr:
         # Fine-tuning: the trained weights go on at the schedule's last LR (Renda et al. 2020).
@@ -103,7 +103,7 @@ def _oracle(config: SCyc, preset: Preset) -> tuple[list[RunSpec], list[Choice]]:
     if oracle is None:
         return search, choices
     cell = Cell(oracle.task, oracle.criterion, oracle.schedule)
-    for seed in preset.seeds:
+    for seed in preset.seeds_of(oracle.task):
         where = f"{oracle.task}/{oracle.criterion}/seed-{seed}"
         start: Start = Init(kind="init")
         for cycle in range(config.pruning.cycles + 1):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from prunebench.errors import InputError
 from prunebench.runs.spec import Init, Trained
 
 TASK = "digits-resnet8-sgd"
@@ -191,3 +192,44 @@ def test_margins_change_no_job(smoke):
 def test_how_many_seeds_have_planes_reruns_no_seed_that_has_one_already(smoke):
     touched = smoke.differing(smoke.changed("directional", "connectivity", "plane", "seeds", to=2))
     assert touched == {f"directional/connectivity/{TASK}/seed-1"}
+
+
+def test_a_part_may_have_some_of_the_tasks_and_seeds_and_then_less_is_kept(smoke):
+    content = smoke.changed("directional", "connectivity", "seeds", to=1)
+    content["directional"]["curvature"]["seeds"] = 1
+    content["directional"]["baselines"]["tasks"] = [TASK]
+    stages = smoke.plan(content).stages
+    assert [job.seed for job in stages["connect_minima"].jobs] == [0]
+    assert [job.seed for job in stages["measure_curvature"].jobs] == [0]
+    assert len(stages["train_baselines"].jobs) == 2
+    first, second = stages["train_minima"].jobs
+    assert phases(first)["sgd"].keep == [1, 4]
+    assert {tuple(phase.keep) for phase in phases(second).values()} == {(4,)}
+    content["directional"]["baselines"] = None
+    first, second = smoke.plan(content).stages["train_minima"].jobs
+    assert {name: tuple(phase.keep) for name, phase in phases(first).items()} == {
+        **dict.fromkeys(("sgd", "sgd_order", FIRST), (1, 4)),
+        "sgd_init": (4,),
+        SECOND: (),
+    }
+    assert {tuple(phase.keep) for phase in phases(second).values()} == {()}
+
+
+def test_a_task_s_curves_and_profile_may_be_its_own(smoke):
+    content = smoke.changed("directional", "connectivity", "bends", to={TASK: {"epochs": 9, "momentum": 0}})
+    content["directional"]["profiles"] = {TASK: {"kind": "step_decay", "milestones": [0.9]}}
+    stages = smoke.plan(content).stages
+    curves = stages["connect_minima"].jobs[0].connectivity
+    assert (curves.epochs, curves.momentum, curves.bends) == (9, 0, {})
+    assert phases(stages["train_minima"].jobs[0])["sgd"].profile.milestones == (0.9,)
+    for path in (("connectivity", "bends"), ("profiles",), ("connectivity", "tasks"), ("curvature", "tasks")):
+        with pytest.raises(InputError, match=rf"directional.{'.'.join(path)} names 'nowhere', which is not defined"):
+            smoke.plan(
+                smoke.changed(
+                    "directional",
+                    *path,
+                    to=["nowhere"]
+                    if path[-1] == "tasks"
+                    else {"nowhere": {"kind": "cosine"} if path[-1] == "profiles" else {}},
+                )
+            )
