@@ -110,9 +110,12 @@ class _Jobs:
         looked_at = sorted({*config.curvature.epochs, self.epochs}) if config.curvature and bent else end
         independent = Init(kind="init", draw="independent")
         yield self._arm(SGD, SGD, Sgd(), keep=looked_at)
-        # Other epochs of the order of data than the first ones: another order and augmentation of the same images.
-        yield self._arm(ORDER, ORDER, Sgd(), keep=looked_at, order=self.epochs)
-        yield self._arm(INIT, INIT, Sgd(), keep=end, start=independent, order=2 * self.epochs)
+        # Controls of curves and curvature alone.
+        if curved or bent:
+            # Other epochs of the order of data than the first ones: another order and augmentation of the same images.
+            yield self._arm(ORDER, ORDER, Sgd(), keep=looked_at, order=self.epochs)
+        if curved:
+            yield self._arm(INIT, INIT, Sgd(), keep=end, start=independent, order=2 * self.epochs)
         yield self._grda(self.settings[0], looked_at)
         for setting in self.settings[1:]:
             yield self._grda(setting, last)
