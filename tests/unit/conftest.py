@@ -1,4 +1,4 @@
-"""Readers of what several test folders check: LaTeX tables."""
+"""What several test folders share: readers of LaTeX tables, and a network that draws random numbers."""
 
 import re
 
@@ -66,3 +66,34 @@ def marked_columns(parse_latex):
         return marked
 
     return columns
+
+
+@pytest.fixture
+def dropping(monkeypatch):
+    """Registers the network `dropping`, a perceptron with dropout; gives the list of the masks that it draws."""
+    from dataclasses import dataclass
+
+    import torch
+    from torch import nn
+
+    from prunebench.models.kinds import NETWORKS
+
+    drawn = []
+
+    class Dropping(nn.Module):
+        """Draws as modules from outside do: from torch's global generator."""
+
+        def forward(self, x):
+            if not self.training:
+                return x
+            drawn.append(nn.functional.dropout(torch.ones_like(x)))
+            return x * drawn[-1]
+
+    @dataclass(frozen=True)
+    class Kind:
+        def build(self, *, classes, in_channels, image_size):
+            first = nn.Linear(in_channels * image_size**2, 12)
+            return nn.Sequential(nn.Flatten(), first, nn.ReLU(), Dropping(), nn.Linear(12, classes))
+
+    monkeypatch.setitem(NETWORKS, "dropping", Kind)
+    return drawn

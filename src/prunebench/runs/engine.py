@@ -2,7 +2,8 @@
 
 Everything that a study trains goes through `train`: dense networks, pruning chains, the oracle's candidates, retraining
 after a prune, trajectories of an update. A NaN or infinite loss ends an arm, which is recorded at chance
-accuracy from there on: divergence is a result.
+accuracy from there on: divergence is a result. What dropout and its like draw is a pure function of (seed, epoch of
+the data's order, update), as the order itself is.
 """
 
 import math
@@ -28,6 +29,7 @@ from prunebench.runs.prune import begin_phase_, follow_ramp_
 from prunebench.runs.select import rank
 from prunebench.runs.spec import Matched, RunSpec
 from prunebench.runs.view import View
+from prunebench.seeding import global_draws
 
 COLUMNS = {
     "epochs": (
@@ -214,29 +216,31 @@ def _train_epoch_(view: View, lr_at: list[float]) -> None:
     masks: Masks | None = None
     weights: list[Tensor] = []
     kept: list[Tensor] = []
-    for images, labels in islice(batches, state.position.step, None):
-        if job.resume.due():
-            job.resume.save(*state.save())
-        # After the save: a resumed job does this very update again, and no row is written twice.
-        done, lr = epoch * len(lr_at) + state.position.step, lr_at[state.position.step]
-        follow_ramp_(view, done)
-        for probe in phase.probes:
-            probe.before_update(view, done)
-        if state.masks is not masks:
-            masks = state.masks
-            weights, kept = _pruned(view)
-            view.flops_per_update = round(TRAINING_FACTOR * spec.batch_size * sparse_flops(view.layers, masks))
-        with job.autocast():
-            loss = F.cross_entropy(model(images), labels)
-        gradients = list(torch.autograd.grad(loss, parameters))
-        with torch.no_grad():
-            phase.update.step_(parameters, gradients, state.update, lr)
-        if kept:
-            torch._foreach_mul_(weights, kept)
-        state.loss_sum += loss.detach()
-        state.clock.add(decay * lr)
-        state.flops_sparse += 0 if phase.update.makes_zeros else view.flops_per_update
-        state.position.step += 1
+    with global_draws(job.device, spec.seed, phase.order + epoch, "network") as begin_draws:
+        for images, labels in islice(batches, state.position.step, None):
+            if job.resume.due():
+                job.resume.save(*state.save())
+            # After the save: a resumed job does this very update again, and no row is written twice.
+            done, lr = epoch * len(lr_at) + state.position.step, lr_at[state.position.step]
+            follow_ramp_(view, done)
+            for probe in phase.probes:
+                probe.before_update(view, done)
+            if state.masks is not masks:
+                masks = state.masks
+                weights, kept = _pruned(view)
+                view.flops_per_update = round(TRAINING_FACTOR * spec.batch_size * sparse_flops(view.layers, masks))
+            begin_draws(state.position.step)
+            with job.autocast():
+                loss = F.cross_entropy(model(images), labels)
+            gradients = list(torch.autograd.grad(loss, parameters))
+            with torch.no_grad():
+                phase.update.step_(parameters, gradients, state.update, lr)
+            if kept:
+                torch._foreach_mul_(weights, kept)
+            state.loss_sum += loss.detach()
+            state.clock.add(decay * lr)
+            state.flops_sparse += 0 if phase.update.makes_zeros else view.flops_per_update
+            state.position.step += 1
     if phase.update.makes_zeros:
         images_seen = len(lr_at) * spec.batch_size
         state.flops_sparse += round(TRAINING_FACTOR * images_seen * sparse_flops(view.layers, nonzero(view.parameters)))

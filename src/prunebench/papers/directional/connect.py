@@ -1,6 +1,6 @@
 """Paths between minima: trained Bezier curves, straight lines, and the plane that holds a curve."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from prunebench.analysis.connectivity import (
     segment,
     train_bend_,
 )
-from prunebench.data.batches import Augment, train_batches
+from prunebench.data.batches import Augment, Batch, train_batches
 from prunebench.papers.directional.spec import Curves
 from prunebench.runs.job import Job, Network, Row
 from prunebench.runs.networks import load_networks
 from prunebench.runs.spec import NETWORKS_FILE
-from prunebench.seeding import generator
+from prunebench.seeding import generator, global_draws
 
 Rows = dict[str, list[Row]]
 
@@ -79,24 +79,26 @@ class _Curve:
             if job.resume.due():
                 self._save()
             draw = generator("t", job.spec.seed, self.pair, epoch)
-            self.loss = train_bend_(
-                self.model,
-                self.a,
-                self.b,
-                self.bend,
-                self.momentum,
-                self._batches(epoch),
-                torch.rand(spe, generator=draw, dtype=torch.float64).tolist(),
-                [profile.lr(epoch * spe + step, total, settings.max_lr) for step in range(spe)],
-                momentum_factor=settings.momentum,
-                autocast=job.autocast,
-            )
+            with global_draws(job.device, job.spec.seed, epoch, "network") as begin:
+                self.loss = train_bend_(
+                    self.model,
+                    self.a,
+                    self.b,
+                    self.bend,
+                    self.momentum,
+                    self._batches(epoch, begin),
+                    torch.rand(spe, generator=draw, dtype=torch.float64).tolist(),
+                    [profile.lr(epoch * spe + step, total, settings.max_lr) for step in range(spe)],
+                    momentum_factor=settings.momentum,
+                    autocast=job.autocast,
+                )
             self.epoch = epoch + 1
             job.report(f"{self.pair} epoch {epoch}: loss {self.loss:.4f}")
 
-    def _batches(self, epoch: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    def _batches(self, epoch: int, begin: Callable[[int], None]) -> Iterator[Batch]:
+        """The epoch's batches; each is given right before its forward pass, which `begin` prepares."""
         job, spec = self.job, self.job.spec
-        return train_batches(
+        batches = train_batches(
             job.data.train,
             batch_size=spec.batch_size,
             seed=spec.seed,
@@ -105,6 +107,9 @@ class _Curve:
             mean=job.data.mean,
             std=job.data.std,
         )
+        for step, batch in enumerate(batches):
+            begin(step)
+            yield batch
 
     def _save(self) -> None:
         groups = {"bend": self.bend, "momentum": self.momentum}

@@ -1,6 +1,7 @@
 """Curves, lines and planes between minima that are trained for real."""
 
 import pytest
+import torch
 
 PAIRS = ["grda:sgd", "sgd:sgd_order", "sgd:sgd_init", "grda:sgd_init"]
 MEASURED = ("train_loss", "train_error", "test_loss", "test_error")
@@ -81,3 +82,16 @@ def test_killed_anywhere_curves_end_with_the_same_bytes(connected, tmp_path, at)
     jobs, whole = connected
     assert jobs.run("connect_minima", tmp_path, kill_at=at) is None
     assert jobs.results(jobs.run("connect_minima", tmp_path)) == jobs.results(whole)
+
+
+def test_a_bend_with_dropout_is_trained_alike_whatever_was_drawn_before(tiny_jobs, tmp_path, dropping):
+    jobs = tiny_jobs({"kind": "dropping"})
+    jobs.run("train_minima")
+    dropping.clear()
+    whole = jobs.run("connect_minima")
+    drawn = len(dropping)
+    assert jobs.run("connect_minima", tmp_path, kill_at=1) is None
+    torch.rand(7)
+    assert jobs.results(jobs.run("connect_minima", tmp_path)) == jobs.results(whole)
+    assert drawn == len(dropping) - drawn == 4 * 6  # updates of four pairs
+    assert not torch.equal(dropping[0], dropping[1])
