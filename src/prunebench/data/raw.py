@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import lzma
 import os
+import stat
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +33,12 @@ MOST_BYTES = 1 << 26
 
 MOST_PIXELS = 1 << 26
 """Pixels of the largest image, 67 million: ImageNet's largest has 26."""
+
+MOST_LONG = 100
+"""Longer side over shorter, at most: an image of 1 x 60,000 pixels, resized, would take all memory."""
+
+_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+"""Pillow's modes of 8 bits or fewer: it cuts off values of others where it should scale them."""
 
 _BLOCK = 1024
 
@@ -99,18 +108,29 @@ def decode(content: bytes, channels: int, name: str) -> "Image":
     """An image file in colour (channels 3) or grey (1); InputError, with `name`, where it is none or is damaged."""
     from PIL import Image, UnidentifiedImageError
 
+    wanted = "RGB" if channels == 3 else "L"
     try:
-        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise InputError(f"{name} claims {width} x {height} pixels: too large to be an image of a data set")
-            return image.convert("RGB" if channels == 3 else "L")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of what is checked here or changes no pixel
+            image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
+            _check_image(image, name)
+            image.load()
+            return image if image.mode == wanted else image.convert(wanted)
+    except InputError:
+        raise
     except UnidentifiedImageError:
         raise InputError(f"{name} is no image of a kind that is read: {', '.join(IMAGE_FORMATS)}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
+    except Exception as error:  # a damaged image raises nearly anything
         raise InputError(f"{name} is a damaged image: {one_line(error)}") from None
+
+
+def _check_image(image: "Image", name: str) -> None:
+    """InputError for an image that is too large, too long, or of more than 8 bits, by what its header says."""
+    short, long = sorted(image.size)
+    if short * long > MOST_PIXELS or long > MOST_LONG * short:
+        raise InputError(f"{name} claims {image.width} x {image.height} pixels: no size of an image of a data set")
+    if image.mode not in _MODES:
+        raise InputError(f"{name} has pixels of kind {image.mode}, allowed: 8 bits in each channel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +173,10 @@ class Raw:
 
 
 def content_sha256(images: Block, labels: NDArray[np.int64]) -> dict[str, str]:
-    """SHA-256 of pixels, uint8 (N, C, H, W), and of labels as uint8, whatever container they came in."""
+    """SHA-256 of pixels, uint8 (N, C, H, W), and of labels, uint8 where they fit, whatever container they came in."""
     pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
-    return {"pixels": pixels, "labels": hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest()}
+    dtype = np.uint8 if int(labels.max(initial=0)) < 256 else np.int64
+    return {"pixels": pixels, "labels": hashlib.sha256(labels.astype(dtype).tobytes()).hexdigest()}
 
 
 class Folder:
@@ -181,13 +202,16 @@ class Folder:
         try:
             if self._zip is None:
                 file = self.path / name
-                size = file.stat().st_size
+                status = file.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    raise OSError("no plain file")
+                size = status.st_size
             else:
                 size = self._zip.getinfo(self._prefix + name).file_size
             if size > MOST_BYTES:
                 raise InputError(f"{self.path}: {name} has {size} bytes, at most {MOST_BYTES} allowed")
             return file.read_bytes() if self._zip is None else self._zip.read(self._prefix + name)
-        except (OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
             raise InputError(f"{self.path}: {name} cannot be read: {one_line(error)}") from None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -208,9 +232,15 @@ class Folder:
 
 
 def _files(path: Path) -> Iterator[str]:
-    """Every file below a folder, by its path within it."""
-    for base, _, files in os.walk(path):
+    """Every file below a folder, by its path within it; links are followed, but into no folder twice."""
+    seen: set[tuple[int, int]] = set()
+    for base, folders, files in os.walk(path, followlinks=True):
         within = Path(base).relative_to(path).as_posix()
+        status = os.stat(base)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         yield from (file if within == "." else f"{within}/{file}" for file in files)
 
 
