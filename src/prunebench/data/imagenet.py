@@ -32,7 +32,7 @@ def read_imagenet200(checksum: str | None, raw_folder: Path | None) -> Raw:
         raise InputError(f"{folder.path}: {stray} is of no class of wnids.txt")
     _check_counts(folder, checksum, {"train": (classes_of, 500), "val": (test, 50)}, ids)
     parts = [
-        Part(Files(list(of), folder.read), np.array([number[wnid] for wnid in of.values()], dtype=np.int64))
+        Part(Files(list(of), folder), np.array([number[wnid] for wnid in of.values()], dtype=np.int64))
         for of in (classes_of, test)
     ]
     checksums = _pinned(folder, checksum)
@@ -159,5 +159,5 @@ def _by_class(folder: Folder, name: str, classes: int, channels: int, parts: tup
             raise InputError(f"{folder.path}: {stray} is in no folder of a class of {train or '.'}/")
         if files:
             labels = np.array([number[wnid] for wnid in of.values()], dtype=np.int64)
-            read[part] = Part(Files(files, folder.read, channels), labels)
+            read[part] = Part(Files(files, folder, channels), labels)
     return Raw(name, read[train], read.get(parts[1]) if train else None, classes, f"folder {folder.path}")

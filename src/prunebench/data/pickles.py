@@ -143,7 +143,7 @@ _FUNCTIONS = {f"{module}.{name}" for module in _NUMPY for name in ("_reconstruct
 
 
 def _made(function: Any, arguments: Any) -> Any:
-    """What a call stands for: an array or a type of NumPy's (see `_array`), or how Python 3 writes bytes in protocol 2."""
+    """What a call stands for: an array or a type of NumPy's (see `_array`), or Python 3's bytes in protocol 2."""
     if not isinstance(function, _Named) or not isinstance(arguments, tuple):
         raise ValueError("it calls what is no function")
     if function.name == "_codecs.encode" and len(arguments) == 2 and isinstance(arguments[0], str):

@@ -101,7 +101,7 @@ def write_shards(
                     file.write(record.content)
                     record = next(records, None)
         add(f"{split}_place", [np.array(places, dtype=np.int64)])
-    return {"shards": {"size": size, "side": side, "files": {name: (folder / name).stat().st_size for name in files}}}
+    return {"shards": {"size": size, "side": side, "files": [[name, (folder / name).stat().st_size] for name in files]}}
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def open_stream(
 
     Raises InputError where a shard is missing or has another size, nearly any error for facts of another kind.
     """
-    sizes = {folder_of(path) / Path(name).name: int(size) for name, size in facts["files"].items()}
+    sizes = {folder_of(path) / Path(name).name: int(size) for name, size in facts["files"]}
     for file, size in sizes.items():
         found = file.stat().st_size if file.is_file() else None
         if found != size:
