@@ -2,10 +2,13 @@
 
 import copy
 import csv
+import importlib.util
 import json
 import os
 import random
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -47,6 +50,35 @@ def digits(digits_file):
     from prunebench.data.batches import load_prepared
 
     return load_prepared(digits_file)
+
+
+def _miniatures():
+    """tests/miniatures.py, which lies in no package."""
+    spec = importlib.util.spec_from_file_location("miniatures", Path(__file__).with_name("miniatures.py"))
+    module = sys.modules["miniatures"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MINIATURES = _miniatures()
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes `miniature` runs for every layout of every source."""
+    if "miniature" in metafunc.fixturenames:
+        metafunc.parametrize("miniature", list(MINIATURES.MAKERS), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def miniatures():
+    """Makers of miniatures of every data set in its publisher's layout."""
+    return MINIATURES
+
+
+@pytest.fixture
+def miniature(miniatures, request, tmp_path):
+    """The data set of a layout, written."""
+    return miniatures.make(request.param, tmp_path)
 
 
 @pytest.fixture

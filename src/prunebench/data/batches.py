@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from prunebench.data.prepare import FORMAT, METADATA_KEY
@@ -116,7 +116,7 @@ def load_prepared(
         return _parse(path, device, workers, checksum)
     except InputError:
         raise
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RecursionError, RuntimeError) as error:
+    except Exception as error:  # a damaged file raises nearly anything
         raise InputError(f"{path} is not a prepared data set or is corrupt: {str(error)[:120]}") from error
 
 
@@ -287,8 +287,10 @@ def _resized(split: Split, epoch: _Epoch, scale: "_Scale") -> Iterator[Batch]:
 def _grid(box: Tensor, mirror: Tensor, height: int, width: int) -> Tensor:
     """Where each pixel of a resized box lies in its image, in grid_sample's units: float32 (B, height, width, 2)."""
     top, left, h, w = (column[:, None].double() for column in box.unbind(1))
-    y = (top + (torch.arange(height) + 0.5) * h / height) * (2 / height) - 1
-    x = (left + (torch.arange(width) + 0.5) * w / width) * (2 / width) - 1
+    # No further than the middle of the box's outermost pixels: a pixel beside the box has no part in it.
+    y = top + ((torch.arange(height) + 0.5) * h / height).clamp(0.5).minimum(h - 0.5)
+    x = left + ((torch.arange(width) + 0.5) * w / width).clamp(0.5).minimum(w - 0.5)
+    y, x = y * (2 / height) - 1, x * (2 / width) - 1
     x = torch.where(mirror[:, None], x.flip(1), x)
     return torch.stack([x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3).float()
 

@@ -1,9 +1,8 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) as their publisher packs them: Python pickles, in a folder or a tar.gz."""
 
+import gzip
 import hashlib
-import io
 import os
-import pickle
 import tarfile
 import tempfile
 import time
@@ -12,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from prunebench.data import fetch
 from prunebench.data.fetch import one_line
+from prunebench.data.pickles import unpickle
 from prunebench.data.raw import Arrays, Part, Raw, content_sha256
 from prunebench.data.sources import PUBLISHED
 from prunebench.errors import InputError
@@ -128,77 +127,6 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-# --- Pickles
-
-
-class _Inert(pickle.Unpickler):
-    """Reads dictionaries, lists, numbers, strings, and NumPy arrays of bytes; calls nothing of what a pickle names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Stand-ins for what an array of NumPy's is made of; UnpicklingError for anything else."""
-        stand_ins = {"_reconstruct": _Array.begin, "ndarray": None, "dtype": _Type}
-        if module.split(".")[0] == "numpy" and name in stand_ins:
-            return stand_ins[name]
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in an old protocol
-            return _encode
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no batch of images needs")
-
-
-class _Type:
-    """A NumPy type by its code."""
-
-    def __init__(self, code: Any, *rest: Any) -> None:
-        self.code = code
-
-    def __setstate__(self, state: Any) -> None:
-        """Byte order and the like: of no meaning for bytes."""
-
-
-class _Array:
-    """An array: shape, type and content, as the pickle states them."""
-
-    content: Any = None
-
-    @classmethod
-    def begin(cls, *rest: Any) -> "_Array":
-        """An array that `__setstate__` fills."""
-        return cls()
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.type, self.fortran, self.content = state
-
-    def array(self) -> Any:
-        """The array, or None for one that is not of bytes in C order."""
-        code = getattr(self.type, "code", None)
-        if code not in ("u1", b"u1", "|u1") or self.fortran or not isinstance(self.content, bytes):
-            return None
-        if not all(type(n) is int and n >= 0 for n in self.shape):
-            return None
-        return np.frombuffer(self.content, dtype=np.uint8).reshape(self.shape)
-
-
-def _encode(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1", b"latin1"):
-        raise pickle.UnpicklingError("it encodes something else than text")
-    return text.encode("latin1")
-
-
-def unpickle(content: bytes, name: str) -> dict[Any, Any]:
-    """The dictionary in a pickle, read without running code; InputError, with `name`, where it is none or hostile."""
-    try:
-        batch = _Inert(io.BytesIO(content), encoding="bytes").load()
-        if not isinstance(batch, dict):
-            raise pickle.UnpicklingError("it holds no dictionary")
-        plain = {_key(key): value for key, value in batch.items()}
-        return {key: value.array() if isinstance(value, _Array) else value for key, value in plain.items()}
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise InputError(f"{name} cannot be read as a batch of images: {one_line(error)}") from None
-
-
-def _key(key: Any) -> Any:
-    return key.encode() if isinstance(key, str) else key
-
-
 # --- Where the files are
 
 
@@ -229,12 +157,37 @@ def _read(edition: Edition, folder: Path) -> tuple[dict[str, bytes], str]:
     if not os.path.isfile(archive):
         raise InputError(f"{folder} has neither {edition.folder}/{names[0]} nor {edition.archive}")
     try:
-        with tarfile.open(archive) as tar:  # nothing is unpacked: no path of the archive is ever opened
-            members = {name: tar.extractfile(f"{edition.folder}/{name}") for name in names}
-            contents = {name: file.read(_MOST_BYTES) if file else b"" for name, file in members.items()}
+        # Nothing is unpacked: no path of the archive is ever opened, and no link followed.
+        with _Gzip(archive) as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
+            contents = {name: _member(tar, f"{edition.folder}/{name}") for name in names}
     except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, zlib.error) as error:
         raise InputError(f"{archive} is damaged or is not {edition.archive}: {one_line(error)}") from None
     return contents, f"archive {archive}"
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip file that does not grow: tarfile reads headers whole, however long they claim to be."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Some bytes; OSError for more than a batch of images, or beyond what an archive of them holds."""
+        if size is None or not 0 <= size <= _MOST_BYTES or self.tell() > 2 * _MOST_BYTES:
+            raise OSError("it unpacks to more than it should")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As `read`: what is passed over is unpacked, too."""
+        if offset > 2 * _MOST_BYTES:
+            raise OSError("it unpacks to more than it should")
+        return super().seek(offset, whence)
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    """A file of an archive; KeyError where it is absent, OSError for a link or a folder."""
+    member = tar.getmember(name)
+    file = tar.extractfile(member) if member.isreg() else None
+    if file is None:
+        raise OSError(f"{name} is no plain file")
+    return file.read()
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """Data sets of image files: ImageNet-1k, ImageNet-200 (Tiny-ImageNet), and a user's folder of images by class."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +23,16 @@ def read_imagenet200(checksum: str | None, raw_folder: Path | None) -> Raw:
     folder = _tiny(raw_folder)
     ids = sorted(_lines(folder, "wnids.txt"))
     number = {wnid: place for place, wnid in enumerate(ids)}
-    if len(number) != 200:
+    if len(number) != 200 or len(ids) != 200:
         raise InputError(f"{folder.path}: wnids.txt lists {len(number)} classes, expected 200")
     train = [name for name in folder.names if name.startswith("train/") and name.endswith(".JPEG")]
-    val = [line.split("\t") for line in _lines(folder, "val/val_annotations.txt")]
-    if any(len(fields) < 2 or fields[1] not in number for fields in val):
-        raise InputError(f"{folder.path}: val/val_annotations.txt has a line without a class of wnids.txt")
-    there = set(folder.names)
-    test = {f"val/images/{fields[0]}": fields[1] for fields in val if f"val/images/{fields[0]}" in there}
-    unlabelled = [n for n in folder.names if n.startswith("val/images/") and n not in test]
-    if unlabelled:
-        raise InputError(f"{folder.path}: {unlabelled[0]} has no line in val/val_annotations.txt")
+    test = _annotated(folder, number)
     classes_of = {name: name.split("/")[1] for name in train}
     if stray := next((name for name, wnid in classes_of.items() if wnid not in number), None):
         raise InputError(f"{folder.path}: {stray} is of no class of wnids.txt")
     _check_counts(folder, checksum, {"train": (classes_of, 500), "val": (test, 50)}, ids)
     parts = [
-        Part(Files(list(of), folder.read), np.array([number[wnid] for wnid in of.values()], dtype=np.int64))
+        Part(Files(list(of), folder), np.array([number[wnid] for wnid in of.values()], dtype=np.int64))
         for of in (classes_of, test)
     ]
     checksums = _pinned(folder, checksum)
@@ -57,9 +50,26 @@ def _tiny(raw_folder: Path | None) -> Folder:
     raise InputError(f"{base} has neither {_TINY}/wnids.txt nor {_TINY}.zip")
 
 
+def _annotated(folder: Folder, classes: Container[str]) -> dict[str, str]:
+    """File -> class of the images of val/, as their list says; InputError where list and files do not fit."""
+    where, found = f"{folder.path}: val/val_annotations.txt", dict[str, str]()
+    images = {name for name in folder.names if name.startswith("val/images/")}
+    for number, line in enumerate(_lines(folder, "val/val_annotations.txt"), 1):
+        name, wnid = (*line.split("\t"), "")[:2]
+        file = f"val/images/{name}"
+        if wnid not in classes:
+            raise InputError(f"{where}, line {number}: '{wnid:.40}' is no class of wnids.txt")
+        if file not in images or file in found:
+            raise InputError(f"{where}, line {number}: '{name:.80}' {'comes twice' if file in found else 'is absent'}")
+        found[file] = wnid
+    if unlabelled := sorted(images - found.keys()):
+        raise InputError(f"{where} has no line for {unlabelled[0]}")
+    return found
+
+
 def _lines(folder: Folder, name: str) -> list[str]:
-    """The lines of a small text file."""
-    return folder.read(name).decode("utf-8", "replace").splitlines()
+    """The lines of a small text file, without empty ones."""
+    return [line for line in folder.read(name).decode("utf-8", "replace").splitlines() if line.strip()]
 
 
 def _check_counts(
@@ -97,13 +107,17 @@ def read_imagenet(checksum: str | None, raw_folder: Path | None) -> Raw:
     if raw_folder is None:
         raise InputError("imagenet: name with raw_data the folder that holds train/<class>/ and val/<class>/")
     inner = Path(raw_folder) / "imagenet"
-    folder = Folder(inner if (inner / "train").is_dir() else Path(raw_folder))
+    base = inner if (inner / "train").is_dir() else Path(raw_folder)
+    if not (base / "train").is_dir():
+        raise InputError(f"{raw_folder} has neither imagenet/train/ nor train/")
+    folder = Folder(base)
     raw = _by_class(folder, "imagenet", 1000, 3, ("train", "val"))
     counts = (len(raw.train), len(raw.test) if raw.test else 0)
-    if checksum == PUBLISHED and counts != (1_281_167, 50_000):
+    if checksum == PUBLISHED and (counts != (1_281_167, 50_000) or len(_classes(folder, "train")) != 1000):
         raise InputError(
-            f"{folder.path} holds {counts[0]} images in train/ and {counts[1]} in val/, published 1281167 and 50000;"
-            " `checksum: null` of the source takes them, and the provenance says so"
+            f"{folder.path} holds {counts[0]} images in train/ and {counts[1]} in val/ of "
+            f"{len(_classes(folder, 'train'))} classes, published are 1281167, 50000 and 1000; "
+            "`checksum: null` of the source takes them, and the provenance says so"
         )
     return raw
 
@@ -145,5 +159,5 @@ def _by_class(folder: Folder, name: str, classes: int, channels: int, parts: tup
             raise InputError(f"{folder.path}: {stray} is in no folder of a class of {train or '.'}/")
         if files:
             labels = np.array([number[wnid] for wnid in of.values()], dtype=np.int64)
-            read[part] = Part(Files(files, folder.read, channels), labels)
+            read[part] = Part(Files(files, folder, channels), labels)
     return Raw(name, read[train], read.get(parts[1]) if train else None, classes, f"folder {folder.path}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -70,31 +71,35 @@ def prepare(
         raise InputError("size: missing; the images of this source differ in size")
     raw = source.read(raw_folder, cache)
     chosen = _split(raw, train, validation, test, split_seed)
-    with atomic_output(out) as file:
-        facts = {
-            "format": FORMAT,
-            "name": raw.name,
-            "classes": raw.classes,
-            "split_seed": split_seed,
-            "verified": raw.verified,
-        }
+    facts = {"format": FORMAT, "name": raw.name, "classes": raw.classes, "split_seed": split_seed}
+    about = _write(Path(out), source, chosen, size, raw, facts | {"verified": raw.verified})
+    write_json(manifest, about | _description(raw, chosen))
+
+
+def _write(
+    out: Path, source: Source, chosen: Chosen, size: int | None, raw: Raw, facts: dict[str, object]
+) -> dict[str, object]:
+    """Writes the prepared file, and shards where the source has them; what the manifest says of it."""
+    with ExitStack() as whole:
+        folder = whole.enter_context(shards.shard_folder(out)) if source.sharded else None
+        file = whole.enter_context(atomic_output(out))
         written = _Tensors(file)
         for split, (part, indices) in chosen.items():
             written.add(f"{split}_labels", [part.labels[indices]])
-        if source.sharded:
+        if folder is not None:
             assert size is not None
             assert source.normalise is not None
-            folder = Path(out).with_suffix(".shards")
             facts |= shards.write_shards(folder, chosen, size, written.add)
-            facts["mean"], facts["std"] = map(list, source.normalise)
+            mean, std = map(list, source.normalise)
         else:
             histograms = {split: _write_images(written, split, *chosen[split], size, raw) for split in chosen}
-            facts["mean"], facts["std"] = source.normalise or _channel_statistics(histograms["train"])
+            mean, std = map(list, source.normalise or _channel_statistics(histograms["train"]))
+        facts |= {"mean": mean, "std": std}
         written.finish({METADATA_KEY: json.dumps(facts, sort_keys=True)})
         file.flush()
         checksum = sha256_of(Path(file.name))
-    about = {"prepared_file": Path(out).name, "prepared_sha256": checksum}
-    write_json(manifest, facts | about | _description(raw, chosen) | {"image_shape": list(written.image_shape(size))})
+    shape = list(written.image_shape(size))
+    return facts | {"prepared_file": out.name, "prepared_sha256": checksum, "image_shape": shape}
 
 
 def _description(raw: Raw, chosen: Chosen) -> dict[str, object]:
