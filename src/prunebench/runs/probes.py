@@ -8,7 +8,7 @@ that it follows, so that an excess compares the same weights. Importing this mod
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,7 @@ from prunebench.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prunebench.data.batches import Batch
     from prunebench.pruning.masks import Masks
     from prunebench.runs.view import View
 
@@ -263,6 +264,76 @@ class Layers(Probe):
         view.write("layers", rows)
 
 
+@dataclass(frozen=True)
+class Defects(Probe):
+    """What defects of measuring and of pruning would change, beside a sound run that has none of them (claim A8).
+
+    After every epoch, in `tested`: the share of the test images that are classified right; of those in whole batches
+    alone, over the number of all; the share of augmented ones (those in whole batches; order, crop and flip are a pure
+    function of seed and epoch); and of these over the number of all. Before every prune at once to a sparsity by a
+    global criterion, in `thresholds`: that sparsity, and the one of a threshold over scores with repeats.
+    """
+
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "tested": ("epoch", "accuracy", "whole_batches", "augmented", "augmented_whole_batches"),
+        "thresholds": ("nominal", "reached"),
+    }
+
+    def after_epoch(self, view: View) -> None:
+        from prunebench.data.batches import Augment, train_batches
+        from prunebench.seeding import derive_seed
+
+        job, test, size = view.job, view.job.data.test, view.job.spec.batch_size
+        how, epoch = view.job.spec.augmentation, view.state.position.epoch
+        with view.off_the_clock():  # it is no part of what a schedule costs
+            plain = self._right(view, job.batches(test, size))
+            changed = train_batches(
+                test,
+                batch_size=size,
+                seed=derive_seed(job.spec.seed, "test"),
+                epoch=view.phase.order + epoch,
+                augment=Augment(how.pad, how.flip, how.resized_crop),
+                mean=job.data.mean,
+                std=job.data.std,
+            )
+            augmented = sum(self._right(view, changed))
+        images, whole = len(test), len(test) // size
+        row = {"epoch": epoch, "accuracy": sum(plain) / images, "whole_batches": sum(plain[:whole]) / images}
+        row |= {"augmented": augmented / (whole * size), "augmented_whole_batches": augmented / images}
+        view.write("tested", [row])
+
+    def _right(self, view: View, batches: Iterable[Batch]) -> list[int]:
+        """How many images of each batch the network classifies right, in the job's precision."""
+        import torch
+
+        model, counts = view.state.model.eval(), []
+        with torch.no_grad(), view.job.autocast():
+            for images, labels in batches:
+                counts.append((model(images).argmax(1) == labels).sum())
+        return [int(count) for count in counts]
+
+    def before_prune(self, view: View) -> None:
+        from prunebench.analysis.thresholds import sparsity_with_repeats
+        from prunebench.pruning.criteria import get_criterion
+        from prunebench.pruning.masks import survivors
+        from prunebench.runs.prune import score_inputs
+        from prunebench.runs.spec import ToSparsity
+
+        total = sum(mask.numel() for mask in view.state.masks.values())
+        names = [name for name, _ in view.state.model.named_parameters()]
+        for action in view.phase.prune:
+            if not isinstance(action, ToSparsity) or action.ramp or get_criterion(action.criterion).scope != "global":
+                continue
+            with view.off_the_clock():
+                inputs = score_inputs(view, action)
+                if inputs is None:
+                    return  # the prune finds it, too, and ends the arm
+                scores = get_criterion(action.criterion).scores(inputs)
+                reached = sparsity_with_repeats(scores, view.state.masks, names, 1 - action.sparsity)
+            nominal = 1 - survivors(total, 1 - action.sparsity) / total
+            view.write("thresholds", [{"nominal": nominal, "reached": reached}])
+
+
 PROBES: dict[str, type[Probe]] = {
     "gradients": Gradients,
     "shedding": Shedding,
@@ -270,5 +341,6 @@ PROBES: dict[str, type[Probe]] = {
     "occupancy": Occupancy,
     "weights": Weights,
     "layers": Layers,
+    "defects": Defects,
 }
 """Kind -> class. A plugin adds its own."""

@@ -91,17 +91,23 @@ def harvest(magnitudes: dict[str, Tensor], reference: dict[str, Tensor], masks: 
 
 def pruned_masks(view: View, action: ToSparsity | Matched, kept: float) -> Masks | None:
     """New masks of density `kept` by the criterion of a prune; None where weights or gradients are not finite."""
-    state, parameters, criterion = view.state, view.parameters, get_criterion(action.criterion)
+    inputs = score_inputs(view, action)
+    return None if inputs is None else get_criterion(action.criterion).prune(inputs, kept)
+
+
+def score_inputs(view: View, action: ToSparsity | Matched) -> ScoreInputs | None:
+    """What the criterion of a prune looks at; None where weights or gradients are not finite."""
+    state, parameters = view.state, view.parameters
     if not all(bool(weight.isfinite().all()) for weight in parameters.values()):
         return None
     gradients = None
-    if criterion.needs_gradients:
+    if get_criterion(action.criterion).needs_gradients:
         images = view.job.data.train
         images = images if action.score_images is None else images.first(action.score_images)
         gradients = mean_gradients(state.model, parameters, view.job.batches(images, GRADIENT_BATCH))
         if not all(bool(gradient.isfinite().all()) for gradient in gradients.values()):
             return None
-    inputs = ScoreInputs(
+    return ScoreInputs(
         weights=view.weights(),
         masks=state.masks,
         gradients=gradients,
@@ -110,7 +116,6 @@ def pruned_masks(view: View, action: ToSparsity | Matched, kept: float) -> Masks
         cycle=action.draw,
         layers=view.prunable_layers,
     )
-    return criterion.prune(inputs, kept)
 
 
 def follow_ramp_(view: View, done: int) -> None:

@@ -84,6 +84,11 @@ class Data:
         """The ends of gRDA around the reference."""
         return self._ends_of("train_around")
 
+    @cached_property
+    def released(self) -> pd.DataFrame:
+        """The ends of gRDA as released."""
+        return self._ends_of("train_released")
+
     def trained(self, table: str, *stages: str) -> pd.DataFrame:
         """A table of the arms that are compared and did not diverge."""
         rows = self._arms(table, *(stages or COMPARED))

@@ -87,6 +87,28 @@ def sensitivity(data: Data) -> list[Row]:
     return rows
 
 
+def released(data: Data) -> list[Row]:
+    """gRDA at the reference setting under the constant LR that the released scripts run, and under the schedule.
+
+    `released_difference` and `sparsity_change` are the former minus the latter, paired by seed; `difference` is to SGD.
+    """
+    if data.config.released is None:
+        return []
+    rows = []
+    for row, cell in _by_arm(data.released):
+        task = row["task"]
+        scheduled = where(data.ends, task=task, arm=data.reference(task))
+        for lr, runs in (("constant", cell), ("scheduled", scheduled)):
+            of = {name: row[name] for name in ("task", "c", "mu")} | {"lr": lr}
+            of |= summaries.accuracy(runs) | means(runs, "sparsity")
+            of |= difference(runs, where(data.ends, task=task, method=SGD))
+            # The schedule itself is compared with none.
+            other = scheduled if lr == "constant" else scheduled[:0]
+            of |= difference(runs, other, name="released_difference")
+            rows.append(of | difference(runs, other, "sparsity", "sparsity_change"))
+    return rows
+
+
 def trajectory(data: Data) -> list[Row]:
     """Validation accuracy and density by epoch, counted from the start of the network that an arm starts from.
 

@@ -1,8 +1,7 @@
 """What claims C1 to C9 observe in the study's runs, seed by seed, and the notes on their verdicts.
 
 The seeds of C1 are those of the exact problems, those of C4 timing blocks. There are no observations of what the preset
-does not measure, of C6 and C7 for tasks whose SGD reached no minimum, of C3 at sparsities that it is not about, and of
-C9.
+does not measure, of C6 and C7 for tasks whose SGD reached no minimum, and of C3 at sparsities that it is not about.
 """
 
 from collections.abc import Iterator, Mapping
@@ -201,6 +200,27 @@ def norms(data: Data, method: str | None) -> Iterator[Observed]:
     for (task, name, label), group in rows.groupby(["task", "method", "matched_to"], sort=False):
         grown = _by_seed(group[group["epoch"] == group["epochs"]])["log"] - _by_seed(group, epoch=0)["log"]
         yield from _observed({str(name): grown}, task=task, **({"setting": label} if label else {}))
+
+
+# --- C9
+
+
+def as_released(data: Data, method: str | None) -> Iterator[Observed]:
+    """C9: the reference setting under the scripts' constant LR minus that under the schedule, and the latter minus SGD.
+
+    A run under the schedule that diverged is compared with none: one at chance would be on a par with it.
+    """
+    if data.config.released is None:
+        return
+    for task, rows in data.released.groupby("task", sort=False):
+        ends = _by_seed(rows)
+        scheduled = _by_seed(data.ends, task=task, arm=data.reference(task), status="trained")
+        seen = {
+            "difference": ends["test_accuracy"] - scheduled["test_accuracy"],
+            "sparsity_difference": ends["sparsity"] - scheduled["sparsity"],
+            "scheduled_difference": scheduled["test_accuracy"] - _sgd(data, task)["test_accuracy"],
+        }
+        yield from _observed(seen, task=task)
 
 
 # --- Notes

@@ -26,6 +26,7 @@ from prunebench.papers.directional.spec import Curvatures, Curves, ExactProblem,
 from prunebench.runs.probes import Layers, Weights
 from prunebench.runs.spec import Arm, Init, Matched, Phase, Ramp, RunSpec, Spec
 from prunebench.runs.updates import Grda, ProximalL1, Sgd, Update
+from prunebench.schedules import Constant
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import DenseNetworks
 from prunebench.suite.preset import Preset
@@ -35,7 +36,7 @@ DENSE: Mapping[str, Any] = {"c": None, "mu": None, "matched_to": ""}
 
 
 def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[Stage]:
-    """Minima, baselines, gRDA around the reference, curves, curvature, exact problems and timings."""
+    """Minima, baselines, gRDA around the reference and as released, curves, curvature, exact problems and timings."""
     each = [_Jobs(config, preset, task, seed) for task in config.grda for seed in preset.seeds_of(task)]
     around = config.sensitivity
 
@@ -47,6 +48,7 @@ def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[S
     baselines = [of.baselines(config.baselines) for of in on(config.baselines)] if config.baselines else []
     curves = [of.curves(config.connectivity) for of in on(config.connectivity)] if config.connectivity else []
     curvatures = [of.curvatures(config.curvature) for of in on(config.curvature)] if config.curvature else []
+    released = [of.released() for of in on(config.released)]
     exact = _exact(config.toy) if config.toy else []
     timings = [_timings(config.overhead, preset)] if config.overhead else []
 
@@ -57,6 +59,7 @@ def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[S
         stage("train_minima", "minima", "Minima", [of.trained for of in each], priority=20),
         stage("train_baselines", "baselines", "Baselines", baselines, priority=5),
         stage("train_around", "sensitivity", "gRDA around the reference", sensitivity, priority=5),
+        stage("train_released", "released", "gRDA as released", released, priority=5),
         stage("connect_minima", "connectivity", "Curves", curves, run=".connect:connect", priority=10),
         stage("measure_curvature", "curvature", "Curvature", curvatures, run=".curvature:measure", priority=10),
         stage("solve_exact", "toy", "Exact problem", exact, run=".toy:solve", part="toy"),
@@ -129,6 +132,12 @@ class _Jobs:
         around = part.settings(self.settings[0])
         arms = [self._grda(setting, [], c_factor=factor, mu_shift=shift) for setting, factor, shift in around]
         return self._job("sensitivity", arms)
+
+    def released(self) -> RunSpec:
+        """gRDA at the reference setting under a constant LR."""
+        setting = self.settings[0]
+        axes = {"c": setting.c, "mu": setting.mu, "matched_to": setting.label}
+        return self._job("released", [self._arm(arm_of(setting), "grda", setting, axes=axes, profile=Constant())])
 
     def baselines(self, part: Baselines) -> RunSpec:
         """The strong dense baseline, then those at the sparsity that each setting of gRDA ended with."""

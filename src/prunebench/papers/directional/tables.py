@@ -72,6 +72,27 @@ TABLES = (
         notes=("Accuracy: mean $\\pm$ standard deviation over seeds.", excludes("Paired difference")),
     ),
     _table(
+        "released",
+        *(
+            TASK,
+            C,
+            MU,
+            Column("lr", "constant, as the released scripts run it, or scheduled: the named fix", "name", "LR"),
+        ),
+        *(N, DIVERGED, *SPARSITY, *SCORE, *difference("SGD", "minus SGD")),
+        *with_interval(
+            "released_difference", "test accuracy minus that under the schedule, by seed", "points", "minus scheduled"
+        ),
+        *with_interval(
+            "sparsity_change", "sparsity minus that under the schedule, by seed", "points", "sparsity minus scheduled"
+        ),
+        latex=(
+            *("task", "c", "mu", "lr", "n", "sparsity", "test_accuracy", "difference", "released_difference"),
+            "sparsity_change",
+        ),
+        notes=("Accuracy: mean $\\pm$ standard deviation over seeds.", excludes("Paired difference")),
+    ),
+    _table(
         "overhead",
         *(Column("network", "whose parameters", "name"), Column("parameters", "how many these are")),
         Column("measure", "optimizer step, or whole training step", "name"),

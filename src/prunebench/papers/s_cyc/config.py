@@ -1,5 +1,6 @@
 """The S-Cyc study's part of a preset, and the margins of its claims."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Annotated, NamedTuple, Self
 
@@ -11,6 +12,7 @@ from prunebench.pruning.after import AfterPrune
 from prunebench.pruning.criteria import get_criterion
 from prunebench.runs.probes import Gradients
 from prunebench.runs.spec import CriterionName
+from prunebench.schedules import WarmupStepDecay
 from prunebench.suite.preset import Preset
 
 
@@ -50,6 +52,10 @@ class GradientMeasure(Strict):
     def probe(self) -> Gradients:
         """The probe that measures so; InputError where it cannot."""
         return Gradients(self.images, tuple(self.at))
+
+
+FIFTH_RUN = 0.8**4
+"""Share of the training images that the scripts' fifth run has left [authors' code]."""
 
 
 class Cell(NamedTuple):
@@ -97,6 +103,76 @@ class Oracle(Strict):
         return [self.max_lr[i : i + size] for i in range(0, len(self.max_lr), size)]
 
 
+class Released(Strict):
+    """What the defects of the released scripts do (claim A8): chains with a sound protocol, with the scripts' training
+    sets and with their ramp, on each of which the scripts' way to measure runs beside ours [authors' code: SILO].
+
+    Normalisation weights are pruned, as the scripts do."""
+
+    task: Name
+    """Name of an entry of `tasks`: the scripts' first run, with all training images."""
+    small_task: Name
+    """Name of an entry of `tasks`: their fifth run. It differs from `task` in the training images alone, of which it
+    has the share 0.8^4, because every run of the scripts splits what the one before it left."""
+    criterion: CriterionName
+    """Pruning criterion, a global one: the scripts' threshold is global."""
+    schedule: Name
+    """Name of an entry of `schedules` whose profile is `warmup_step_decay`: ramps that reach max_lr."""
+    truncated: Name
+    """Name of an entry of `schedules`: the same, but for ramps that end at the share `top` of max_lr."""
+
+    def cells(self) -> list[Cell]:
+        """The chains: both tasks under both schedules."""
+        pairs = product((self.task, self.small_task), (self.schedule, self.truncated))
+        return [Cell(task, self.criterion, schedule) for task, schedule in pairs]
+
+    def check(self, preset: Preset) -> None:
+        """Raises InputError where a name is unknown, or the two tasks or schedules differ in something else."""
+        for key, names in (("task", preset.tasks), ("small_task", preset.tasks)):
+            known(f"s_cyc.released.{key}", getattr(self, key), names)
+        for key in ("schedule", "truncated"):
+            known(f"s_cyc.released.{key}", getattr(self, key), preset.schedules)
+        criterion = get_criterion(self.criterion)
+        if criterion.scope != "global":
+            raise InputError(f"s_cyc.released.criterion: '{self.criterion}' ranks each layer by itself, not globally")
+        self._check_tasks(preset)
+        self._check_ramps(preset)
+
+    def _check_tasks(self, preset: Preset) -> None:
+        large, small = preset.tasks[self.task], preset.tasks[self.small_task]
+        of, its = preset.datasets[large.dataset], preset.datasets[small.dataset]
+        wanted, batch = round(FIFTH_RUN * of.train), large.training.batch_size
+        if its.train != wanted:
+            raise InputError(
+                f"s_cyc.released.small_task: '{small.dataset}' has {its.train} training images; the scripts' fifth run "
+                f"has {wanted} of the {of.train} of '{large.dataset}'"
+            )
+        others = its.model_copy(update={"train": of.train}), small.model_copy(update={"dataset": large.dataset})
+        if others != (of, large):
+            raise InputError(
+                f"s_cyc.released.small_task: '{self.small_task}' must differ from '{self.task}' in the number of "
+                "training images alone"
+            )
+        if of.test is not None and batch > of.test:
+            raise InputError(
+                f"s_cyc.released.task: the scripts test in whole batches, here of {batch}, and '{large.dataset}' has "
+                f"{of.test} test images"
+            )
+
+    def _check_ramps(self, preset: Preset) -> None:
+        full, cut = (preset.schedule(self.task, name) for name in (self.schedule, self.truncated))
+        if not isinstance(full.profile, WarmupStepDecay) or full.profile.top != 1:
+            raise InputError(
+                f"s_cyc.released.schedule: '{self.schedule}' must be a warmup_step_decay whose ramp reaches max_lr"
+            )
+        alike = isinstance(cut.profile, WarmupStepDecay) and replace(cut.profile, top=1.0) == full.profile
+        if not alike or cut.profile == full.profile or cut.policy != full.policy:
+            raise InputError(
+                f"s_cyc.released.truncated: '{self.truncated}' must be '{self.schedule}' with a ramp that ends below "
+                "max_lr (top)"
+            )
+
+
 class SCyc(Strict):
     """The S-Cyc study."""
 
@@ -110,6 +186,8 @@ class SCyc(Strict):
     """How gradients are measured."""
     oracle: Oracle | None = None
     """The oracle grid search; null leaves it out."""
+    released: Released | None = None
+    """What the defects of the released scripts do; null leaves it out."""
 
     def check(self, preset: Preset) -> None:
         """Raises InputError where a name is unknown or numbers do not hold together."""
@@ -126,7 +204,9 @@ class SCyc(Strict):
                     for value in getattr(grid, key):
                         known(f"s_cyc.{part}[{i}].{key}", value, names)
         measured = self.measured()
-        for cell in self.cells():
+        if self.released:
+            self.released.check(preset)
+        for cell in [*self.cells(), *(self.released.cells() if self.released else ())]:
             task = preset.tasks[cell.task]
             if task.weights:
                 raise InputError(f"s_cyc trains '{cell.task}' from scratch, but the task has weights of a file")
@@ -162,7 +242,7 @@ class SCyc(Strict):
 
 
 class SCycMargins(Strict):
-    """Margins of claims A1 to A7. Accuracies and their differences are shares: 0.01 is one point."""
+    """Margins of claims A1 to A8. Accuracies and their differences are shares: 0.01 is one point."""
 
     a1_ratio: Positive = 0.8
     """A1 needs the gradients' spread to end at or below this share of the dense network's [ours]: a fifth narrower can
@@ -193,3 +273,5 @@ class SCycMargins(Strict):
     a7_gain: Share = 0.003
     """A7: the S-shape matters where it gains more than this over each other shape, and does not where it is within it
     of each [ours]: a seventh of the published gain."""
+    a8_margin: Share = 0.005
+    """A8: the scripts report what a sound protocol gives where it is within this of it [ours]: A6's margin."""

@@ -60,6 +60,29 @@ class Data:
         """Histograms of the gradients."""
         return self.study.rows("measure_gradients", "gradient_histograms")
 
+    @cached_property
+    def defects(self) -> pd.DataFrame:
+        """The end of every cycle of the chains that defects are measured on, as the scripts measure it and as we do.
+
+        Of the cycles that trained: `accuracy`, `whole_batches`, `augmented` after the last epoch; `best`, the highest
+        accuracy of an epoch; `reported`, the highest of augmented images in whole batches. `nominal` and `reached` are
+        sparsities of the prune before the cycle. No rows where the preset leaves the part out.
+        """
+        ends, tested, prunes = (
+            self.study.rows("measure_defects", table) for table in ("phases", "tested", "thresholds")
+        )
+        if not len(ends):
+            return ends
+        key = [*CHAIN, "cycle"]
+        last = {name: (name, "last") for name in ("accuracy", "whole_batches", "augmented")}
+        most = {"best": ("accuracy", "max"), "reported": ("augmented_whole_batches", "max")}
+        measured = tested.sort_values("epoch", kind="stable").groupby(key).agg(**last, **most).reset_index()
+        rows = ends.merge(measured, on=key, how="left").merge(prunes[[*key, "nominal", "reached"]], on=key, how="left")
+        # Epochs before one that diverged say nothing of the network that a cycle ends with.
+        named = [*last, *most]
+        rows[named] = rows[named].where(rows["status"] == "trained")
+        return rows
+
     def _chains(self) -> list[pd.DataFrame]:
         """The cycles of each chain that is compared: that of the dense network, which chains share, comes first."""
         ends, dense = self.study.rows(CHAINS, "phases").groupby(CHAIN), self.study.rows("train_dense", "phases")

@@ -271,6 +271,56 @@ def gradient_histograms(data: Data) -> pd.DataFrame | list[Row]:
     return pooled.assign(weights_share=pooled["count"] / total)
 
 
+# --- The released scripts
+
+DEFECTS = (
+    *("best_epoch", "augmented", "whole_batches", "smaller_set", "cut_ramp", "first_run", "fifth_run"),
+    "repeated_scores",
+)
+"""What effects are of: each defect alone, all together in the scripts' first and fifth run, and one in sparsity."""
+
+
+def defects(data: Data) -> pd.DataFrame:
+    """What each defect of the released scripts adds, by seed: alone beside a sound protocol, and all together.
+
+    Columns: defect, task, criterion, cycle, sparsity, seed, effect. In the order of `DEFECTS`: test accuracy of the
+    best epoch, on augmented images and in whole batches minus that of the last epoch on all images as they are, of the
+    same network; that after training on the fifth run's set, and under the cut ramp, minus the sound chain's (paired by
+    seed); what the scripts report for their first and fifth run, minus the sound chain's; the sparsity that their
+    threshold reaches at a prune minus the one that it is to reach. A diverged cycle stands at chance, and is no network
+    to measure on. No rows where the preset leaves the part out.
+    """
+    part, rows = data.config.released, data.defects
+    frames = [pd.DataFrame(columns=["defect", *CELL, "sparsity", "seed", "effect"])]
+    if part is None:
+        return frames[0]
+    ran = {key: chain.set_index(["cycle", "seed"]) for key, chain in rows.groupby(["task", "schedule"])}
+    sound, cut, small, both = (
+        ran[task, schedule] for task in (part.task, part.small_task) for schedule in (part.schedule, part.truncated)
+    )
+    end, reported = sound["test_accuracy"], (chain["reported"].fillna(chain["test_accuracy"]) for chain in (cut, both))
+    effects = (
+        *(sound[name] - sound["accuracy"] for name in ("best", "augmented", "whole_batches")),
+        *(chain["test_accuracy"] - end for chain in (small, cut)),
+        *(accuracy - end for accuracy in reported),
+        sound["reached"] - sound["nominal"],
+    )
+    sparsity = sound.groupby("cycle")["sparsity"].mean()
+    for defect, effect in zip(DEFECTS, effects, strict=True):
+        frame = effect.rename("effect").dropna().reset_index()
+        axes = {"defect": defect, "task": part.task, "criterion": part.criterion}
+        frames.append(frame.assign(**axes, sparsity=frame["cycle"].map(sparsity)))
+    return stacked(frames)
+
+
+def released(data: Data) -> list[Row]:
+    """The same by pruning cycle: mean over seeds with its 95 % t interval, in points."""
+    return [
+        axes | {"sparsity": cell["sparsity"].iloc[0], "n": len(cell)} | summaries.mean("effect", cell["effect"])
+        for axes, cell in cells(defects(data), "defect", *CELL)
+    ]
+
+
 # --- LR schedules
 
 

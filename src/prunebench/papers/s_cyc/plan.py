@@ -6,6 +6,7 @@ from prunebench.papers.s_cyc.config import Cell, SCyc
 from prunebench.pruning.after import AfterPrune
 from prunebench.pruning.amounts import density_after
 from prunebench.pruning.criteria import get_criterion
+from prunebench.runs.probes import Defects, Probe
 from prunebench.runs.spec import Arm, Best, Choice, Init, Phase, RunSpec, Start, ToSparsity
 from prunebench.schedules import Constant
 from prunebench.suite.paper import Stage
@@ -26,7 +27,7 @@ def dense(config: SCyc, preset: Preset) -> Iterator[DenseWish]:
 
 
 def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
-    """Every pruning chain, each once, and the oracle's search."""
+    """Every pruning chain, each once, the oracle's search, and the chains that defects are measured on."""
     measured = config.measured()
     chains: dict[bool, list[RunSpec]] = {True: [], False: []}
     for cell in config.cells():
@@ -40,18 +41,15 @@ def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
         Stage("select_max_lr", "s_cyc/choice", tuple(choices), "Oracle's choice", select, priority=10, local=True),
         Stage("measure_gradients", "s_cyc/gradients", tuple(chains[True]), "Chain with gradients"),
         Stage("prune_chains", "s_cyc/chains", tuple(chains[False]), "Chain"),
+        Stage("measure_defects", "s_cyc/released", tuple(_released(config, preset)), "Chain with the scripts' defects"),
     ]
 
 
 def _chain(config: SCyc, preset: Preset, cell: Cell, seed: int, start: Start) -> RunSpec:
     """The cycles of one chain; one that starts from the initialisation is measured and begins with the dense cycle."""
-    measured, policy = isinstance(start, Init), preset.schedule(cell.task, cell.schedule).policy
-    phases = [
-        cycle_phase(config, preset, cell, cycle, policy.at(cycle))
-        for cycle in range(0 if measured else 1, config.pruning.cycles + 1)
-    ]
-    if measured:
-        phases = [phase.model_copy(update={"probes": [config.gradient_measure.probe()]}) for phase in phases]
+    measured = isinstance(start, Init)
+    phases = _cycles(config, preset, cell, *([config.gradient_measure.probe()] if measured else ()))
+    phases = phases if measured else phases[1:]
     return RunSpec(
         folder=f"s_cyc/{'gradients' if measured else 'chains'}/{'/'.join(cell)}/seed-{seed}",
         **preset.task_fields(cell.task, seed),
@@ -59,6 +57,26 @@ def _chain(config: SCyc, preset: Preset, cell: Cell, seed: int, start: Start) ->
         axes={"criterion": cell.criterion, "schedule": cell.schedule},
         arms=[Arm(name="chain", start=start, phases=phases)],
     )
+
+
+def _cycles(config: SCyc, preset: Preset, cell: Cell, *probes: Probe) -> list[Phase]:
+    """Every cycle under the cell's schedule, the dense one first, watched by probes."""
+    policy = preset.schedule(cell.task, cell.schedule).policy
+    phases = [cycle_phase(config, preset, cell, cycle, policy.at(cycle)) for cycle in range(config.pruning.cycles + 1)]
+    return [phase.model_copy(update={"probes": [*probes]}) for phase in phases]
+
+
+def _released(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
+    """A chain per seed on both tasks and under both schedules, from the initialisation on."""
+    for cell in config.released.cells() if config.released else ():
+        for seed in preset.seeds_of(cell.task):
+            yield RunSpec(
+                folder=f"s_cyc/released/{'/'.join(cell)}/seed-{seed}",
+                **preset.task_fields(cell.task, seed),
+                include_norm=True,
+                axes={"criterion": cell.criterion, "schedule": cell.schedule},
+                arms=[Arm(name="chain", phases=_cycles(config, preset, cell, Defects()))],
+            )
 
 
 def cycle_phase(config: SCyc, preset: Preset, cell: Cell, cycle: int, max_lr: float) -> Phase:

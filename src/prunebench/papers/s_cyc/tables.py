@@ -84,6 +84,13 @@ TABLES = (
         notes=(excludes("Ratio to the dense network's spread", "1"),),
     ),
     _table(
+        "released",
+        *(Column("defect", "what the released scripts do", "name"), TASK, CRITERION, CYCLE, sparsity(), N),
+        *with_interval("effect", "what it adds to test accuracy, of repeated_scores to sparsity; by seed", "points"),
+        latex=".views:released",
+        notes=(excludes("Effect, in points of test accuracy, of repeated\\_scores in points of sparsity"),),
+    ),
+    _table(
         "oracle_grid",
         *(TASK, CRITERION, CYCLE, sparsity(), MAX_LR, N, DIVERGED),
         Column("validation_accuracy", "mean validation accuracy", "share"),
@@ -113,4 +120,5 @@ FIGURES = (
     _figure("lr_schedules", "Learning-rate schedules", ("lr_schedules",), "schedules"),
     _figure("accuracy", "Test accuracy", ("accuracy",), "schedules"),
     _figure("oracle", "Oracle for max_lr", ("oracle", "oracle_grid"), "oracle"),
+    _figure("released", "What the defects of the released scripts do", ("released",), "released"),
 )
