@@ -178,7 +178,7 @@ class _Jobs:
     def curvatures(self, part: Curvature) -> Curvatures:
         """The Hessian along SGD's trajectory."""
         epochs = sorted({*part.epochs, self.epochs})
-        measured = part.model_copy(update={"tasks": None})
+        measured = part.model_copy(update={"tasks": None, "seeds": None})
         return Curvatures(**self._fields("curvature"), minima=self.minima, curvature=measured, epochs=epochs)
 
 

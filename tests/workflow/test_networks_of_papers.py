@@ -1,0 +1,185 @@
+"""Every network on every data set of the presets that hold the papers' own: trained, pruned, killed, resumed.
+
+Nothing is listed here twice: networks, data sets, prunes and updates are those that the presets resolve to. Cut are
+images, epochs and batches.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prunebench.data.prepare import prepare
+from prunebench.runs.checkpoint import ResumeFile
+from prunebench.runs.run import resume_path, run_job
+from prunebench.runs.spec import File, Matched, RunSpec, Trained
+from prunebench.suite.paper import resolve
+from prunebench.suite.plan import make_plan
+from prunebench.suite.preset import load_preset
+
+CONFIG = Path(__file__).parents[2] / "config"
+PRESETS = ("paper", "workstation", "cifar")
+IMAGES = {"train": 6, "validation": 2, "test": 2}
+BATCH = 2
+
+
+def tasks():
+    """One task per network and data set, from the first preset that has it."""
+    found = {}
+    for name in PRESETS:
+        content = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+        for task, entry in content["tasks"].items():
+            source = content["datasets"][entry["dataset"]]["source"]
+            found.setdefault((json.dumps(entry["network"], sort_keys=True), source), (name, task))
+    return [pytest.param(*where, id="-".join(where)) for where in found.values()]
+
+
+@pytest.fixture(scope="module")
+def plans():
+    """The plans of the presets, each made once."""
+    made = {}
+
+    def plan(name):
+        if name not in made:
+            made[name] = make_plan(load_preset(CONFIG / f"{name}.yaml"))
+        return made[name]
+
+    return plan
+
+
+@pytest.fixture(scope="module")
+def prepared(miniatures, tmp_path_factory):
+    """A prepared miniature of a data set, read from its publisher's layout."""
+    files = {}
+
+    def of(source, size):
+        kind = source.partition(" ")[0]
+        if kind not in files:
+            folder = tmp_path_factory.mktemp(kind)
+            maker = next(name for name in miniatures.MAKERS if name.split(" ")[0] == kind)
+            raw = miniatures.make(maker, folder)
+            out = folder / f"{kind}.safetensors"
+            from prunebench.data.sources import source_of
+
+            chosen = source_of(kind, checksum=None)
+            split = {"size": size, "split_seed": 0, "out": out, "manifest": out.with_suffix(".json"), **IMAGES}
+            prepare(chosen, raw.raw, folder / "cache", **split)
+            files[kind] = out
+        return files[kind]
+
+    return of
+
+
+# --- A job, cut down
+
+
+def jobs_of(plan, task):
+    """The job that trains the task's network, and one that prunes it where the study prunes by masks."""
+    stages = [(stage, job) for stage in plan.stages.values() for job in stage.jobs if isinstance(job, RunSpec)]
+    mine = [(stage, job) for stage, job in stages if job.task == task]
+    pruning = [pair for pair in mine if any(phase.prune for arm in pair[1].arms for phase in arm.phases)]
+    last = pruning[0] if pruning else mine[0]
+    needed = {need.rpartition("/")[0] for need in last[1].needs}
+    first = [pair for pair in mine if pair[1].folder in needed]
+    return [*first, last]
+
+
+def cut_phase(phase):
+    """A phase of one epoch that looks at few images."""
+    prune = [
+        action.model_copy(
+            update={"score_images": BATCH if getattr(action, "score_images", None) else None}
+            if hasattr(action, "score_images")
+            else {}
+        )
+        for action in phase.prune
+    ]
+    how = {"epochs": min(phase.epochs, 1), "first_epoch": 0, "profile_epochs": None, "order": 0, "prune": prune}
+    how |= {"keep": [1] if phase.keep else [], "recalibrate": min(phase.recalibrate, IMAGES["train"])}
+    probes = [probe for probe in phase.probes if not getattr(probe, "images", 0)]
+    return phase.model_copy(update=how | {"probes": [p for p in probes if not getattr(p, "removable_images", 0)]})
+
+
+def cut(job, before, weights):
+    """The job with its first pruned arm and those it follows, two phases each, starting from the cut job before."""
+
+    def start(of):
+        if isinstance(of, Trained):
+            return of.model_copy(update={"spec": before[of.run].digest(), "epoch": 1})
+        return of.model_copy(update={"path": str(weights), "sha256": None}) if isinstance(of, File) else of
+
+    pruned = [arm for arm in job.arms if any(phase.prune for phase in arm.phases)] or job.arms
+    wanted = job.arms if job.hands_on == "kept" else pruned[:1]
+    arms = []
+    for arm in wanted:
+        phases = [cut_phase(phase) for phase in arm.phases[:2]]
+        for phase in phases:
+            for place, action in enumerate(phase.prune):
+                if isinstance(action, Matched):
+                    phase.prune[place] = action.model_copy(update={"like": start(action.like)})
+        arms.append(arm.model_copy(update={"phases": phases, "start": start(arm.start), "follows": []}))
+    return job.model_copy(update={"arms": arms, "batch_size": BATCH, "evaluate_train": False})
+
+
+class Killed(BaseException):
+    """The process dies here: nothing is tidied up."""
+
+
+def die_after_a_save(monkeypatch):
+    """The job saves before its second update and dies before its third."""
+    asked = 0
+
+    def due(self):
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise Killed
+        return asked == 2
+
+    monkeypatch.setattr(ResumeFile, "due", due)
+
+
+@pytest.mark.parametrize(("name", "task"), tasks())
+def test_a_network_of_the_papers_trains_is_pruned_dies_goes_on_and_writes_its_tables(
+    plans, prepared, tmp_path, monkeypatch, capsys, name, task
+):
+    plan = plans(name)
+    entry = plan.preset.tasks[task]
+    dataset = plan.preset.datasets[entry.dataset]
+    content = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    data = prepared(content["datasets"][entry.dataset]["source"], dataset.size)
+    before = {}
+    for stage, whole in jobs_of(plan, task):
+        weights = tmp_path / "weights.pth"
+        if entry.weights and not weights.exists():
+            save_initial_weights(whole, dataset, weights)
+        job = cut(whole, before, weights)
+        before[job.folder] = job
+        out = tmp_path / "runs" / job.folder
+        run = resolve(stage.run, "prunebench")
+        with monkeypatch.context() as dying:
+            die_after_a_save(dying)
+            with pytest.raises(Killed):
+                run_job(job, run, out, tmp_path / "runs", data)
+        assert resume_path(out).exists()
+        assert not (out / "provenance.json").exists()
+        capsys.readouterr()
+        run_job(job, run, out, tmp_path / "runs", data)
+        assert "going on in" in capsys.readouterr().out
+        assert {path.name for path in out.iterdir()} == {*job.files}
+        phases = list(csv.DictReader((out / "phases.csv").open()))
+        assert [row["status"] for row in phases] == ["trained"] * sum(len(arm.phases) for arm in job.arms)
+        assert any(float(row["sparsity"]) > 0 for row in phases) or not any(p.prune for a in job.arms for p in a.phases)
+
+
+def save_initial_weights(job, dataset, path):
+    """A file as torchvision's are: the state_dict of the network."""
+    import torch
+
+    from prunebench.models import build
+
+    source = dataset.source
+    model = build(job.network, classes=source.classes, in_channels=source.channels, image_size=dataset.side, seed=0)
+    torch.save(model.state_dict(), path)
