@@ -11,9 +11,15 @@ from prunebench.models.kinds import NETWORKS, register_network
 if TYPE_CHECKING:
     from prunebench.models.initial import fresh_state, initialise_
     from prunebench.models.mobilenet import MobileNet
-    from prunebench.models.networks import MLP, VGG, CifarResNet, build
+    from prunebench.models.networks import MLP, VGG, CifarResNet, WideResNet, build
+    from prunebench.models.weights import fitted_state
 
-_HOMES = {"fresh_state": "initial", "initialise_": "initial", "MobileNet": "mobilenet"}
+_HOMES = {
+    "fresh_state": "initial",
+    "initialise_": "initial",
+    "MobileNet": "mobilenet",
+    "fitted_state": "weights",
+}
 
 __all__ = [
     "MLP",
@@ -21,7 +27,9 @@ __all__ = [
     "VGG",
     "CifarResNet",
     "MobileNet",
+    "WideResNet",
     "build",
+    "fitted_state",
     "fresh_state",
     "initialise_",
     "register_network",

@@ -5,6 +5,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from prunebench.errors import InputError
 from prunebench.seeding import generator
@@ -21,6 +22,15 @@ tanh: `torch.nn.init.calculate_gain`. GELU and ELU have no gain in either source
 resemble."""
 
 
+TOKENS = {"class_token": 0.0, "cls_token": 0.0, "pos_embedding": 0.02, "pos_embed": 0.02}
+"""Parameter of a vision transformer, by torchvision's name and timm's -> standard deviation of its initial values:
+torchvision's `VisionTransformer` (the 0.02 is BERT's, Devlin et al. 2019, Dosovitskiy et al.'s 2021 too)."""
+
+_CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_NORMS = _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
+
+
 @torch.no_grad()
 def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     """Give every parameter and BN buffer of `model` its initial value, in place.
@@ -33,14 +43,20 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     * Convolutions: normal with std gain / sqrt(fan_out), as in the authors' ResNet code (fb.resnet.torch). fan_out is
       the number of outputs that an input feeds at one position of the kernel each (He et al. 2015, section 2.2,
       "Backward Propagation Case"): k*k*out_channels / groups, for a depthwise convolution k*k. torch.nn.init
-      leaves the groups out, and would start a depthwise convolution of n channels sqrt(n) times too small.
+      leaves the groups out, and would start a depthwise convolution of n channels sqrt(n) times too small. Those of
+      1 and 3 dimensions and transposed ones alike.
     * Linear layers: normal with std gain / sqrt(fan_in). The classifier's fan_out is the number of classes,
       so the other choice would start 10-class training at logits several times too large.
-    * Biases 0; BN weight 1, bias 0, running mean 0, running variance 1.
+    * Attention's projections to queries, keys and values, and its extra key and value: normal with std 1 /
+      sqrt(fan_in), Glorot and Bengio's (2010) variance for a square matrix, which Dosovitskiy et al. (2021) draw
+      uniformly; no activation comes before them. Its output is a linear layer.
+    * Embeddings: standard normal, the row of padding 0, as torch's.
+    * Tokens and positions of a vision transformer: normal, see `TOKENS`.
+    * Biases 0; weights of batch, instance, group, layer and RMS norm 1, biases 0, running means 0, variances 1.
 
     The gain is that of `model.activation` (see `GAIN`), ReLU's for a model without that attribute.
-    Raises TypeError, before any change, for a model with parameters in any other kind of layer, and InputError for an
-    activation without a gain.
+    Raises TypeError, before any change, for a model with any other parameter, and InputError for an activation
+    without a gain.
 
     >>> import torch
     >>> from prunebench.models import initialise_
@@ -50,25 +66,46 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     >>> torch.equal(a.weight, b.weight), a.bias.tolist()
     (True, [0.0, 0.0])
     """
-    leaves = [(name, module) for name, module in model.named_modules() if list(module.parameters(recurse=False))]
-    for name, module in leaves:
-        if not isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.BatchNorm1d):
-            raise TypeError(f"no initialisation known for layer {name!r} of type {type(module).__name__}")
     activation = getattr(model, "activation", "relu")
     if activation not in GAIN:
         raise InputError(f"no gain known for activation {activation!r}; allowed: {', '.join(GAIN)}")
-    gain = GAIN[activation]
-    for name, module in leaves:
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            weight = module.weight
-            fan = weight[0].numel() if isinstance(module, nn.Linear) else weight[:, 0].numel() // module.groups
-            # A contiguous CPU tensor: normal_ fills memory in order, so channels_last weights would differ.
-            draw = torch.empty(weight.shape).normal_(generator=generator("initial weights", seed, *names, name))
-            weight.copy_(draw.mul_(gain / math.sqrt(fan)))
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+    draws: list[tuple[str, Tensor, float]] = []
+    for name, module in model.named_modules():
+        for key, parameter in () if isinstance(module, _NORMS) else module.named_parameters(recurse=False):
+            std = _std(module, key, parameter, GAIN[activation])
+            if std is None:
+                raise TypeError(f"no initialisation known for {key} of layer {name!r} of type {type(module).__name__}")
+            draws.append((name if key == "weight" else f"{name}.{key}", parameter, std))
+    for name, parameter, std in draws:
+        # A contiguous CPU tensor: normal_ fills memory in order, so channels_last weights would differ.
+        draw = torch.zeros(parameter.shape)
+        if std:
+            draw.normal_(generator=generator("initial weights", seed, *names, name)).mul_(std)
+        parameter.copy_(draw)
+    for module in model.modules():
+        if isinstance(module, _NORMS):
             module.reset_parameters()
+        elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            module.weight[module.padding_idx] = 0
+
+
+def _std(module: nn.Module, key: str, parameter: Tensor, gain: float) -> float | None:
+    """Standard deviation of the initial values of a module's parameter `key`; None where no rule is known."""
+    if key in TOKENS:
+        return TOKENS[key]
+    if isinstance(module, nn.MultiheadAttention) and (key.endswith("proj_weight") or key in ("bias_k", "bias_v")):
+        return 1 / math.sqrt(parameter.shape[-1])
+    if (key == "bias" and isinstance(module, nn.Linear | _CONVOLUTIONS | _TRANSPOSED)) or key == "in_proj_bias":
+        return 0.0
+    if key != "weight":
+        return None
+    if isinstance(module, nn.Embedding):
+        return 1.0
+    if isinstance(module, nn.Linear | _TRANSPOSED):
+        return gain / math.sqrt(parameter[0].numel())  # (in, out / groups, *kernel) where transposed: fan_out
+    if isinstance(module, _CONVOLUTIONS):
+        return gain / math.sqrt(parameter[:, 0].numel() // module.groups)
+    return None
 
 
 def fresh_state(model: nn.Module, seed: int, *names: object) -> dict[str, Tensor]:

@@ -87,6 +87,17 @@ def _check(kind: str, width: float, activation: str, stem_stride: int = 1) -> No
         raise InputError(f"stem_stride {stem_stride} of '{kind}': must be 1 or 2")
 
 
+def _check_dropout(kind: str, dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout {dropout:g} of '{kind}': must be in [0, 1)")
+
+
+def _check_counts(kind: str, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} {count} of '{kind}': must be 1 or more")
+
+
 @register_network("mlp")
 @dataclass(frozen=True)
 class MlpKind:
@@ -147,22 +158,64 @@ class ResNetKind:
         return CifarResNet(**vars(self), classes=classes, in_channels=in_channels)
 
 
+@register_network("wide_resnet")
+@dataclass(frozen=True)
+class WideResNetKind:
+    """Wide residual network for small images (Zagoruyko and Komodakis 2016), pre-activation, as gRDA's authors have it.
+
+    Its convolutions have biases: WRN-28-10 has 36,546,980 parameters at 100 classes. depth: 6n+4: 10, 16, 22, 28, 40.
+    widen: factor of 16, 32, 64 channels. dropout: between the two convolutions of a block, in [0, 1).
+    """
+
+    depth: int = 28
+    widen: int = 10
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_counts("wide_resnet", widen=self.widen)
+        _check_dropout("wide_resnet", self.dropout)
+        if self.depth < 10 or self.depth % 6 != 4:
+            raise InputError(f"depth {self.depth} of 'wide_resnet': must be 6n+4, such as 10, 16, 22, 28 or 40")
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network.
+
+        >>> from prunebench.models.kinds import WideResNetKind
+        >>> WideResNetKind(depth=10, widen=1).build(classes=10, in_channels=1, image_size=8).classifier
+        Linear(in_features=64, out_features=10, bias=True)
+        """
+        from prunebench.models.networks import WideResNet
+
+        return WideResNet(**vars(self), classes=classes, in_channels=in_channels)
+
+
 @register_network("vgg")
 @dataclass(frozen=True)
 class VggKind:
-    """VGG with batch norm for small images.
+    """VGG for small images: one linear layer after a global mean, or a head with hidden layers.
 
-    depth: 11, 13, 16 or 19, counted as in the ImageNet original. width: factor of 64 to 512 channels.
+    depth: 11, 13, 16 or 19, counted as in the ImageNet original. width: factor of 64 to 512 channels. batch_norm:
+    without it the convolutions have biases. hidden: units of each hidden layer of the head. dropout: before each hidden
+    layer, in [0, 1). {depth: 16, batch_norm: false, hidden: [512, 512], dropout: 0.5} is the VGG-16 of Garipov et al.
+    (2018), which gRDA's authors train.
     """
 
     depth: int = 11
     width: float = 1.0
     activation: str = "relu"
+    batch_norm: bool = True
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check("vgg", self.width, self.activation)
+        _check_dropout("vgg", self.dropout)
         if self.depth not in VGG_DEPTHS:
             raise InputError(f"depth {self.depth} of 'vgg': allowed: {', '.join(map(str, VGG_DEPTHS))}")
+        if any(units < 1 for units in self.hidden):
+            raise InputError(f"hidden {list(self.hidden)} of 'vgg': each layer must have 1 unit or more")
+        if self.dropout and not self.hidden:
+            raise InputError(f"dropout {self.dropout:g} of 'vgg': it comes before hidden layers, and hidden names none")
 
     def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
         """The network.
@@ -202,34 +255,111 @@ class MobileNetKind:
         return MobileNet(**vars(self), classes=classes, in_channels=in_channels)
 
 
+@register_network("vit")
+@dataclass(frozen=True)
+class VitKind:
+    """Vision transformer (Dosovitskiy et al. 2021), torchvision's, with a class token and learnt positions.
+
+    The defaults are ViT-Lite-7/4's (Hassani et al. 2021), for 32x32 images; with a patch of 8, 64x64 ones cost as much.
+    patch: side of a patch in pixels, which divides that of the images. layers: transformer blocks. heads: of attention;
+    they divide `hidden`, the width of the tokens. mlp: units of a block's hidden layer. dropout: after the positions,
+    attention and both layers of the mlp, in [0, 1).
+    """
+
+    patch: int = 4
+    layers: int = 7
+    heads: int = 4
+    hidden: int = 256
+    mlp: int = 512
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        counts = dict(vars(self))
+        _check_dropout("vit", counts.pop("dropout"))
+        _check_counts("vit", **counts)
+        if self.hidden % self.heads:
+            raise InputError(f"heads {self.heads} of 'vit': must divide hidden, which is {self.hidden}")
+
+    def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
+        """The network; InputError where the patch does not divide the image or torchvision cannot be imported.
+
+        >>> from prunebench.models.kinds import VitKind
+        >>> VitKind(layers=1, hidden=32).build(classes=10, in_channels=1, image_size=8).heads.head
+        Linear(in_features=32, out_features=10, bias=True)
+        """
+        from prunebench.models.networks import vision_transformer
+
+        if image_size % self.patch:
+            raise InputError(f"patch {self.patch} of 'vit': must divide the side of the images, {image_size} pixels")
+        return vision_transformer(**vars(self), classes=classes, in_channels=in_channels, image_size=image_size)
+
+
 @dataclass(frozen=True)
 class _Torchvision:
     """torchvision's network as it comes, untrained; colour images of 32x32 or more."""
 
     def build(self, *, classes: int, in_channels: int, image_size: int) -> nn.Module:
-        """The network; its MobileNets without dropout, which would draw from the global generator."""
+        """The network."""
         from prunebench.models.networks import torchvision_network
 
         name = next(name for name, cls in NETWORKS.items() if cls is type(self))
-        return torchvision_network(name, classes=classes, in_channels=in_channels, image_size=image_size)
+        sizes = {"classes": classes, "in_channels": in_channels, "image_size": image_size}
+        return torchvision_network(name, **sizes, **vars(self))
 
 
 @register_network("torchvision_resnet50")
 @dataclass(frozen=True)
 class TorchvisionResNet50(_Torchvision):
-    """torchvision's ResNet-50, untrained; colour images of 32x32 or more."""
+    """torchvision's ResNet-50, untrained; colour images of 32x32 or more.
+
+    small_stem: a 3x3 convolution of stride 1 without a max-pool in the place of the 7x7 one of stride 2 and its pool,
+    for images of 64x64 [ours].
+    """
+
+    small_stem: bool = False
+
+
+@register_network("torchvision_vgg19_bn")
+@dataclass(frozen=True)
+class TorchvisionVgg19Bn(_Torchvision):
+    """torchvision's VGG-19 with batch norm, untrained; colour images of 32x32 or more.
+
+    Its head of 25,088-4,096-4,096-classes holds 119.6 of its 139.6 million parameters at 10 classes: what S-Cyc's
+    authors prune on CIFAR-10 [authors' code]. dropout: after each hidden layer of the head, in [0, 1).
+    """
+
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_dropout("torchvision_vgg19_bn", self.dropout)
 
 
 @register_network("torchvision_mobilenet_v3_small")
 @dataclass(frozen=True)
 class TorchvisionMobileNetV3Small(_Torchvision):
-    """torchvision's MobileNetV3-Small, untrained, without dropout; colour images of 32x32 or more."""
+    """torchvision's MobileNetV3-Small, untrained; colour images of 32x32 or more.
+
+    dropout: before the last layer, in [0, 1); 0.2 is torchvision's.
+    """
+
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_dropout("torchvision_mobilenet_v3_small", self.dropout)
 
 
 @register_network("torchvision_mobilenet_v3_large")
 @dataclass(frozen=True)
 class TorchvisionMobileNetV3Large(_Torchvision):
-    """torchvision's MobileNetV3-Large, untrained, without dropout; colour images of 32x32 or more."""
+    """torchvision's MobileNetV3-Large, untrained; colour images of 32x32 or more.
+
+    dropout: before the last layer, in [0, 1); 0.2 is torchvision's.
+    """
+
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_dropout("torchvision_mobilenet_v3_large", self.dropout)
 
 
 def network_kind(kind: str, **options: object) -> NetworkKind:

@@ -95,9 +95,9 @@ class MobileNet(nn.Module):
     Each expands by a 1x1 convolution (the first does not, as in the original), filters each channel by itself, gates
     the channels (squeeze-excite; not in the second) and projects back by a 1x1 convolution. ReLU in the first two,
     hard-swish in the others, the stem and the head. The head is the original's: a 1x1 convolution to 6 times the
-    width, global mean, one hidden layer, linear; without its dropout, which would draw from the global RNG. Every
-    width is a multiple of 8 (`divisible`), so that there are groups of 4 or 8 input channels to prune. Any image
-    size; the last maps are 4 x `stem_stride` times smaller.
+    width, global mean, one hidden layer, linear; without its dropout [ours]. Every width is a multiple of 8
+    (`divisible`), so that there are groups of 4 or 8 input channels to prune. Any image size; the last maps are 4 x
+    `stem_stride` times smaller.
 
     Batch norm has torch's momentum 0.1 and eps 1e-5. torchvision's MobileNetV3 has momentum 0.01 and eps 1e-3; its
     running statistics still hold 5 % of their start after 300 updates, about as many as a short training has.
