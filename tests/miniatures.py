@@ -88,6 +88,24 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
+def flip(path: Path, place: int) -> None:
+    """Another bit in a byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def rezip(path: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
+    """Writes a zip archive anew, each file as `change` gives it from name and content; None leaves it out."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = change(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return write(path, file.getvalue())
+
+
 # --- CIFAR
 
 

@@ -160,6 +160,8 @@ def _read(edition: Edition, folder: Path) -> tuple[dict[str, bytes], str]:
         # Nothing is unpacked: no path of the archive is ever opened, and no link followed.
         with _Gzip(archive) as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
             contents = {name: _member(tar, f"{edition.folder}/{name}") for name in names}
+            while plain.read(1 << 20):  # its checksum comes last
+                pass
     except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, zlib.error) as error:
         raise InputError(f"{archive} is damaged or is not {edition.archive}: {one_line(error)}") from None
     return contents, f"archive {archive}"
@@ -192,10 +194,11 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(_MOST_BYTES)
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise OSError(f"no file of at most {_MOST_BYTES} bytes" if path.exists() else "No such file")
+        return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _download(edition: Edition, cache: Path) -> tuple[dict[str, bytes], str]:

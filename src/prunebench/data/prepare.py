@@ -21,7 +21,6 @@ from prunebench.seeding import generator
 
 FORMAT = "prunebench-prepared-2"
 METADATA_KEY = "prunebench"
-_LARGEST_SIZE = 1024
 _HEADER_BYTES = 1 << 16
 
 Chosen = dict[str, tuple[Part, NDArray[np.int64]]]
@@ -64,8 +63,8 @@ def prepare(
     for name, count in (("train", train), ("validation", validation), ("test", test)):
         if count is not None and count < 1:
             raise InputError(f"{name}: {count} images asked for, at least 1 needed")
-    if size is not None and not 1 <= size <= _LARGEST_SIZE:
-        raise InputError(f"size: {size} pixels asked for, allowed: 1 to {_LARGEST_SIZE}")
+    if size is not None and not 1 <= size <= shards.LARGEST_SIZE:
+        raise InputError(f"size: {size} pixels asked for, allowed: 1 to {shards.LARGEST_SIZE}")
     source = source_of(source)
     if size is None and source.side is None:
         raise InputError("size: missing; the images of this source differ in size")

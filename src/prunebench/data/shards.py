@@ -45,6 +45,9 @@ QUALITY = 95
 PLACE = ("shard", "offset", "length", "crc32", "height", "width")
 """Where an image lies, and its size: int64 (N, 6)."""
 
+LARGEST_SIZE = 1024
+"""Of the images that a network sees, in pixels."""
+
 _CHUNK = 256
 
 
@@ -242,7 +245,7 @@ def open_stream(
     end = torch.tensor(list(sizes.values()))[shard]
     if not ((offset >= 0) & (length > 0) & (length <= MOST_BYTES) & (offset <= end - length)).all():
         raise ValueError("places of images lie outside their shards")
-    if not ((height > 0) & (width > 0)).all():
+    if not ((height > 0) & (width > 0)).all() or not 1 <= facts["size"] <= LARGEST_SIZE:
         raise ValueError("images have no size")
     return Stream(Shards(tuple(sizes)), place.numpy(), labels.to(device), int(facts["size"]), workers)
 
