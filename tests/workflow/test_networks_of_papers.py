@@ -14,7 +14,7 @@ import yaml
 from prunebench.data.prepare import prepare
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.run import resume_path, run_job
-from prunebench.runs.spec import File, Matched, RunSpec, Trained
+from prunebench.runs.spec import Best, File, Matched, RunSpec, Trained
 from prunebench.suite.paper import resolve
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import load_preset
@@ -78,7 +78,8 @@ def prepared(miniatures, tmp_path_factory):
 def jobs_of(plan, task):
     """The job that trains the task's network, and one that prunes it where the study prunes by masks."""
     stages = [(stage, job) for stage in plan.stages.values() for job in stage.jobs if isinstance(job, RunSpec)]
-    mine = [(stage, job) for stage, job in stages if job.task == task]
+    # The oracle's jobs wait for selections among others.
+    mine = [pair for pair in stages if pair[1].task == task and not any(type(s) is Best for s in pair[1].starts())]
     pruning = [pair for pair in mine if any(phase.prune for arm in pair[1].arms for phase in arm.phases)]
     last = pruning[0] if pruning else mine[0]
     needed = {need.rpartition("/")[0] for need in last[1].needs}

@@ -209,7 +209,7 @@ def _train_epoch_(view: View, lr_at: list[float]) -> None:
         batch_size=spec.batch_size,
         seed=spec.seed,
         epoch=phase.order + epoch,
-        augment=Augment(spec.augmentation.pad, spec.augmentation.flip),
+        augment=Augment(**dict(spec.augmentation)),
         mean=job.data.mean,
         std=job.data.std,
     )

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from prunebench.errors import InputError
+from prunebench.models import fitted_state
 from prunebench.pruning.masks import Masks
 from prunebench.runs.checkpoint import group, join, load_tensors, save_tensors
 from prunebench.runs.job import Network, State
@@ -115,6 +116,8 @@ def load_weights_(model: nn.Module, start: File) -> None:
         raise InputError(f"{path} has SHA-256 {digest}, expected {start.sha256}")
     try:
         state: Any = load_tensors(path)[0] if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        model.load_state_dict(state.get("state_dict", state))
+        model.load_state_dict(fitted_state(state, model))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except Exception as error:  # torch raises many kinds for a file that is not one of weights
         raise InputError(f"{path} holds no weights of this network: {' '.join(str(error).split())[:200]}") from None

@@ -292,7 +292,7 @@ class Defects(Probe):
                 batch_size=size,
                 seed=derive_seed(job.spec.seed, "test"),
                 epoch=view.phase.order + epoch,
-                augment=Augment(how.pad, how.flip, how.resized_crop),
+                augment=Augment(**dict(how)),
                 mean=job.data.mean,
                 std=job.data.std,
             )

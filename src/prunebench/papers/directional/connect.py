@@ -103,7 +103,7 @@ class _Curve:
             batch_size=spec.batch_size,
             seed=spec.seed,
             epoch=epoch,
-            augment=Augment(spec.augmentation.pad, spec.augmentation.flip),
+            augment=Augment(**dict(spec.augmentation)),
             mean=job.data.mean,
             std=job.data.std,
         )
