@@ -10,6 +10,7 @@ import torch
 
 from prunebench.errors import InputError
 from prunebench.runs.probes import Gradients
+from prunebench.seeding import derive_seed, generator
 
 FULL = [
     {"kind": "shedding", "removable_images": 40},
@@ -315,6 +316,125 @@ def test_gradients_are_those_of_the_stated_images_at_the_stated_shares(workshop,
 def test_gradients_that_cannot_be_measured_are_one_line(keys, line):
     with pytest.raises(InputError, match=line):
         Gradients(**keys)
+
+
+# --- Defects of released scripts
+
+DEFECTS = [{"kind": "defects"}]
+
+
+def augmented_by_hand(digits, seed, epoch, images):
+    """The first `images` test images of an epoch's order, cut out of a black border of 1 and mirrored, one by one."""
+    drawn = derive_seed(seed, "test")
+    split, count = digits.test, len(digits.test)
+    order = torch.randperm(count, generator=generator(drawn, epoch, "order")).tolist()
+    crops = torch.randint(0, 3, (count, 2), generator=generator(drawn, epoch, "crop")).tolist()
+    mirrored = torch.randint(0, 2, (count,), generator=generator(drawn, epoch, "flip")).tolist()
+    cut = []
+    for place, (top, left), mirror in zip(order[:images], crops, mirrored, strict=False):
+        image = np.pad(split.images[place, 0].numpy(), 1)[top : top + 8, left : left + 8]
+        cut.append(image[:, ::-1] if mirror else image)
+    return torch.from_numpy(np.stack(cut).astype(np.float64)), split.labels[order[:images]]
+
+
+def right(weights, images, labels, digits):
+    """How many images a multilayer perceptron of these weights classifies right, in float64."""
+    of = {name: tensor.double() for name, tensor in weights.items()}
+    pixels = ((images.double() / 255 - digits.mean[0]) / digits.std[0]).flatten(1)
+    hidden = torch.relu(pixels @ of["hidden.0.weight"].T + of["hidden.0.bias"])
+    logits = hidden @ of["classifier.weight"].T + of["classifier.bias"]
+    return int((logits.argmax(1) == labels).sum())
+
+
+def test_test_accuracy_is_taken_after_every_epoch_as_it_should_be_and_as_it_should_not(workshop, digits):
+    """64 test images in batches of 50: the second one is not whole."""
+    phases = [
+        workshop.phase(probes=DEFECTS),
+        workshop.phase(prune=[workshop.prune(0.5)], order=2, probes=DEFECTS),
+    ]
+    seen = workshop.watch(workshop.spec(phases, batch_size=50, seed=3))
+    rows = seen.rows("tested")
+    assert [(row["phase"], row["epoch"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
+    moments = [moment for n in (0, 1) for moment in (seen.at(phase=n, done=3), seen.end(phase=n))]
+    test, labels = digits.test.images[:, 0], digits.test.labels
+    for epoch, row, moment in zip((1, 2, 3, 4), rows, moments, strict=True):
+        everything, whole = (right(moment.weights, test[:n], labels[:n], digits) for n in (64, 50))
+        changed = right(moment.weights, *augmented_by_hand(digits, 3, epoch, 50), digits)
+        expected = {"accuracy": everything / 64, "whole_batches": whole / 64}
+        expected |= {"augmented": changed / 50, "augmented_whole_batches": changed / 64}
+        assert {name: float(row[name]) for name in expected} == expected
+    for number, row in enumerate(seen.rows("phases")):
+        assert float(row["test_accuracy"]) == float(rows[2 * number + 1]["accuracy"])
+    assert len({row["augmented"] for row in rows}) > 1
+
+
+def with_the_defect(model, scores, masks, density):
+    """The sparsity after the scripts' threshold: the statement that appends stands outside the `if`."""
+    pool, scored = [], {}
+    for name, _ in model.named_parameters():
+        if "weight" in name:
+            tensor = [float(s) for s, m in zip(scores[name].flatten(), masks[name].flatten(), strict=True) if m]
+            scored[name] = tensor
+        pool.extend(tensor)
+    alive, total = sum(map(len, scored.values())), sum(mask.numel() for mask in masks.values())
+    kept = math.floor(len(pool) * math.floor(total * density + 0.5) / alive + 0.5)
+    threshold = sorted(pool, reverse=True)[kept - 1]
+    return 1 - sum(score >= threshold for tensor in scored.values() for score in tensor) / total
+
+
+@pytest.mark.parametrize("network", ["mlp", "resnet"])
+def test_a_threshold_over_repeated_scores_is_that_of_the_scripts(workshop, network):
+    phases = [
+        workshop.phase(probes=DEFECTS, prune=[workshop.prune(sparsity)] if sparsity else [])
+        for sparsity in (0, 0.5, 0.75)
+    ]
+    spec = workshop.spec(phases, network=getattr(workshop, network), include_norm=True)
+    seen, model = workshop.watch(spec), workshop.job(spec).network()
+    rows = seen.rows("thresholds")
+    assert [row["phase"] for row in rows] == ["1", "2"]
+    for row, sparsity in zip(rows, (0.5, 0.75), strict=True):
+        before, after = seen.end(phase=int(row["phase"]) - 1), seen.at(phase=int(row["phase"]))
+        scores = {name: weight.abs() for name, weight in before.prunable.items()}
+        assert float(row["reached"]) == with_the_defect(model, scores, before.masks, 1 - sparsity)
+        # the run itself prunes exactly
+        assert float(row["nominal"]) == 1 - after.alive / after.size
+        # batch normalisation's weights, near 1, count twice, and push the threshold up; all of a perceptron's do
+        assert (float(row["reached"]) > float(row["nominal"])) is (network == "resnet")
+
+
+def test_prunes_that_have_no_global_threshold_have_none_to_measure(workshop):
+    ramp = {"share": 0.5, "every": 1}
+    prunes = [[workshop.prune(0.3, "layer_magnitude")], [workshop.prune(0.5, ramp=ramp)], [], [workshop.prune(0.8)]]
+    phases = [workshop.phase(epochs=1, prune=prune, probes=DEFECTS) for prune in prunes]
+    out = workshop.run(workshop.spec(phases))
+    assert [row["phase"] for row in workshop.rows(out, "thresholds")] == ["3"]
+    assert len(workshop.rows(out, "tested")) == 4
+
+
+def test_what_diverges_is_measured_until_then(workshop):
+    phases = [workshop.phase(probes=DEFECTS), workshop.phase(max_lr=1e30, prune=[workshop.prune()], probes=DEFECTS)]
+    phases.append(workshop.phase(prune=[workshop.prune(0.8)], probes=DEFECTS))
+    out = workshop.run(workshop.spec(phases))
+    assert [row["status"] for row in workshop.rows(out, "phases")] == ["trained", "diverged", "diverged"]
+    assert [row["phase"] for row in workshop.rows(out, "tested")] == ["0", "0"]
+    assert [row["phase"] for row in workshop.rows(out, "thresholds")] == ["1"]
+
+
+@pytest.mark.parametrize("network", ["mlp", "resnet"])
+def test_measuring_defects_changes_no_training_and_a_killed_job_measures_the_same(workshop, network):
+    def spec(probes):
+        prunes = [[], [workshop.prune(0.5)], [workshop.prune(0.75)]]
+        phases = [workshop.phase(prune=prune, reinitialise=n or None, probes=probes) for n, prune in enumerate(prunes)]
+        return workshop.spec(phases, network=getattr(workshop, network), batch_size=50, include_norm=True)
+
+    plain, measured = (workshop.results(workshop.run(spec(probes))) for probes in ([], DEFECTS))
+    assert all(plain[table] == measured[table] for table in ("epochs.csv", "phases.csv"))
+    killed, deaths = workshop.killed_often(again := spec(DEFECTS))
+    assert deaths == 3 * 2 * 3
+    undisturbed = workshop.results(workshop.run(again))
+    assert workshop.results(killed) == undisturbed
+    assert undisturbed["tested.csv"] == measured["tested.csv"]
+    assert len(undisturbed["thresholds.csv"]) == 2
 
 
 # --- Measuring

@@ -1,5 +1,6 @@
 """Schedules: published values, exact peaks, bounds, torch's scheduler, one clear line per bad value."""
 
+import dataclasses
 import itertools
 import math
 import pickle
@@ -82,6 +83,24 @@ def test_a_warm_up_always_reaches_max_lr_and_rises_evenly(profile, total, max_lr
             assert profile.lr(step, total, max_lr) == pytest.approx(max_lr * (step + 1) / ramp)
     after = [profile.lr(step, total, max_lr) for step in range(ramp, total)]
     assert after == sorted(after, reverse=True)
+
+
+@given(warmups(), st.floats(0.01, 1), st.integers(1, 400), LRS)
+def test_a_ramp_that_is_cut_ends_at_its_top_and_what_follows_is_as_ever(profile, top, total, max_lr):
+    ramp = max(1, math.floor(profile.warmup * total + 0.5)) if profile.warmup else 0
+    cut = dataclasses.replace(profile, top=top)
+    for step in range(total):
+        share = top if step < ramp else 1.0
+        assert cut.lr(step, total, max_lr) == pytest.approx(share * profile.lr(step, total, max_lr))
+
+
+def test_with_their_tops_the_published_ramps_are_those_of_the_scripts():
+    """Slopes of max_lr / 20,000 and / 10,000 per update, cut after 25 epochs of 563 updates, and after 14."""
+    for profile, top, updates, slope in ((WARMUP_RESNET20, 0.70375, 563, 20_000), (WARMUP_VGG19, 0.7882, 563, 10_000)):
+        total = updates * (50 if profile is WARMUP_RESNET20 else 160)
+        cut = dataclasses.replace(profile, top=top)
+        for step in (0, 1000, math.floor(profile.warmup * total + 0.5) - 1):
+            assert cut.lr(step, total, 1.0) == pytest.approx((step + 1) / slope, rel=1e-4)
 
 
 @given(st.integers(1, 400), st.integers(1, 5), LRS)
@@ -244,6 +263,8 @@ BAD = [
     ),
     (lambda: StepDecay("half"), "StepDecay: milestones is 'half'; allowed: a list of numbers"),
     (lambda: StepDecay((0.5,), 0), "StepDecay: factor is 0; allowed: a finite number > 0 and <= 1"),
+    (lambda: WarmupStepDecay(0, (), top=0), "WarmupStepDecay: top is 0; allowed: a finite number > 0 and <= 1"),
+    (lambda: WarmupStepDecay(0, (), top=1.1), "WarmupStepDecay: top is 1.1; allowed: a finite number > 0 and <= 1"),
     (lambda: WarmupStepDecay(2, ()), "WarmupStepDecay: warmup is 2; allowed: a finite number >= 0 and <= 1"),
     (
         lambda: WarmupStepDecay(0.5, (0.4,)),

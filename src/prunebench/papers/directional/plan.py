@@ -137,7 +137,8 @@ class _Jobs:
         """gRDA at the reference setting under a constant LR."""
         setting = self.settings[0]
         axes = {"c": setting.c, "mu": setting.mu, "matched_to": setting.label}
-        return self._job("released", [self._arm(arm_of(setting), "grda", setting, axes=axes, profile=Constant())])
+        name = f"{arm_of(setting)}.constant"
+        return self._job("released", [self._arm(name, "grda", setting, axes=axes, profile=Constant())])
 
     def baselines(self, part: Baselines) -> RunSpec:
         """The strong dense baseline, then those at the sparsity that each setting of gRDA ended with."""

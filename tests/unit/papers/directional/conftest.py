@@ -288,6 +288,7 @@ PARTS = {
     "curvature": {"epochs": [1, 2], "k": [1, 4]},
     "toy": {"t": 50, "c": 0.02, "mu": 0.6, "gamma": [*Numbers.GAMMA]},
     "overhead": {"tasks": ["net_a"], "blocks": 3},
+    "released": {},
 }
 TABLES_OF = {
     "sensitivity": ("sensitivity",),
@@ -296,6 +297,7 @@ TABLES_OF = {
     "curvature": ("curvature", "spectrum"),
     "toy": ("toy",),
     "overhead": ("overhead",),
+    "released": ("released",),
 }
 ALWAYS = ("accuracy", "norms", "trajectory", "norm_curves", "layers", "published")
 

@@ -23,7 +23,6 @@ BY_ID = {"ids": lambda claim: claim.id}
 A, B = cell(task="a"), cell(task="b")
 SETTINGS = tuple(cell(task=task, setting=label) for task, label in (("a", "one"), ("a", "two"), ("b", "one")))
 PROBLEMS = P, Q = cell(problem="p"), cell(problem="q")
-ROWS = FIRST_ROW, SECOND_ROW = cell(row=1), cell(row=2)
 SPARSE = LESS, MORE = tuple(cell(task=task, sparsity=at) for task, at in (("a", 0.91), ("b", 0.94)))
 CELLS = {
     "C1": dict.fromkeys(("slope", "error", "cosine", "control"), PROBLEMS),
@@ -34,7 +33,7 @@ CELLS = {
     "C6": dict.fromkeys(("barrier", "error_rise", "gap"), (A, B)),
     "C7": dict.fromkeys(("over_chance", "early", "control", "quadratic"), (A, B)),
     "C8": {"sgd": (A, B), "grda": SETTINGS},
-    "C9": {"difference": ROWS},
+    "C9": dict.fromkeys(("difference", "sparsity_difference"), (A, B)),
 }
 """The cells that decide, of a made-up study."""
 
@@ -95,7 +94,9 @@ REFUTED = [
     ("C8", {"sgd": log(1.5)}),
     ("C8", {"sgd": log(0.6)}),
     ("C8", {"grda": by_setting(log(1.05), log(2), log(2))}),
-    ("C9", {"difference": {FIRST_ROW: 0.0, SECOND_ROW: -0.03}}),
+    ("C9", {"difference": {A: 0.0, B: -0.03}}),
+    ("C9", {"difference": 0.03}),
+    ("C9", {"sparsity_difference": {A: 0.0, B: 0.05}}),
 ]
 UNDECIDED = [
     ("C1", {"error": 0.3}),
@@ -220,6 +221,8 @@ BOUNDARIES = [
     ("C8", "grda", log(MARGINS.c8_grda)),
     ("C9", "difference", MARGINS.c5_margin),
     ("C9", "difference", -MARGINS.c5_margin),
+    ("C9", "sparsity_difference", MARGINS.c9_sparsity),
+    ("C9", "sparsity_difference", -MARGINS.c9_sparsity),
 ]
 """Every quantity that decides, at the value at which a claim begins to be false by it alone."""
 
@@ -274,7 +277,7 @@ REFUTING = {
     "C6": {"barrier": MARGINS.c6_not_barrier, "error_rise": MARGINS.c6_not_error},
     "C7": {"control": log(MARGINS.c7_not_control), "quadratic": MARGINS.c7_quadratic},
     "C8": {"sgd": log(1 + MARGINS.c8_sgd), "grda": log(1 + MARGINS.c8_sgd)},
-    "C9": {"difference": MARGINS.c5_margin},
+    "C9": {"difference": MARGINS.c5_margin, "sparsity_difference": -MARGINS.c9_sparsity},
 }
 
 

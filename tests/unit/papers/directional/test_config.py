@@ -45,6 +45,8 @@ ONE = {"c": 1, "mu": 0.5}
         (("toy", "problems"), [], ["'directional.toy.problems'", "at least 1"]),
         (("toy", "problems"), ["networks"], ["problems.0'", "mean 'network'?"]),
         (("toy", "seeds"), [0, 0], ["holds 0 twice"]),
+        (("released", "tasks"), ["digits-mlp"], ["directional.released.tasks names 'digits-mlp'"]),
+        (("released", "task"), [GRDA], ["unknown key", "mean 'tasks'?"]),
         (("overhead",), {"resnet50": False}, ["directional.overhead: nothing to time"]),
         (("overhead", "tasks"), ["nope"], ["directional.overhead.tasks names 'nope'"]),
     ],

@@ -14,7 +14,7 @@ from prunebench.suite.study import Study
 TASKS = ("net_a", "b_0.5_x")
 GRDA = "grda.c0.02.mu0.6"
 FIRST, SECOND = "c 0.02, mu 0.6", "c 0.02, mu 0.6, weights only"
-PARTS = ("sensitivity", "baselines", "connectivity", "curvature", "toy", "overhead")
+PARTS = ("sensitivity", "baselines", "connectivity", "curvature", "toy", "overhead", "released")
 
 
 def minus(a, b):
@@ -78,6 +78,7 @@ def test_a_preset_without_the_study_has_no_tables(study, tmp_path):
         *(("connectivity", f"connectivity/*/seed-0/{table}.csv") for table in ("paths", "curves", "plane")),
         *(("curvature", f"curvature/*/seed-0/{table}.csv") for table in ("curvature", "eigenvalues")),
         ("toy", "toy/network/toy.csv"),
+        ("released", "released/*/seed-0/phases.csv"),
         *(("overhead", f"overhead/all/{table}.csv") for table in ("seconds", "memory")),
     ],
 )
@@ -101,6 +102,28 @@ def test_one_seed_has_means_and_no_intervals(study, only):
         means = ("difference", "share", "test_accuracy", "barrier", "error", "slope", "density", "ratio", "sparsity")
         assert frame[[column for column in means if column in frame]].notna().all(axis=None), name
     assert only(frames["toy"], problem="network", fixed="c", gamma=0.1)["slope"] == pytest.approx(0.9)
+
+
+# --- As released
+
+
+def test_as_released_stands_beside_the_schedule_and_sgd(study, all_tables, only, assert_interval, assert_nothing):
+    assert len(all_tables["released"]) == 2 * len(TASKS)
+    for task in TASKS:
+        scheduled = study.references[task]
+        constant, sgd = f"{scheduled}.constant", study.scores(task, "sgd")
+        for lr, arm in (("constant", constant), ("scheduled", scheduled)):
+            row = only(all_tables["released"], task=task, lr=lr)
+            assert_interval(row, "test_accuracy", study.scores(task, arm), "ci_low", "ci_high")
+            assert_interval(row, "sparsity", study.sparsities(task, arm))
+            assert_interval(row, "difference", minus(study.scores(task, arm), sgd))
+        row = only(all_tables["released"], task=task, lr="constant")
+        assert_interval(row, "released_difference", minus(study.scores(task, constant), study.scores(task, scheduled)))
+        assert_interval(
+            row, "sparsity_change", minus(study.sparsities(task, constant), study.sparsities(task, scheduled))
+        )
+        beside = only(all_tables["released"], task=task, lr="scheduled")
+        assert_nothing(beside, "released_difference", "sparsity_change")
 
 
 # --- Accuracy

@@ -4,6 +4,7 @@ import pytest
 
 from prunebench.errors import InputError
 from prunebench.runs.spec import Init, Trained
+from prunebench.schedules import Constant
 
 TASK = "digits-resnet8-sgd"
 FIRST, SECOND = "grda.c0.1.mu0.6", "grda.c0.1.mu0.7"
@@ -25,7 +26,8 @@ def phases(job):
 
 def test_there_is_a_job_per_task_and_seed_but_for_exact_problems_and_timings(stages):
     assert {name: len(stage.jobs) for name, stage in stages.items()} == {
-        **dict.fromkeys(("train_minima", "train_baselines", "train_around", "connect_minima", "measure_curvature"), 2),
+        **dict.fromkeys(("train_minima", "train_baselines", "train_around", "train_released"), 2),
+        **dict.fromkeys(("connect_minima", "measure_curvature"), 2),
         "solve_exact": 2,
         "time_optimizers": 1,
     }
@@ -104,6 +106,15 @@ def test_arms_around_the_reference_are_settings_of_grda(stages):
     ]
 
 
+def test_as_released_the_reference_trains_at_a_constant_lr_and_all_else_is_the_same(stages, minima):
+    [arm] = stages["train_released"].jobs[0].arms
+    [phase], reference = arm.phases, phases(minima)[FIRST]
+    assert phase == reference.model_copy(update={"profile": Constant(), "keep": []})
+    assert [phase.lr(step, 16) for step in range(4 * 16)] == [0.1] * 64
+    assert reference.lr(63, 16) < 0.01
+    assert (arm.start, arm.axes) == (Init(kind="init"), next(a.axes for a in minima.arms if a.name == FIRST))
+
+
 def test_curves_and_curvature_look_at_the_minima_of_their_task_and_seed(stages):
     for name in ("connect_minima", "measure_curvature"):
         for job, minima in zip(stages[name].jobs, stages["train_minima"].jobs, strict=True):
@@ -167,7 +178,7 @@ def folders(*parts):
     [
         # what hangs on the minima is trained again with them
         (("curvature", "epochs"), [1, 3], ("minima", "baselines", "connectivity", "curvature")),
-        (("max_lr",), 0.2, ("minima", "baselines", "sensitivity", "connectivity", "curvature")),
+        (("max_lr",), 0.2, ("minima", "baselines", "sensitivity", "released", "connectivity", "curvature")),
         (("sensitivity",), {"c_factors": [0.5, 3.0]}, ("sensitivity",)),
         (("baselines", "fine_tuning", "epochs"), 3, ("baselines",)),
         (("connectivity", "points"), 9, ("connectivity",)),

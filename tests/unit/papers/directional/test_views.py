@@ -14,6 +14,7 @@ LATEX = [table.name for table in TABLES if table.latex]
 MARKED = {
     "directional_accuracy": {"minus SGD, points", "gRDA minus it, points"},
     "directional_sensitivity": {"minus SGD, points", "sparsity minus reference, points"},
+    "directional_released": {"minus SGD, points", "minus scheduled, points", "sparsity minus scheduled, points"},
     "directional_overhead": {"time / SGD", "time / SGD with momentum", "time / authors' gRDA"},
     "directional_connectivity": {"minus SGD to SGD, nats"},
     "directional_curvature": {"share / chance", "share / control's", "share / first epoch's"},

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,8 @@ PROBED = {
         *("q01", "q05", "q25", "q50", "q75", "q95", "q99", "min", "max"),
     ],
     "gradient_histograms": ["arm", "phase", "share", "sparsity", "left", "right", "count"],
+    "tested": ["arm", "phase", "epoch", "accuracy", "whole_batches", "augmented", "augmented_whole_batches"],
+    "thresholds": ["arm", "phase", "nominal", "reached"],
 }
 
 
@@ -30,7 +33,8 @@ class Runs:
     """Writes what the jobs of a preset leave below a folder, and reads it as the study does.
 
     end: (job, cycle) -> columns of the cycle's end. candidate: (job, cycle, max_lr) -> columns of a candidate's end,
-    `selected` among them. gradients, histograms: (job) -> rows, each with its `cycle`.
+    `selected` among them. gradients, histograms: (job) -> rows, each with its `cycle`. released: (job, table) -> rows
+    of `phases`, `tested` or `thresholds` of a chain that defects are measured on, each with its `cycle`.
     """
 
     def __init__(self, preset, folder):
@@ -42,7 +46,7 @@ class Runs:
     def jobs(self, *stages):
         return [job for name in stages if name in self.stages for job in self.stages[name].jobs]
 
-    def write(self, end, gradients, histograms, candidate):
+    def write(self, end, gradients, histograms, candidate, released=lambda job, table: []):
         for job in self.jobs("train_dense", "prune_chains", "measure_gradients"):
             self._phases(job, [end(job, phase.axes["cycle"]) for phase in job.arms[0].phases])
         for job in self.jobs("measure_gradients"):
@@ -51,6 +55,12 @@ class Runs:
                 write_csv(
                     self.folder / job.folder / f"{name}.csv", [_without(row, "cycle") for row in named], PROBED[name]
                 )
+        for job in self.jobs("measure_defects"):
+            for name in ("phases", "tested", "thresholds"):
+                named = [
+                    {"arm": "chain", "phase": row["cycle"]} | _without(row, "cycle") for row in released(job, name)
+                ]
+                write_csv(self.folder / job.folder / f"{name}.csv", named, PROBED.get(name, PHASES))
         searches = {job.folder: job for job in self.jobs("search_max_lr")}
         for choice in self.jobs("select_max_lr"):
             rows = [
@@ -144,8 +154,9 @@ class ByHand:
         self.chosen = {0: [0.1, 0.1, 0.2], 1: [0.2, 0.4, 0.4], 2: [0.8, 0.8, 0.8]}
         self.oracle_test = [0.84, 0.80, 0.88]
 
-    def content(self, seeds=(0, 1, 2), schedules=("cyclical", "constant", "s_cyc"), oracle=True, gradients=True):
-        """The preset: three schedules on one task, the oracle, and gradients on another task."""
+    def content(self, seeds=(0, 1, 2), schedules=("cyclical", "constant", "s_cyc"), **left_out):
+        """The preset: three schedules on one task; the oracle, gradients on another task and the released scripts,
+        unless they are False."""
         task = {
             "dataset": "d",
             "network": {"kind": "mlp", "activation": "tanh"},
@@ -153,35 +164,43 @@ class ByHand:
         }
         # Each schedule has a dense network of its own, so that their numbers may differ in cycle 0, too.
         profiles = {"constant": {"kind": "constant"}, "s_cyc": {"kind": "cyclical", "min_share": 0.1}}
+        ramp = {"kind": "warmup_step_decay", "warmup": 0.5, "milestones": [0.5]}
+        profiles |= {"whole": ramp, "cut": ramp | {"top": 0.7}}
         study = {
             "pruning": {"rate": 0.5, "cycles": 2},
             "accuracy": [{"tasks": ["net_a"], "criteria": ["global_magnitude"], "schedules": list(schedules)}],
         }
-        if gradients:
+        if left_out.get("gradients", True):
             study["gradients"] = [{"tasks": ["net_b"], "criteria": ["random"], "schedules": ["cyclical"]}]
             study["gradient_measure"] = {"images": 100}
-        if oracle:
+        if left_out.get("released", True):
+            study["released"] = {"task": "net_a", "small_task": "net_a_small", "criterion": "global_magnitude"}
+            study["released"] |= {"schedule": "whole", "truncated": "cut"}
+        if left_out.get("oracle", True):
             searched = {"task": "net_a", "criterion": "global_magnitude", "schedule": "s_cyc"}
             study["oracle"] = searched | {"max_lr": [0.1, 0.2, 0.4, 0.8], "tolerance": 0.01}
         return {
             "preset": "tiny",
             "scale": "x",
             "seeds": list(seeds),
-            "datasets": {"d": {"source": "digits", "train": 100, "validation": 10}},
-            "tasks": {"net_a": task, "net_b": task},
+            "datasets": {
+                name: {"source": "digits", "train": train, "validation": 10} for name, train in (("d", 100), ("e", 41))
+            },
+            "tasks": {"net_a": task, "net_b": task, "net_a_small": task | {"dataset": "e"}},
             "schedules": {
                 name: {
                     "profile": profiles.get(name, {"kind": "cyclical"}),
                     "policy": {"kind": "linear", "start": 0.1, "top": 0.3, "last": 1},
                     "role": "method" if name == "s_cyc" else "benchmark",
                 }
-                for name in ("cyclical", "constant", "s_cyc")
+                for name in ("cyclical", "constant", "s_cyc", *(("whole", "cut") if "released" in study else ()))
             },
             "s_cyc": study,
         }
 
     def runs(self, content=None, **edits):
-        """The written runs; `cycles`, `gradients`, `histograms`: (job, its rows) -> the rows that it leaves instead."""
+        """The written runs; `cycles`, `gradients`, `histograms`, and `phases`, `tested`, `thresholds` of a chain that
+        defects are measured on: (job, its rows) -> the rows that it leaves instead."""
         from prunebench.suite.preset import parse_preset
 
         def edited(table, job, rows):
@@ -192,6 +211,7 @@ class ByHand:
             lambda job: edited("gradients", job, self.gradients(job.seed)),
             lambda job: edited("histograms", job, self._histogram(job.seed)),
             self._candidate,
+            lambda job, table: edited(table, job, self.released(job)[table]),
         )
 
     def tables(self, content=None, **edits):
@@ -242,6 +262,22 @@ class ByHand:
             for cycle in range(3)
             for left, right, count in [(-math.inf, -1.0, seed), (-1.0, 1.0, 6), (1.0, math.inf, 2 * cycle)]
         ]
+
+    @staticmethod
+    def released(job):
+        """Made-up rows by table of a chain that defects are measured on: no two numbers are alike."""
+        rng = random.Random(f"{job.task} {job.axes['schedule']} {job.seed}")
+        rows = {"phases": [], "tested": [], "thresholds": []}
+        for cycle in range(3):
+            end = {"cycle": cycle, "status": "trained", "sparsity": 1 - 0.5**cycle, "density": 0.5**cycle}
+            rows["phases"].append(end | {"test_accuracy": rng.uniform(0.7, 0.9)})
+            for epoch in (1, 2, 3):
+                shares = {name: rng.uniform(0.5, 0.9) for name in PROBED["tested"][3:]}
+                rows["tested"].append({"cycle": cycle, "epoch": epoch} | shares)
+            if cycle:
+                reached = 1 - 0.5**cycle + rng.uniform(0.0, 0.01)
+                rows["thresholds"].append({"cycle": cycle, "nominal": 1 - 0.5**cycle, "reached": reached})
+        return rows
 
     def _candidate(self, choice, cycle, max_lr):
         validation, chosen = self.grid[cycle][max_lr][choice.seed], max_lr == self.chosen[cycle][choice.seed]

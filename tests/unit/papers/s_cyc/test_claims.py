@@ -1,4 +1,4 @@
-"""The rules of claims A1 to A7 on made-up observations: what they say, and how often they err."""
+"""The rules of claims A1 to A8 on made-up observations: what they say, and how often they err."""
 
 import math
 
@@ -65,6 +65,11 @@ LOG = math.log
         ("A7", {"gain": 0.01}, "yes"),
         ("A7", {"gain": [0.01, 0.0]}, "no"),
         ("A7", {"gain": 0.003}, "open"),
+        ("A8", {"difference": 0.0}, "yes"),
+        ("A8", {"difference": [0.004, -0.004], "smaller_set": -0.1}, "yes"),
+        ("A8", {"difference": [0.0, 0.01]}, "no"),
+        ("A8", {"difference": [0.0, -0.01]}, "no"),
+        ("A8", {"difference": 0.005}, "open"),
     ],
 )
 def test_rules_with_hardly_any_noise(claim, means, verdict):
@@ -126,6 +131,7 @@ CELLS = {
     "A3": [cell(task="net", sparsity=level) for level in (0.75, 0.875, 0.9375)],
     "A4": [cell(criterion=name) for name in "abc"],
     "A6": [cell(sparsity=level) for level in (0.0, 0.5, 0.75)],
+    "A8": [cell(task="net", run=run, sparsity=level) for run in ("first", "fifth") for level in (0.0, 0.75)],
     "A7": [
         cell(task="net", course=course, schedule=name) for course, name in (("constant", "top"), ("linear", "ramp"))
     ],
@@ -176,7 +182,7 @@ def test_where_it_holds_and_noise_is_little_it_is_reproduced(claim):
     assert ruling.yes.mean() > 0.95
 
 
-@pytest.mark.parametrize("claim", [CLAIM["A3"], CLAIM["A5"], CLAIM["A6"], CLAIM["A7"]], ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", [CLAIM[name] for name in ("A3", "A5", "A6", "A7", "A8")], ids=lambda claim: claim.id)
 def test_the_margin_is_where_the_rule_says(claim):
     """At the margin an interval clears it in 2.5 % (one side of 95 %) to 5 % (one of 90 %) of tables, not in none."""
     rate = claim.judge(simulated(claim, "no_effect", 0.1 * effect_of(claim), 10, 0.5), MARGINS).yes.mean()

@@ -29,6 +29,28 @@ from prunebench.suite.preset import parse_preset
         (("s_cyc", "oracle", "max_lr"), [0.3, 0.1], ["s_cyc.oracle.max_lr", "ascend"]),
         (("s_cyc", "oracle", "max_lr"), [0.1, 0.1], ["s_cyc.oracle.max_lr", "without repeats"]),
         (("s_cyc", "oracle", "max_lr"), [-1, 0.1], ["s_cyc.oracle.max_lr", "greater than 0"]),
+        (("s_cyc", "released", "task"), "digits", ["s_cyc.released.task", "'digits'"]),
+        (("s_cyc", "released", "small_task"), "digits-fifth", ["s_cyc.released.small_task", "mean '"]),
+        (
+            ("s_cyc", "released", "small_task"),
+            "digits-resnet8",
+            ["'digits' has 1024 training images", "419 of the 1024"],
+        ),
+        (
+            ("datasets", "digits-fifth", "split_seed"),
+            1,
+            ["s_cyc.released.small_task", "number of training images alone"],
+        ),
+        (("datasets", "digits-fifth", "train"), 420, ["'digits-fifth' has 420 training images", "419 of the 1024"]),
+        (("tasks", "digits-resnet8-fifth", "augmentation"), {}, ["must differ from 'digits-resnet8'"]),
+        (("s_cyc", "released", "criterion"), "layer_magnitude", ["s_cyc.released.criterion", "each layer by itself"]),
+        (("s_cyc", "released", "schedule"), "s_cyc", ["s_cyc.released.schedule", "warmup_step_decay"]),
+        (("s_cyc", "released", "schedule"), "silo_cut", ["s_cyc.released.schedule", "reaches max_lr"]),
+        (("s_cyc", "released", "truncated"), "silo", ["s_cyc.released.truncated", "ends below max_lr"]),
+        (("s_cyc", "released", "truncated"), "s_cyc", ["s_cyc.released.truncated", "must be 'silo'"]),
+        (("s_cyc", "released", "truncated"), "slo_cut", ["s_cyc.released.truncated", "mean 'silo_cut'?"]),
+        (("schedules", "silo_cut", "policy", "beta"), 3, ["s_cyc.released.truncated"]),
+        (("schedules", "silo_cut", "profile", "top"), 0, ["schedules.silo_cut.profile", "top is 0"]),
         (("s_cyc", "gradient_measure", "at"), [], ["s_cyc.gradient_measure.at"]),
         (("s_cyc", "gradient_measure", "at"), [0.5], ["gradient_measure", "end with 1"]),
         (("s_cyc", "gradient_measure", "images"), 1025, ["gradient_measure.images", "'digits'"]),
@@ -86,3 +108,10 @@ def test_a_cell_in_several_grids_is_one_chain():
     study = SCyc(pruning={"rate": 0.5, "cycles": 1}, accuracy=[grid, grid], gradients=[grid | {"tasks": ["b", "c"]}])
     assert study.cells() == [(task, "random", "s") for task in "abc"]
     assert study.compared() - study.measured() == {("a", "random", "s")}
+
+
+def test_whole_batches_of_test_images_need_as_many_images(smoke):
+    content = smoke.changed("datasets", "digits", "test", to=63)
+    content["datasets"]["digits-fifth"]["test"] = 63
+    with pytest.raises(InputError, match=r"whole batches, here of 64, and 'digits' has 63 test images"):
+        parse_preset(content, "my.yaml")

@@ -13,6 +13,8 @@ from prunebench.papers.s_cyc import PAPER
 from prunebench.papers.s_cyc.config import SCycMargins
 from prunebench.papers.s_cyc.figures.common import schedule_looks
 from prunebench.papers.s_cyc.figures.gradients import gradient_spread
+from prunebench.papers.s_cyc.figures.released import released
+from prunebench.papers.s_cyc.measures import DEFECTS
 from prunebench.suite.report.draw import Drawn, draw_paper
 from prunebench.suite.report.style import RC, percent, plain, sparsity_position
 
@@ -66,6 +68,10 @@ def tables(
                 gap = interval("difference", 0.01 * rng.normal()) | {"best_benchmark": "cyclical"}
                 made["s_cyc_accuracy"].append(cell | at(cycle) | more | interval("test_accuracy", score) | gap | scale)
     where = {"task": tasks[0], "criterion": criteria[0]}
+    for defect in DEFECTS:
+        for cycle in every[defect == "repeated_scores" :]:
+            effect = interval("effect", 0.01 * rng.normal())
+            made["s_cyc_released"].append({"defect": defect} | where | at(cycle) | effect | scale)
     for cycle in every:
         choice = {"oracle_max_lr": 0.1, "low": 0.1, "high": 0.2, "schedule": "s_cyc", "schedule_max_lr": 0.15}
         gap = interval("difference", 0.01 * rng.normal())
@@ -149,7 +155,7 @@ def test_seeds_intervals_and_divergence_are_stated(text_of, drawn: tuple[Path, P
 
 def test_one_seed_has_no_interval(text_of, tmp_path: Path) -> None:
     draw(tables(tmp_path / "tables", seeds=1), tmp_path)
-    for name in ("s_cyc_accuracy", "s_cyc_oracle", "s_cyc_gradient_spread"):
+    for name in ("s_cyc_accuracy", "s_cyc_oracle", "s_cyc_gradient_spread", "s_cyc_released"):
         text = text_of(tmp_path / f"{name}.svg")
         assert "n = 1" in text
         assert "no interval" in text
@@ -158,11 +164,11 @@ def test_one_seed_has_no_interval(text_of, tmp_path: Path) -> None:
 
 def test_tables_without_rows_are_called_not_run(text_of, tmp_path: Path) -> None:
     made = tables(tmp_path / "tables")
-    for name in ("s_cyc_oracle", "s_cyc_gradients", "s_cyc_gradient_histograms"):
+    for name in ("s_cyc_oracle", "s_cyc_gradients", "s_cyc_gradient_histograms", "s_cyc_released"):
         (made / f"{name}.csv").write_text("scale\n")
     draw(made, tmp_path)
     for name in FIGURES:
-        absent = name in ("s_cyc_oracle", "s_cyc_gradient_spread", "s_cyc_gradient_distribution")
+        absent = name in (*("s_cyc_oracle", "s_cyc_gradient_spread", "s_cyc_gradient_distribution", "s_cyc_released"),)
         assert ("not run in this preset" in text_of(tmp_path / f"{name}.svg")) == absent
         assert SCALE in text_of(tmp_path / f"{name}.svg")
 
@@ -183,6 +189,7 @@ def test_missing_values_leave_gaps(tmp_path: Path) -> None:
         "s_cyc_gradients": ["std_ratio", "std_ratio_low", "std_ratio_high"],
         "s_cyc_gradient_histograms": ["weights_share"],
         "s_cyc_oracle": ["difference", "difference_low", "difference_high"],
+        "s_cyc_released": ["effect", "effect_low", "effect_high"],
     }.items():
         frame = pd.read_csv(made / f"{name}.csv")
         frame.loc[(frame["cycle"] == 1) | (frame["criterion"] == "random"), columns] = np.nan
@@ -231,7 +238,7 @@ def test_the_margin_lies_within_the_axis_wherever_it_is(drawn: tuple[Path, Path]
 
 
 def test_drawing_does_not_import_torch() -> None:
-    modules = ("gradients", "schedules", "oracle")
+    modules = ("gradients", "schedules", "oracle", "released")
     imports = ", ".join(f"prunebench.papers.s_cyc.figures.{name}" for name in modules)
     code = f"import sys, prunebench.suite.report.draw, {imports}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -241,6 +248,34 @@ def test_what_a_figure_marks_is_what_the_ledger_judges_by(text_of, drawn: tuple[
     draw(drawn[0], tmp_path, a1_ratio=0.65)
     assert "0.8: A1" in text_of(drawn[1] / "s_cyc_gradient_spread.svg")
     assert "0.65: A1" in text_of(tmp_path / "s_cyc_gradient_spread.svg")
+
+
+def test_defects_have_a_row_each_with_its_intervals_and_the_margin_of_the_ledger(
+    text_of, drawn: tuple[Path, Path], tmp_path: Path
+) -> None:
+    draw(drawn[0], tmp_path, a8_margin=0.02)
+    text = text_of(tmp_path / "s_cyc_released.svg")
+    assert "A8's margin of ± 2 points" in text
+    assert "± 0.5 points" in text_of(drawn[1] / "s_cyc_released.svg")
+    for label in ("best epoch on the test set", "augmented test images", "LR ramp cut", "reported by the fifth run"):
+        assert label in text
+    frames = {table.name: pd.read_csv(drawn[0] / f"{table.name}.csv") for table in PAPER.tables}
+    rows = frames["s_cyc_released"]
+    rows.loc[(rows["defect"] == "augmented") & (rows["cycle"] == 1), "effect_high"] = 5.0
+    alone, together, sparsity = released(Drawn(frames, SCALE, SCycMargins())).axes
+    for ax, defects in ((alone, DEFECTS[:5]), (together, DEFECTS[5:7]), (sparsity, DEFECTS[7:])):
+        shown = rows[rows["defect"].isin(defects)]
+        points = sorted(x for line in ax.lines if line.get_marker() in "osD^" for x in line.get_xdata())
+        assert points == pytest.approx(sorted(100 * shown["effect"]))
+        left, right = ax.get_xlim()
+        assert left < min(points) < max(points) < right < 100
+        ends = [end for bars in ax.collections for path in bars.get_segments() for end in path[:, 0]]
+        assert sorted(ends) == pytest.approx(
+            sorted(np.clip(100 * shown[["effect_low", "effect_high"]].to_numpy().ravel(), left, right))
+        )
+        # a triangle where a bar goes on
+        assert [line.get_marker() for line in ax.lines if line.get_marker() in "<>"] == [">"] * (ax is alone)
+    assert together.get_xlim() == alone.get_xlim()
 
 
 def test_looks_are_distinct_and_do_not_depend_on_other_roles() -> None:

@@ -130,6 +130,105 @@ def test_runs_that_only_measure_gradients_are_not_compared(tables):
     assert {name: set(tables[name]["task"]) for name in of} == {name: {task} for name, task in of.items()}
 
 
+# --- The released scripts
+
+
+def effects_by_hand(rows, sound, cut, small, both, seed, cycle):
+    """Effects of defects at a seed and cycle, from the rows of the four chains, by plain loops."""
+
+    def end(chain):
+        [accuracy] = [row["test_accuracy"] for row in rows[chain, seed]["phases"] if row["cycle"] == cycle]
+        return accuracy
+
+    def epochs(chain, column):
+        return [row[column] for row in rows[chain, seed]["tested"] if row["cycle"] == cycle]
+
+    accuracy = epochs(sound, "accuracy")
+    effects = {
+        "best_epoch": max(accuracy) - accuracy[-1],
+        "augmented": epochs(sound, "augmented")[-1] - accuracy[-1],
+        "whole_batches": epochs(sound, "whole_batches")[-1] - accuracy[-1],
+        "smaller_set": end(small) - end(sound),
+        "cut_ramp": end(cut) - end(sound),
+        "first_run": max(epochs(cut, "augmented_whole_batches")) - end(sound),
+        "fifth_run": max(epochs(both, "augmented_whole_batches")) - end(sound),
+    }
+    for row in rows[sound, seed]["thresholds"]:
+        if row["cycle"] == cycle:
+            effects["repeated_scores"] = row["reached"] - row["nominal"]
+    return effects
+
+
+CHAINS = [(task, schedule) for task in ("net_a", "net_a_small") for schedule in ("whole", "cut")]
+
+
+def rows_of_chains(runs, by_hand):
+    jobs = {((job.task, job.axes["schedule"]), job.seed): job for job in runs.jobs("measure_defects")}
+    assert {*jobs} == {(chain, seed) for chain in CHAINS for seed in (0, 1, 2)}
+    return {key: by_hand.released(job) for key, job in jobs.items()}
+
+
+def test_what_each_defect_adds_is_paired_by_seed(by_hand, only):
+    runs = by_hand.runs()
+    rows, table = rows_of_chains(runs, by_hand), runs.tables()["s_cyc_released"]
+    sound, cut, small, both = CHAINS
+    for cycle in range(3):
+        seeds = [effects_by_hand(rows, sound, cut, small, both, seed, cycle) for seed in (0, 1, 2)]
+        assert len(seeds[0]) == 7 + (cycle > 0)
+        for defect in seeds[0]:
+            row = only(table, defect=defect, cycle=cycle)
+            assert shown(row, "effect") == mean_interval([effects[defect] for effects in seeds])
+            assert (row["task"], row["criterion"], row["n"]) == ("net_a", "global_magnitude", 3)
+            assert row["sparsity"] == 1 - 0.5**cycle
+    assert len(table) == 7 * 3 + 2
+    assert table["defect"].drop_duplicates().tolist() == [*seeds[0]]
+
+
+def test_epochs_count_by_their_number_and_not_by_their_place(by_hand):
+    """A table that was written in another order says the same."""
+    table = by_hand.tables(tested=lambda job, rows: rows[::-1])["s_cyc_released"]
+    pd.testing.assert_frame_equal(table, by_hand.tables()["s_cyc_released"])
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_cycle_that_diverged_stands_at_chance_and_is_no_network_to_measure(by_hand, only, chain):
+    def lost(job):
+        return ((job.task, job.axes["schedule"]), job.seed) == (chain, 1)
+
+    def phases(job, rows):
+        return [
+            row | ({"status": "diverged", "test_accuracy": 0.1} if lost(job) and row["cycle"] else {}) for row in rows
+        ]
+
+    def tested(job, rows):
+        """It was measured until it diverged, and no later cycle was."""
+        return [row for row in rows if not lost(job) or (row["cycle"], row["epoch"]) < (1, 3)]
+
+    runs = by_hand.runs(phases=phases, tested=tested)
+    rows, table = rows_of_chains(runs, by_hand), runs.tables()["s_cyc_released"]
+    sound, cut, small, both = CHAINS
+    of = {"smaller_set": small, "cut_ramp": cut, "first_run": cut, "fifth_run": both}
+    for cycle in (1, 2):
+        for defect in ("best_epoch", "augmented", "whole_batches"):
+            assert only(table, defect=defect, cycle=cycle)["n"] == (2 if chain == sound else 3)
+        for defect, its in of.items():
+            row, effects = only(table, defect=defect, cycle=cycle), []
+            for seed in (0, 1, 2):
+                [end] = [each["test_accuracy"] for each in rows[sound, seed]["phases"] if each["cycle"] == cycle]
+                effect = effects_by_hand(rows, sound, cut, small, both, seed, cycle)[defect]
+                if seed == 1 and chain == its:
+                    effect = 0.1 - end
+                if seed == 1 and chain == sound:
+                    effect += end - 0.1
+                effects.append(effect)
+            assert row["n"] == 3
+            assert shown(row, "effect") == mean_interval(effects)
+
+
+def test_without_its_part_there_are_no_defects(by_hand):
+    assert not len(by_hand.tables(by_hand.content(released=False))["s_cyc_released"])
+
+
 # --- Cost
 
 
@@ -393,7 +492,10 @@ def test_histograms_pool_seeds_into_shares(tables):
 def test_lr_schedules_are_the_configurations(by_hand, tables):
     rows = tables["s_cyc_lr_schedules"]
     assert set(rows["schedule"]) == set(by_hand.content()["schedules"])
-    assert rows.groupby(["schedule", "cycle"])["lr"].max().tolist() == pytest.approx([0.1, 0.3, 0.3] * 3)
+    highest = rows.groupby("schedule")["lr"].agg(lambda lr: lr.max()).to_dict()
+    assert highest == pytest.approx(dict.fromkeys(("constant", "cyclical", "s_cyc", "whole"), 0.3) | {"cut": 0.21})
+    by_cycle = rows[rows["schedule"] != "cut"].groupby(["schedule", "cycle"])["lr"].max()
+    assert by_cycle.tolist() == pytest.approx([0.1, 0.3, 0.3] * 4)
     flat = rows[rows["schedule"] == "constant"]
     assert (flat["lr"] == flat["max_lr"]).all()
 

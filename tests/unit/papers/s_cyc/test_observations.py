@@ -1,4 +1,4 @@
-"""Claims A1 to A7: what is observed in made-up runs of a tiny study, with numbers that can be worked out by hand."""
+"""Claims A1 to A8: what is observed in made-up runs of a tiny study, with numbers that can be worked out by hand."""
 
 import math
 
@@ -246,3 +246,30 @@ def test_notes_of_an_asked_claim_are_about_its_method(made):
     """`constant_at_top` ran under one criterion alone."""
     notes = CLAIM["A4"].asked_of("constant_at_top").notes(made.data(), "constant_at_top")
     assert notes == ["net · global_magnitude is compared with cyclical, constant, step_decay, lr_warmup."]
+
+
+# --- A8
+
+
+def test_what_the_scripts_report_decides_and_each_defect_is_shown_as_in_the_table(by_hand, only):
+    runs = by_hand.runs()
+    observed, notes = runs.observations()
+    table = runs.tables()["s_cyc_released"]
+    found = {name: values_of(observed, "A8", name) for name in (quantity.name for quantity in CLAIM["A8"].quantities)}
+    assert [len(cells) for cells in found.values()] == [6, 3, 3, 3, 3, 3, 2]
+    for row in table.itertuples():
+        run = {"first_run": "first", "fifth_run": "fifth"}.get(row.defect)
+        at = " · ".join(["net_a", "global_magnitude", *([run] if run else []), f"{100 * row.sparsity:g} %"])
+        values = found["difference" if run else row.defect][at]
+        assert np.mean(values) == pytest.approx(row.effect)
+        assert len(values) == 3
+    assert notes["A8"][0].startswith("The scripts' first run has all training images, their fifth 41 % of them")
+    assert len(notes["A8"]) == 2
+
+
+def test_a8_says_how_many_cycles_diverged(by_hand):
+    def lost(job, rows):
+        return [row | ({"status": "diverged", "test_accuracy": 0.1} if job.seed == 1 else {}) for row in rows]
+
+    _, notes = by_hand.runs(phases=lost).observations()
+    assert notes["A8"][2:] == ["12 of 36 cycles diverged; each counts as chance."]

@@ -8,7 +8,7 @@ import pytest
 from prunebench.papers.s_cyc.config import Cell
 from prunebench.papers.s_cyc.plan import cycle_phase
 from prunebench.pruning.after import AfterPrune
-from prunebench.runs.probes import Gradients
+from prunebench.runs.probes import Defects, Gradients
 from prunebench.runs.spec import Best, Init, RunSpec, Trained
 from prunebench.schedules import Constant
 from prunebench.suite.preset import parse_preset
@@ -24,6 +24,7 @@ def test_every_cell_has_a_job_per_seed_and_the_oracle_one_per_cycle(smoke):
         "select_max_lr": cycles * seeds,
         "measure_gradients": 3 * seeds,
         "prune_chains": (8 + 2 * 2) * seeds,
+        "measure_defects": 4 * seeds,
     }
     folders = [job.folder for job in plan.jobs()]
     assert len(folders) == len({*folders})
@@ -121,7 +122,7 @@ def cycle(smoke):
         content["s_cyc"] |= {
             "accuracy": [{"tasks": ["digits-resnet8-sgd"], "criteria": ["random"], "schedules": ["s_cyc"]}]
         }
-        content["s_cyc"] |= {"gradients": [], "oracle": None}
+        content["s_cyc"] |= {"gradients": [], "oracle": None, "released": None}
         preset = parse_preset(content, "my.yaml")
         return cycle_phase(preset.s_cyc, preset, Cell("digits-resnet8-sgd", criterion, "step_decay"), number, 0.1)
 
@@ -201,8 +202,52 @@ def test_the_oracle_s_grid_is_the_same_in_one_job_or_in_many(smoke):
     assert {start.run for job in jobs for start in job.starts()} == {choice.folder.replace("cycle-1", "cycle-0")}
 
 
+# --- The released scripts
+
+
+def test_defects_are_measured_on_both_tasks_and_under_both_ramps(smoke):
+    jobs = smoke.plan().stages["measure_defects"].jobs
+    assert {(job.task, job.axes["schedule"], job.seed) for job in jobs} == {
+        (task, schedule, seed)
+        for task in ("digits-resnet8", "digits-resnet8-fifth")
+        for schedule in ("silo", "silo_cut")
+        for seed in (0, 1)
+    }
+    for job in jobs:
+        [arm] = job.arms
+        assert job.include_norm  # as the scripts prune
+        assert isinstance(arm.start, Init)
+        assert [phase.axes for phase in arm.phases] == [{"cycle": cycle} for cycle in range(4)]
+        assert all(phase.probes == [Defects()] for phase in arm.phases)
+        assert job.tables == ("epochs", "phases", "tested", "thresholds")
+
+
+def test_chains_that_defects_are_measured_on_differ_in_their_defect_alone(smoke):
+    plan = smoke.plan()
+
+    def chain(task, schedule):
+        return plan.find(f"s_cyc/released/{task}/global_magnitude/{schedule}/seed-1")[1]
+
+    sound, cut = chain("digits-resnet8", "silo"), chain("digits-resnet8", "silo_cut")
+    small = chain("digits-resnet8-fifth", "silo")
+    assert small.arms == sound.arms
+    assert {key for key, value in small.content().items() if value != sound.content()[key]} == {
+        *("folder", "task", "dataset"),
+    }
+    for whole, short in zip(sound.arms[0].phases, cut.arms[0].phases, strict=True):
+        assert short == whole.model_copy(update={"profile": short.profile})
+        # 32 updates: the ramp takes 16 of them
+        assert [short.lr(step, 16) for step in range(16)] == pytest.approx([0.7 * whole.lr(s, 16) for s in range(16)])
+        assert [short.lr(step, 16) for step in range(16, 32)] == [whole.lr(step, 16) for step in range(16, 32)]
+        assert whole.lr(15, 16) == whole.max_lr
+    # but for the probe, and for pruning normalisation, a chain is that of the comparison
+    _, ordinary = plan.find("s_cyc/chains/digits-resnet8/global_magnitude/silo/seed-1")
+    bare = [phase.model_copy(update={"probes": []}) for phase in sound.arms[0].phases]
+    assert bare[1:] == ordinary.arms[0].phases
+
+
 def test_a_preset_without_oracle_or_gradients_has_no_such_jobs(smoke):
-    content = smoke.changed("s_cyc", to=smoke.content["s_cyc"] | {"oracle": None, "gradients": []})
+    content = smoke.changed("s_cyc", to=smoke.content["s_cyc"] | {"oracle": None, "gradients": [], "released": None})
     assert {*smoke.plan(content).stages} == {"train_dense", "prune_chains"}
 
 
@@ -275,6 +320,7 @@ def test_any_update_moves_the_weights_of_every_chain(smoke):
     content = smoke.changed("tasks", "digits-resnet8", "training", "update", to={"kind": "grda", "c": 0.005, "mu": 0.6})
     for key in ("momentum", "weight_decay"):
         content["tasks"]["digits-resnet8"]["training"].pop(key, None)
+    content["s_cyc"]["released"] = None
     plan = smoke.plan(content)
     updates = {
         type(phase.update).__name__

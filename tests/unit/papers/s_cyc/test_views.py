@@ -15,6 +15,7 @@ MARKED = {
     "s_cyc_accuracy": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
     "s_cyc_oracle": {"oracle minus schedule, points"},
     "s_cyc_cost": {"time / cyclical"},
+    "s_cyc_released": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
     "s_cyc_gradients": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
 }
 """Columns that may hold a mark: differences and ratios."""
@@ -119,6 +120,16 @@ def test_gradient_table_shows_every_measured_schedule(tables, write, parse_latex
     text = write(s_cyc_gradients=pd.concat([frame, other]))("s_cyc_gradients")
     assert len(parse_latex(text)[1]) == 4
     assert "7.77" in text
+
+
+def test_table_of_defects_shows_points_by_sparsity_and_gaps_where_nothing_is_pruned(tables, write, parse_latex, only):
+    frame = tables["s_cyc_released"].assign(effect=0.01234, effect_low=-0.001, effect_high=0.0257)
+    header, rows = parse_latex(write(s_cyc_released=frame)("s_cyc_released"))
+    assert header == ["task", "criterion", "defect", r"0.0 \%", r"50.0 \%", r"75.0 \%"]
+    shown = {row[2]: row[3:] for row in rows}
+    assert shown["best\\_epoch"] == ["1.23 [$-$0.10, 2.57]"] * 3
+    assert shown["repeated\\_scores"] == ["n/a", *["1.23 [$-$0.10, 2.57]"] * 2]
+    assert len(rows) == 8
 
 
 def test_accuracies_say_how_many_seeds_diverged(tables, write, parse_latex):

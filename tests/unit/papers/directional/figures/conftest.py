@@ -150,6 +150,7 @@ def _tables(
         for c, mu in settings[:1]:
             key = {"task": task, "c": c, "mu": mu, "c_factor": 1.0, "mu_shift": 0.0, "n": seeds, "diverged": 0}
             add("sensitivity", key | {"test_accuracy": base})
+            add("released", key | {"test_accuracy": base})
 
         for method, c, mu, factor in (
             ("sgd", NAN, NAN, 1.05),
