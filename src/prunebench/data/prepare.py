@@ -158,20 +158,21 @@ def _write_images(
     written: "_Tensors", split: str, part: Part, indices: NDArray[np.int64], size: int | None, raw: Raw
 ) -> NDArray[np.int64]:
     """Writes a split's images; gives how often each pixel value occurs in each channel, (C, 256)."""
-    counts: list[NDArray[np.int64]] = []
+    counts = np.zeros((1, 256), dtype=np.int64)  # grows to a row per channel
 
     def fitting() -> Iterator[Block]:
+        nonlocal counts
         for block in part.images.blocks(indices):
             images = _fit(block, size)
             if written.shape not in (None, images.shape[1:]) or images.shape[2] != images.shape[3]:
                 shapes = f"{written.shape or images.shape[1:]} and {images.shape[1:]}"
                 raise InputError(f"{raw.origin} has images that differ in size or are not square: {shapes}; set `size`")
             written.shape = images.shape[1:]
-            counts.append(np.stack([np.bincount(images[:, c].ravel(), minlength=256) for c in range(images.shape[1])]))
+            counts = counts + np.stack([np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)])
             yield images
 
     written.add(f"{split}_images", fitting())
-    return np.sum(counts, axis=0, dtype=np.int64)
+    return counts
 
 
 def _fit(images: Block, size: int | None) -> Block:
