@@ -44,7 +44,7 @@ class Record:
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Record":
         """The record of these tensors; InputError where a mask does not fit the weight of its name."""
         model, packed, previous, kept = (group(tensors, name, device) for name in ("model", "mask", "previous", "kept"))
-        masks = {}
+        masks: Masks = {}
         for name, bits in packed.items():
             if name not in model:
                 raise InputError(f"a mask is that of '{name}', which is no tensor of its network")
