@@ -96,6 +96,51 @@ def calibrate(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def plan(
+    preset: Annotated[str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")],
+    config: Annotated[
+        list[str] | None, typer.Option(help="key=value, laid over the preset as Snakemake's --config is; repeat it.")
+    ] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Schedule the jobs on so many CPU cores.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Schedule the jobs on so many GPUs.")] = None,
+    machine: Annotated[Path | None, typer.Option(help="A machine's throughput (.csv), as --save wrote it.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure this machine's throughput.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --probe: seconds for each network.")] = 20,
+    save: Annotated[Path | None, typer.Option(help="With --probe: also write the throughput to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a preset will cost before it runs: jobs, images, FLOPs, files, disk, hours."""
+    from rich.console import Console
+
+    from prunebench.suite.costs import costs_of, workloads_of
+    from prunebench.suite.forecast import Workers, forecast, preset_of, print_forecast
+    from prunebench.suite.machine import Machine
+    from prunebench.suite.plan import make_plan
+
+    if cores and gpus:
+        raise InputError("--cores and --gpus: give one of them, a job runs on one kind of machine")
+    if (machine and probe) or (save and not probe):
+        raise InputError("--machine reads what --probe --save wrote: give --machine, or --probe with or without --save")
+    if (cores or gpus) and not (machine or probe):
+        raise InputError("--cores and --gpus need hours: give --machine or --probe")
+    planned = make_plan(preset_of(preset, config or []))
+    costs = costs_of(planned)
+    speed = Machine.read(machine) if machine else None
+    if probe:
+        from prunebench.suite.throughput import measure
+
+        speed = measure(workloads_of(costs), seconds, report=lambda line: typer.echo(line, err=True))
+        if save:
+            speed.write(save)
+    workers = Workers("core", cores) if cores else Workers("gpu", gpus) if gpus else None
+    record = forecast(planned, costs, speed, workers)
+    if as_json:
+        typer.echo(json.dumps(record, indent=2))
+        return
+    print_forecast(record, Console())
+
+
+@app.command(rich_help_panel=PEOPLE)
 def run(
     out: Annotated[Path, typer.Argument(help="The job's folder, such as results/smoke/runs/dense/x/y/seed-0.")],
     plan: Annotated[Path | None, typer.Option(help="The resolved preset, plan.json, with this job.")] = None,

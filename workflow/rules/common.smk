@@ -1,5 +1,6 @@
 """The preset, its plan, and the paths that the other rule files name. Imports no torch, reads no data."""
 
+import gc
 import json
 import os
 import re
@@ -36,6 +37,7 @@ try:
     PLAN = make_plan(PRESET)
 except InputError as error:
     raise WorkflowError(str(error))
+gc.freeze()  # the plan stays to the end; looking for garbage in it is a quarter of a large dry run's time
 
 # Rules call the `prunebench` of Snakemake's own environment, activated or not. The folder of raw data is an environment
 # variable and no parameter, since it changes no result.

@@ -12,19 +12,15 @@ def digest_of(stage):
     return lambda wildcards: job_of(stage, wildcards).digest()[:12]
 
 
-def data_of(stage):
-    """The prepared data set that a job reads, if it reads one."""
+def inputs_of(stage):
+    """The prepared data set that a job reads, if it reads one, and the files of other jobs."""
 
-    def prepared(wildcards):
-        data = job_of(stage, wildcards).data
-        return f"{RESULTS}/data/{data}.safetensors" if data else []
+    def inputs(wildcards):
+        job = job_of(stage, wildcards)
+        data = [f"{RESULTS}/data/{job.data}.safetensors"] if job.data else []
+        return data + [f"{RUNS}/{file}" for file in job.needs]
 
-    return prepared
-
-
-def needs_of(stage):
-    """The files of other jobs that a job reads."""
-    return lambda wildcards: [f"{RUNS}/{file}" for file in job_of(stage, wildcards).needs]
+    return inputs
 
 
 for STAGE in PLAN.stages.values():
@@ -33,8 +29,7 @@ for STAGE in PLAN.stages.values():
         name:
             STAGE.name
         input:
-            data=data_of(STAGE),
-            needs=needs_of(STAGE),
+            inputs_of(STAGE),
         output:
             expand(f"{RUNS}/{STAGE.folder}/{{run}}/{{file}}", file=STAGE.files, allow_missing=True),
         log:
@@ -51,7 +46,7 @@ for STAGE in PLAN.stages.values():
         params:
             digest=digest_of(STAGE),
             plan=PLAN_FILE,
-            out=subpath(output[0], parent=True),
+            out=f"{RUNS}/{STAGE.folder}/{{run}}",
         message:
             f"{STAGE.title} {{wildcards.run}}"
         shell:

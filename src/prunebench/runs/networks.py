@@ -1,7 +1,8 @@
 """Networks on disk: those that a job hands on, and the files that arms start from.
 
-A file holds records, `<arm>/<epoch>/model/...` (the winner's `best/model/...`) with `mask/...` where weights are pruned
-and `previous/...` where the weights of one epoch before were kept. Its metadata names the spec and each arm's status.
+A file holds records, `<arm>/<epoch>/model/...` (the winner's `best/model/...`) with `mask/...`, one bit per weight,
+where weights are pruned and `previous/...` where the weights of one epoch before were kept. Its metadata names the spec
+and each arm's status.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from prunebench.analysis.overlap import pack, unpack
 from prunebench.errors import InputError
 from prunebench.models import fitted_state
 from prunebench.pruning.masks import Masks
@@ -34,14 +36,22 @@ class Record:
     kept: Network = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name, in memory of their own."""
-        joined = join({"model": self.model, "mask": self.masks, "previous": self.previous, "kept": self.kept})
+        """All tensors by name, in memory of their own; a mask as one bit per weight (`overlap.pack`)."""
+        packed = {name: pack({name: mask})[0] for name, mask in self.masks.items()}
+        joined = join({"model": self.model, "mask": packed, "previous": self.previous, "kept": self.kept})
         return {name: tensor.clone() for name, tensor in joined.items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Record":
-        """The record of these tensors."""
-        return cls(*(group(tensors, name, device) for name in ("model", "mask", "previous", "kept")))
+        """The record of these tensors; InputError where a mask does not fit the weight of its name."""
+        model, packed, previous, kept = (group(tensors, name, device) for name in ("model", "mask", "previous", "kept"))
+        masks: Masks = {}
+        for name, bits in packed.items():
+            if name not in model:
+                raise InputError(f"a mask is that of '{name}', which is no tensor of its network")
+            weight = model[name]
+            masks |= {name: unpack(bits, [(name, weight.numel())])[name].reshape(weight.shape).to(device)}
+        return cls(model, masks, previous, kept)
 
 
 def record_of(state: State, kept: Network | None = None) -> Record:

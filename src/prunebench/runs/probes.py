@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.errors import InputError
+from prunebench.runs.estimate import Estimate, Span
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,11 @@ GRADIENT_BATCH = 500
 
 BELOW = 0.05
 """A survivor below this share of its first magnitude counts as shed [ours]."""
+
+
+def _width(probe: Probe) -> int:
+    """Columns of all its tables, `arm` and `phase` included."""
+    return sum(2 + len(names) for names in probe.columns.values())
 
 
 class Probe:
@@ -51,6 +57,13 @@ class Probe:
 
     def end(self, view: View) -> None:
         """The arm has ended with finite losses."""
+
+    def estimate(self, span: Span) -> Estimate:
+        """What measuring one phase costs and writes: an estimate, for `prunebench plan`.
+
+        By default nothing beside a row of each table at the phase's beginning, its end, and after each epoch.
+        """
+        return Estimate(cells=(span.epochs + 2) * _width(self))
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,11 @@ class Gradients(Probe):
     def end_phase(self, view: View) -> None:
         """At the last share, with a histogram."""
         self._measure(view, 1.0)
+
+    def estimate(self, span: Span) -> Estimate:
+        """A backward pass at each share; three rows and one per layer, and one histogram of 201 bins."""
+        rows = len(self.at) * (3 + span.layers)
+        return Estimate(training=len(self.at) * self.images, cells=21 * rows + 8 * 201)
 
     def _measure(self, view: View, share: float) -> None:
         from prunebench.analysis.gradients import gradient_statistics
@@ -132,6 +150,18 @@ class Shedding(Probe):
         if not view.at_end:
             self._measure(view, removable=True)
 
+    def estimate(self, span: Span) -> Estimate:
+        """A row per epoch, one more per arm, and those of the first epoch's updates.
+
+        The share of removable weights is found by bisection to 1/128, in 8 evaluations, after 2 of the whole network.
+        """
+        moments = span.epochs + span.first
+        updates = span.updates // max(span.epochs, 1)
+        early = max(updates - 1, 0).bit_length() if span.first else 0
+        rows = span.followed * (moments + early)
+        evaluated = 10 * self.removable_images * span.followed * moments
+        return Estimate(evaluation=evaluated, cells=rows * _width(self))
+
     def _measure(self, view: View, removable: bool = False) -> None:
         from prunebench.analysis.shedding import below_threshold, in_dead, structures
         from prunebench.pruning.masks import alive, density
@@ -176,6 +206,10 @@ class Histograms(Probe):
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"histograms": ("followed", "epoch", "left", "right", "count")}
 
+    def estimate(self, span: Span) -> Estimate:
+        """38 bins at the arm's beginning and end."""
+        return Estimate(cells=38 * span.followed * (span.first + span.last) * _width(self))
+
     def begin(self, view: View) -> None:
         from prunebench.analysis.shedding import magnitude_histogram
 
@@ -203,6 +237,10 @@ class Occupancy(Probe):
 
     def end_phase(self, view: View) -> None:
         self._measure(view, "after")
+
+    def estimate(self, span: Span) -> Estimate:
+        """m + 1 rows for each m, before and after the phase."""
+        return Estimate(cells=2 * sum(m + 1 for m in self.sizes) * _width(self))
 
     def _measure(self, view: View, moment: str) -> None:
         from prunebench.pruning.structured import occupancy
@@ -253,6 +291,10 @@ class Layers(Probe):
     """How many weights of each layer are not zero at the arm's end."""
 
     columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"layers": ("layer", "position", "weights", "alive")}
+
+    def estimate(self, span: Span) -> Estimate:
+        """A row per layer at the arm's end."""
+        return Estimate(cells=span.last * span.layers * _width(self))
 
     def end(self, view: View) -> None:
         from prunebench.pruning.masks import nonzero

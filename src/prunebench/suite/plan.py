@@ -1,6 +1,8 @@
 """From a preset to its jobs: the stages of every study, and the dense networks that they share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -50,6 +52,7 @@ class DenseNetworks:
             for (task, recipe), same in wished.items()
             for seed in preset.seeds_of(task)
         }
+        self._starts: dict[str, Trained] = {}
 
     def recipe(self, task: str, schedule: str) -> str:
         """The first schedule by name whose dense cycle is the same on the task: it names the network."""
@@ -89,7 +92,11 @@ class DenseNetworks:
         if weights is not None:
             return File(kind="file", path=weights.path, sha256=weights.sha256)
         spec = self.spec(task, schedule, seed)
-        return Trained(kind="trained", run=spec.folder, spec=spec.digest(), arm=DENSE, epoch=spec.arms[0].epochs)
+        if spec.folder not in self._starts:  # many arms have the same one
+            self._starts[spec.folder] = Trained(
+                kind="trained", run=spec.folder, spec=spec.digest(), arm=DENSE, epoch=spec.arms[0].epochs
+            )
+        return self._starts[spec.folder]
 
     def stage(self) -> Stage:
         """The stage that trains them; everything else waits for it."""
@@ -133,9 +140,22 @@ def make_plan(preset: Preset) -> Plan:
     """Every job of a preset; InputError where a study asks for a job that cannot be."""
     studies = preset.studies()
     wishes = [wish for paper, config in studies.values() for wish in paper.dense(config, preset)]
+    with _uncollected():
+        try:
+            dense = DenseNetworks(preset, wishes)
+            planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}
+        except ValidationError as error:
+            raise InputError(f"preset '{preset.preset}': {explain(error)}") from None
+        return Plan(preset, dense.stage(), planned)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's collector of reference cycles rests: looking at a large plan's objects took as long as making them."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        dense = DenseNetworks(preset, wishes)
-        planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}
-    except ValidationError as error:
-        raise InputError(f"preset '{preset.preset}': {explain(error)}") from None
-    return Plan(preset, dense.stage(), planned)
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -6,9 +6,12 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prunebench.errors import InputError
 from prunebench.runs.checkpoint import load_tensors, save_tensors
+from prunebench.runs.networks import Record, load_networks
 
 
 def kept(out, arm="arm0"):
@@ -57,6 +60,45 @@ def test_masks_that_are_handed_on_are_those_that_the_arm_ended_with_bit_by_bit(w
             assert (layer, size) == (name, mask.numel())
             assert bits[begin : begin + size] == mask.flatten().int().tolist()
             begin += size
+
+
+def test_the_masks_of_a_kept_network_are_its_own_at_a_bit_per_weight(workshop):
+    """In a channels_last network, too, whose tensors do not lie in the order of their indices."""
+    spec = workshop.spec(
+        [workshop.phase(prune=[workshop.prune(0.7, "random")], keep=[2])], network=workshop.resnet, hands_on="kept"
+    )
+    out = workshop.run(spec)
+    stored, _ = load_tensors(out / "networks.safetensors")
+    record = load_networks(out / "networks.safetensors", (spec.digest(),)).at("arm0", 2, torch.device("cpu"))
+    masks = workshop.watch(spec).end().masks
+    assert workshop.same(record.masks, masks)
+    for name, mask in masks.items():
+        assert stored[f"arm0/2/mask/{name}"].numel() == -(-mask.numel() // 8)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.booleans(), st.integers(0, 99))
+def test_a_record_comes_back_from_its_own_tensors(shape, last, seed):
+    """Masks of any shape and memory format: those that no byte ends with, and those of all or none."""
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    masks = {"w": weights > seed % 3 - 1, "all": torch.ones(shape, dtype=torch.bool), "none": weights > 99}
+    if last and len(shape) == 4:
+        masks = {name: mask.to(memory_format=torch.channels_last) for name, mask in masks.items()}
+    record = Record(dict.fromkeys(masks, weights), masks, {})
+    tensors = record.tensors()
+    assert all(tensors[f"mask/{name}"].dtype == torch.uint8 for name in masks)
+    back = Record.of(tensors, torch.device("cpu"))
+    assert all(torch.equal(back.masks[name], mask) for name, mask in masks.items())
+    assert [mask.dtype for mask in back.masks.values()] == [torch.bool] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "words"),
+    [("w", torch.zeros(2, dtype=torch.uint8), "4 weights take 1"), ("v", torch.zeros(1, dtype=torch.uint8), "'v'")],
+)
+def test_a_mask_that_fits_no_weight_is_refused(name, mask, words):
+    with pytest.raises(InputError, match=words):
+        Record.of({"model/w": torch.zeros(2, 2), f"mask/{name}": mask}, torch.device("cpu"))
 
 
 # --- Refusals

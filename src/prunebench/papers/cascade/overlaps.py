@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prunebench.errors import InputError
 from prunebench.files import write_csv, write_json
 from prunebench.parsing import Name, Strict
+from prunebench.runs.estimate import Estimate, Sizes
 from prunebench.runs.spec import NETWORKS_FILE, Folder, RunSpec, Spec
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Overlaps(Spec):
     def needs(self) -> tuple[str, ...]:
         """The jobs' masks."""
         return tuple(f"{job.run}/{NETWORKS_FILE}" for job in self.jobs)
+
+    def estimate(self, sizes: Sizes) -> Estimate:
+        """A row per pair of arms, at most."""
+        arms = sum(len(job.arms) for job in self.jobs)
+        return Estimate(cells=len(COLUMNS) * arms * (arms - 1) // 2)
 
 
 COLUMNS = ("sparsity", "arm_a", "seed_a", "arm_b", "seed_b", "jaccard", "chance")

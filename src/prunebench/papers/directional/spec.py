@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 from prunebench.files import write_csv
 from prunebench.papers.directional.config import Connectivity, Curvature, Problem
 from prunebench.parsing import Name, Strict
+from prunebench.runs.estimate import Estimate, Sizes
 from prunebench.runs.spec import NETWORKS_FILE, Folder, NetworkConfig, Spec, TaskSpec, Trained
+
+UPDATE_SECONDS = 4e-5
+"""Of one update of both optimizers on an exact problem [ours: 24 and 43 us on an Intel Xeon at 2.5 GHz]."""
+
+ROUND_SECONDS = 0.13
+"""Of one update of ResNet-50's parameters by each of the four optimizers [ours: docs/performance.md]."""
 
 
 class Minima(Strict):
@@ -61,6 +68,21 @@ class Curves(_OfMinima):
         "plane": "pair kind point x y train_loss train_error test_loss test_error",
     }
 
+    def estimate(self, sizes: Sizes) -> Estimate:
+        """The bends' training; at each point statistics taken anew and two splits evaluated.
+
+        A curve is looked at with stale statistics, too.
+        """
+        settings, pairs, steps = self.connectivity, len(self.connectivity.pairs), sizes.train // self.batch_size
+        plane = settings.plane
+        anew = 2 * pairs * settings.points + (len(plane.pairs) * (plane.points**2 + 3) if plane else 0)
+        evaluated = anew * (2 * sizes.train + sizes.test) + pairs * settings.points * (sizes.train + sizes.test)
+        return Estimate(
+            training=pairs * settings.epochs * steps * self.batch_size,
+            evaluation=evaluated,
+            cells=9 * (anew + pairs * (settings.points + 1)),
+        )
+
 
 class Curvatures(_OfMinima):
     """A job: the Hessian's leading eigenpairs along SGD's trajectory of one task and seed."""
@@ -73,6 +95,17 @@ class Curvatures(_OfMinima):
         "curvature": "epoch pair k share chance quadratic norm_ratio own_share",
         "eigenvalues": "epoch rank eigenvalue",
     }
+
+    def estimate(self, sizes: Sizes) -> Estimate:
+        """Hessian-vector products, each a double backward, taken as two passes of training.
+
+        About 4 per eigenpair (`analysis.curvature.leading_eigenpairs`: measured, 22 to 34 for 10, 128 to 218 for 50).
+        """
+        settings, epochs = self.curvature, len(self.epochs)
+        images = min(settings.images or sizes.train, sizes.train)
+        products = epochs * (4 * max(settings.k) + 2 * len(settings.k))
+        cells = epochs * (16 * len(settings.k) + 3 * max(settings.k))
+        return Estimate(training=2 * products * images, cells=cells)
 
 
 class ExactProblem(_Writes):
@@ -89,6 +122,11 @@ class ExactProblem(_Writes):
         "toy": "seed fixed problem gamma t c mu steps lam error soft_error cosine d flat largest_flat smallest_steep "
         "sparsity sgd_loss grda_loss"
     }
+
+    def estimate(self, sizes: Sizes) -> Estimate:
+        """Two solutions, c fixed and lam fixed, at every seed and learning rate; UPDATE_SECONDS for each update."""
+        updates = 2 * len(self.seeds) * sum(self.t / gamma for gamma in self.gamma)
+        return Estimate(seconds=updates * UPDATE_SECONDS, cells=17 * 2 * len(self.seeds) * len(self.gamma))
 
 
 class Timed(Strict):
@@ -114,3 +152,9 @@ class Timings(_Writes):
         "seconds": "network parameters measure optimizer block seconds",
         "memory": "network parameters optimizer parameter_bytes state_bytes peak_bytes",
     }
+
+    def estimate(self, sizes: Sizes) -> Estimate:
+        """ResNet-50's updates; the tasks' small networks are left out."""
+        networks = len(self.timed) + self.resnet50
+        rounds = self.resnet50 * (self.blocks + 1) * self.steps
+        return Estimate(seconds=rounds * ROUND_SECONDS, cells=networks * 4 * (2 * 6 * self.blocks + 6))
