@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from prunebench.data.prepare import prepare
+from prunebench.data.sources import source_of
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.run import resume_path, run_job
 from prunebench.runs.spec import Best, File, Matched, RunSpec, Trained
@@ -61,8 +62,6 @@ def prepared(miniatures, tmp_path_factory):
             maker = next(name for name in miniatures.MAKERS if name.split(" ")[0] == kind)
             raw = miniatures.make(maker, folder)
             out = folder / f"{kind}.safetensors"
-            from prunebench.data.sources import source_of
-
             chosen = source_of(kind, checksum=None)
             split = {"size": size, "split_seed": 0, "out": out, "manifest": out.with_suffix(".json"), **IMAGES}
             prepare(chosen, raw.raw, folder / "cache", **split)
@@ -76,15 +75,18 @@ def prepared(miniatures, tmp_path_factory):
 
 
 def jobs_of(plan, task):
-    """The job that trains the task's network, and one that prunes it where the study prunes by masks."""
+    """The task's job that prunes, or makes weights zero, with the jobs before it that it starts from."""
     stages = [(stage, job) for stage in plan.stages.values() for job in stage.jobs if isinstance(job, RunSpec)]
     # The oracle's jobs wait for selections among others.
     mine = [pair for pair in stages if pair[1].task == task and not any(type(s) is Best for s in pair[1].starts())]
-    pruning = [pair for pair in mine if any(phase.prune for arm in pair[1].arms for phase in arm.phases)]
-    last = pruning[0] if pruning else mine[0]
+    last = next((pair for pair in mine if any(pruned(arm) for arm in pair[1].arms)), mine[0])
     needed = {need.rpartition("/")[0] for need in last[1].needs}
-    first = [pair for pair in mine if pair[1].folder in needed]
-    return [*first, last]
+    return [*(pair for pair in mine if pair[1].folder in needed), last]
+
+
+def pruned(arm):
+    """Whether an arm prunes and trains."""
+    return any(phase.prune for phase in arm.phases) and arm.epochs
 
 
 def cut_phase(phase):
@@ -103,25 +105,35 @@ def cut_phase(phase):
     return phase.model_copy(update=how | {"probes": [p for p in probes if not getattr(p, "removable_images", 0)]})
 
 
-def cut(job, before, weights):
-    """The job with its first pruned arm and those it follows, two phases each, starting from the cut job before."""
+def one_arm(job):
+    """The arm of a job that is trained here: one that prunes, or else whose update makes weights zero."""
+    zeros = [arm for arm in job.arms if arm.phases[0].update.makes_zeros]
+    return next((arm for arm in job.arms if pruned(arm)), (zeros or job.arms)[0])
+
+
+def sources_of(arm):
+    """The networks of other jobs that an arm reads."""
+    read = [arm.start, *(action.like for phase in arm.phases for action in phase.prune if isinstance(action, Matched))]
+    return [start for start in read if isinstance(start, Trained)]
+
+
+def cut(job, arms, before, weights):
+    """The job with these arms, two phases each, starting from the cut jobs before."""
 
     def start(of):
         if isinstance(of, Trained):
             return of.model_copy(update={"spec": before[of.run].digest(), "epoch": 1})
         return of.model_copy(update={"path": str(weights), "sha256": None}) if isinstance(of, File) else of
 
-    pruned = [arm for arm in job.arms if any(phase.prune for phase in arm.phases)] or job.arms
-    wanted = job.arms if job.hands_on == "kept" else pruned[:1]
-    arms = []
-    for arm in wanted:
+    kept = []
+    for arm in arms:
         phases = [cut_phase(phase) for phase in arm.phases[:2]]
         for phase in phases:
             for place, action in enumerate(phase.prune):
                 if isinstance(action, Matched):
                     phase.prune[place] = action.model_copy(update={"like": start(action.like)})
-        arms.append(arm.model_copy(update={"phases": phases, "start": start(arm.start), "follows": []}))
-    return job.model_copy(update={"arms": arms, "batch_size": BATCH, "evaluate_train": False})
+        kept.append(arm.model_copy(update={"phases": phases, "start": start(arm.start), "follows": []}))
+    return job.model_copy(update={"arms": kept, "batch_size": BATCH, "evaluate_train": False})
 
 
 class Killed(BaseException):
@@ -151,12 +163,14 @@ def test_a_network_of_the_papers_trains_is_pruned_dies_goes_on_and_writes_its_ta
     dataset = plan.preset.datasets[entry.dataset]
     content = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
     data = prepared(content["datasets"][entry.dataset]["source"], dataset.size)
-    before = {}
-    for stage, whole in jobs_of(plan, task):
-        weights = tmp_path / "weights.pth"
-        if entry.weights and not weights.exists():
-            save_initial_weights(whole, dataset, weights)
-        job = cut(whole, before, weights)
+    before, jobs, weights = {}, jobs_of(plan, task), tmp_path / "weights.pth"
+    if entry.weights:
+        save_initial_weights(jobs[-1][1], dataset, weights)
+    last = one_arm(jobs[-1][1])
+    read = {start.arm for start in sources_of(last)}
+    for stage, whole in jobs:
+        arms = [last] if whole is jobs[-1][1] else [arm for arm in whole.arms if arm.name in read]
+        job = cut(whole, arms, before, weights)
         before[job.folder] = job
         out = tmp_path / "runs" / job.folder
         run = resolve(stage.run, "prunebench")
