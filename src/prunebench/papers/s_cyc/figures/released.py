@@ -21,7 +21,7 @@ _ALONE = {
 }
 _ALL = {"first_run": "reported by the first run", "fifth_run": "reported by the fifth run"}
 _SPARSITY = {"repeated_scores": "threshold over scores\nwith repeats"}
-_MOST = 8
+_MOST = 6
 """Sparsities that a row has room for."""
 
 
@@ -32,7 +32,7 @@ def released(drawn: Drawn) -> Figure:
     sparsity = frame.groupby("cycle")["sparsity"].mean()
     looks = panels.graded_looks(cycles, "crest", lambda cycle: f"{percent(sparsity[cycle])} % pruned")
     groups = (_ALONE, _ALL, _SPARSITY)
-    heights = [0.48 * len(rows) for rows in groups]
+    heights = [0.52 * len(rows) for rows in groups]
     fig = style.new_figure(2.3 + sum(heights))
     axes = fig.subplots(3, 1, gridspec_kw={"height_ratios": heights})
     accuracy = frame[frame["defect"] != "repeated_scores"]
