@@ -19,7 +19,7 @@ from prunebench.analysis.overlap import pack
 from prunebench.data.batches import Augment, train_batches
 from prunebench.files import write_csv
 from prunebench.models.batch_norm import recompute_statistics_
-from prunebench.pruning.masks import Masks, density, nonzero
+from prunebench.pruning.masks import Masks, density, nonzero, prunable_parameters
 from prunebench.pruning.masks import sparsity as share_pruned
 from prunebench.runs.checkpoint import group
 from prunebench.runs.job import Job, Row, State
@@ -183,7 +183,9 @@ def train_phase(view: View) -> bool:
     per_epoch = job.steps_per_epoch
     while (epoch := state.position.epoch) < phase.epochs:
         if phase.keep_previous and epoch == phase.epochs - 1 and state.position.step == 0:
-            state.previous = {name: p.detach().clone() for name, p in view.parameters.items()}
+            # With the weights of normalisation: a job that starts here may prune them, too.
+            every = prunable_parameters(state.model, include_norm=True)
+            state.previous = {name: p.detach().clone() for name, p in every.items()}
         lr_at = [phase.lr(epoch * per_epoch + step, per_epoch) for step in range(per_epoch)]
         _train_epoch_(view, lr_at)
         train_loss = float(state.loss_sum) / per_epoch
