@@ -34,6 +34,7 @@ test: .venv/installed
 bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py
 	.venv/bin/python benchmarks/optimizer_step.py
+	.venv/bin/python benchmarks/streaming.py
 
 docs: .venv/installed
 	.venv/bin/prunebench document

@@ -36,6 +36,18 @@ def test_the_training_step_is_measured_on_both_sides(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("one_thread")
+def test_streaming_is_measured_for_each_way_to_store_images(tmp_path, capsys):
+    files = ["--csv", str(tmp_path / "rates.csv"), "--json", str(tmp_path / "rates.json")]
+    assert script("streaming").main(["--images", "6", "--batch-size", "4", "--blocks", "2", *files]) == 0
+    names = ["original", "jpeg", "raw"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-3:]] == names
+    assert [row["block"] for row in read(tmp_path / "rates.csv")] == ["1", "2"]
+    result = json.loads((tmp_path / "rates.json").read_text())
+    assert all(rate > 0 for name in names for rate in result["images_per_s"][name])
+    assert result["bytes"]["jpeg"] < result["bytes"]["original"] < result["bytes"]["raw"] == 256 * 341 * 3
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_the_optimizer_step_is_measured_for_each_optimizer(tmp_path, capsys):
     size = ["--network", "mlp", "--steps", "1", "--blocks", "2"]
     files = ["--csv", str(tmp_path / "seconds.csv"), "--json", str(tmp_path / "seconds.json")]

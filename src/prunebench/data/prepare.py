@@ -168,7 +168,8 @@ def _write_images(
                 shapes = f"{written.shape or images.shape[1:]} and {images.shape[1:]}"
                 raise InputError(f"{raw.origin} has images that differ in size or are not square: {shapes}; set `size`")
             written.shape = images.shape[1:]
-            counts = counts + np.stack([np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)])
+            channels = images.swapaxes(0, 1)
+            counts = counts + np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
             yield images
 
     written.add(f"{split}_images", fitting())

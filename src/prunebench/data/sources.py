@@ -242,8 +242,9 @@ class ImageFolder(_Own):
     """Your own images, a folder per class: `path/train/<class>/*` and `path/test/<class>/*`, or `path/<class>/*` where
     the test images are drawn from the same.
 
-    JPEG, PNG, WebP, BMP or TIFF. Classes are numbered in the order of their names. channels: 3 (colour) or 1 (grey).
-    checksum: null takes what is there, a SHA-256 that very content (names and bytes of all files; a failure names it).
+    JPEG, PNG, WebP, BMP or TIFF of 8 bits per channel. Classes are numbered in the order of their names. channels: 3
+    (colour) or 1 (grey). checksum: null takes what is there, a SHA-256 that very content (names and bytes of all files;
+    a failure names it).
     """
 
     side = None
@@ -262,7 +263,8 @@ class Npz(_Own):
     test images are not drawn from the same.
 
     Images uint8 (N, H, W) or (N, H, W, C), square; labels integers (N,), 0 to classes - 1. channels: 3 or 1. side: of
-    the images, in pixels. checksum: null takes what is there, a SHA-256 that very content (pixels and labels).
+    the images, in pixels. checksum: null takes what is there, a SHA-256 that very content (pixels and labels; a
+    failure names it).
     """
 
     side: int = 32  # type: ignore[misc]

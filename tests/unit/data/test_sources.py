@@ -4,13 +4,16 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from prunebench import cli
 from prunebench.data.batches import load_prepared
@@ -327,3 +330,18 @@ def test_a_source_of_ones_own_is_one_class(tmp_path):
         assert tops == [255 * (1 - label) for label in data.train.labels.tolist()]
     finally:
         del SOURCES["stripes"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_the_examples_of_the_documentation_are_presets(miniatures, kind, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    examples = [
+        yaml.safe_load(block)["datasets"]["mine"] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ]
+    [dataset] = [parse(Dataset, each, "docs/data.md") for each in examples if each["source"]["kind"] == kind]
+    miniature = miniatures.make(kind, tmp_path)
+    os.rename(miniature.source["path"], tmp_path / dataset.source.path)
+    monkeypatch.chdir(tmp_path)
+    data, _ = prepared(dataset, tmp_path / "out")
+    assert (len(data.train), len(data.validation)) == (dataset.train, dataset.validation)
+    assert len(data.test) == len(miniature.test[1])
