@@ -4,6 +4,7 @@ import copy
 import csv
 import importlib.util
 import json
+import multiprocessing
 import os
 import random
 import sys
@@ -15,6 +16,15 @@ from hypothesis import settings
 
 # Test files run side by side, one per core: a library that starts threads of its own for each would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# All files of a process share one fork server, which is started once with what the first of them asks for: so all ask
+# for the same. What it has imported starts in milliseconds, in a process of its own.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    [
+        *("snakemake.cli", "pandas", "prunebench.suite.exhibits", "prunebench.cli", "prunebench.runs.run"),
+        *("prunebench.runs.engine", "prunebench.papers.directional.connect", "tests.faults.test_kill"),
+    ]
+)
 
 # CI decides whether a change lands, so it must not depend on luck; elsewhere every run searches afresh.
 settings.register_profile("ci", derandomize=True)

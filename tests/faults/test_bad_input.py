@@ -32,9 +32,7 @@ CHAIN = spec_of("chain", PHASE, PHASE | {"prune": [PRUNE]}, PHASE | {"prune": [P
 FROM = {"kind": "trained", "run": "dense", "spec": DENSE.digest(), "arm": "arm", "epoch": 1}
 STARTED = spec_of("started", PHASE | {"prune": [PRUNE]}, start=FROM)
 
-# A fork server that has imported torch once: each command is a process of its own, started in milliseconds.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["prunebench.cli", "prunebench.runs.run", "prunebench.runs.engine"])
 
 
 def child(words, output, sabotage):

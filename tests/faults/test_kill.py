@@ -20,11 +20,7 @@ from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import load_preset
 
 ROOT = Path(__file__).parents[2]
-# A fork server that has imported torch and made the plan once: a job starts in milliseconds, in a process of its own.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [__name__, "prunebench.runs.run", "prunebench.runs.engine", "prunebench.papers.directional.connect"]
-)
 TIMINGS = {"seconds", "peak_memory_mb"}
 CIRCUMSTANCES = {"finished", "commit", "dirty"}
 RESUME = ".resume.safetensors"

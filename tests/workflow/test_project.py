@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def commands_of(text):
         yield from (line.strip() for line in prompted or lines if line.strip() and line.strip()[0] != "#")
 
 
-def plans_with_snakemake(folder, words):
+def plans_with_snakemake(snakemake, words):
     """The command as a dry run in a folder of its own; a profile's name means the repository's folder."""
     if "--profile" in words:
         place = words.index("--profile") + 1
@@ -125,26 +126,25 @@ def plans_with_snakemake(folder, words):
         return  # run for real in test_smoke.py
     insert = words.index("--config") if "--config" in words else len(words)
     words[insert:insert] = ["--dry-run", "--quiet"]
-    line = [TOOLS / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *words[1:]]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=folder, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = snakemake(["--snakefile", str(ROOT / "Snakefile"), *words[1:]])
+    assert done.returncode == 0, done.stdout
 
 
-def is_made(folder, words):
+def is_made(snakemake, words):
     targets = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
     assert set(targets) <= TARGETS
     done = make(*[word for word in words[1:] if not word.startswith("-")])
     assert done.returncode == 0, done.stderr
 
 
-def is_a_verb_with_these_options(folder, words):
+def is_a_verb_with_these_options(snakemake, words):
     done = subprocess.run([sys.executable, "-m", "prunebench", words[1], "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for option in re.findall(r"--[a-z-]+", " ".join(words[2:])):
         assert option in done.stdout
 
 
-def names_the_conda_environment(folder, words):
+def names_the_conda_environment(snakemake, words):
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     if words[1] == "activate":
         assert words[2] == environment["name"]
@@ -152,13 +152,13 @@ def names_the_conda_environment(folder, words):
         assert words[words.index("-f") + 1] == "environment.yml"
 
 
-def names_files_that_exist(folder, words):
+def names_files_that_exist(snakemake, words):
     for word in words[1:]:
         if "/" in word and not word.startswith((".venv", "-", "/", "results/", "figures/", "http", "git@")):
             assert (ROOT / word).exists(), word
 
 
-def is_installed_from_here(folder, words):
+def is_installed_from_here(snakemake, words):
     assert "install" in words
     for word in words:
         if word.endswith(".txt"):
@@ -167,7 +167,7 @@ def is_installed_from_here(folder, words):
             assert word in (".[dev]",)
 
 
-def starts_nothing(folder, words):
+def starts_nothing(snakemake, words):
     """Moves, clones, shows: nothing of ours that could fail."""
 
 
@@ -197,13 +197,14 @@ def readme_commands():
 
 
 @pytest.mark.parametrize("command", readme_commands())
-def test_every_command_of_the_readme_works(tmp_path, command):
+def test_every_command_of_the_readme_works(tmp_path, snakemake, command):
     """Dry, where it would train. A command that no line of CHECKS knows is a command that nobody tests."""
     for part in re.split(r" && |; ", command.partition(" # ")[0]):
         part = re.sub(r"^([A-Z_]+=\S+ )+", "", part.strip())
         check = check_of(part)
         assert check, f"add a check for: {part}"
-        check(tmp_path, shlex.split(part.replace("snakemake --cores all", "snakemake --cores 2")))
+        part = part.replace("snakemake --cores all", "snakemake --cores 2")
+        check(partial(snakemake.forked, tmp_path), shlex.split(part))
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")

@@ -305,15 +305,15 @@ def test_killed_in_the_middle_it_ends_with_the_same_tables(smoke, copy, snakemak
     for table in copy.glob("results/smoke/tables/cascade_*"):
         table.unlink()
     kept = {path: path.stat().st_mtime_ns for path in copy.glob("results/smoke/runs/**/provenance.json")}
-    with open(tmp_path / "log", "w") as log:
-        line = snakemake.command(copy, "--cores", "2")
-        process = subprocess.Popen(line, stdout=log, stderr=log, cwd=copy, start_new_session=True)
-    deadline = time.monotonic() + 240
-    while not any((run / "provenance.json").exists() for run in runs):
-        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    kill_all(process, copy)
+    with snakemake.warm() as environment, open(tmp_path / "log", "w") as log:
+        line, merged = snakemake.command(copy, "--cores", "2"), {"stdout": log, "stderr": log}
+        process = subprocess.Popen(line, cwd=copy, start_new_session=True, env=environment, **merged)
+        deadline = time.monotonic() + 240
+        while not any((run / "provenance.json").exists() for run in runs):
+            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        kill_all(process, copy)
     assert process.returncode == -signal.SIGKILL
     finished = [run for run in runs if (run / "provenance.json").exists()]
     assert 0 < len(finished) < len(runs)
@@ -323,7 +323,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_tables(smoke, copy, snakemak
     assert locked.returncode == 1
     assert "--unlock" in locked.stdout
     assert snakemake.forked(copy, snakemake.words(copy, "--unlock", "--cores", "2")).returncode == 0
-    done = snakemake.run(copy, "--cores", "2", "--rerun-incomplete")
+    done = snakemake.run_warm(copy, "--cores", "2", "--rerun-incomplete")
     assert done.returncode == 0, done.stdout[-6000:]
 
     rerun = [path for path, when in kept.items() if path.stat().st_mtime_ns != when]

@@ -1,6 +1,6 @@
 """What the S-Cyc study's tables and claims are made from: ends of cycles, the oracle's candidates, gradients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
@@ -22,6 +22,8 @@ class Data:
     """The study's runs, stacked, with the axes of each row."""
 
     study: Study
+    differences: dict[tuple[str | None, str | None], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+    """What `measures.differences` has made, which several claims and their notes ask for."""
 
     @property
     def preset(self) -> Preset:

@@ -70,6 +70,12 @@ def differences(data: Data, schedule: str | None, reference: str | None = None) 
 
     Columns: task, criterion, cycle, sparsity, seed, difference. No rows where one of the two did not run.
     """
+    if (schedule, reference) not in data.differences:
+        data.differences[schedule, reference] = _differences(data, schedule, reference)
+    return data.differences[schedule, reference].copy()
+
+
+def _differences(data: Data, schedule: str | None, reference: str | None) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=[*CELL, "sparsity", "seed", "difference"])]
     for axes, cell in cells(data.cycles, *CELL):
         runs = {name: rows.set_index("seed") for name, rows in cell.groupby("schedule")}

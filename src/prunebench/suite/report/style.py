@@ -17,7 +17,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -348,7 +347,7 @@ def fix_layout(fig: Figure) -> None:
     rounding far below what is visible takes it off.
     """
     fig.draw_without_rendering()
-    fig.set_layout_engine("none")
+    fig.set_layout_engine(None)  # "none" would leave an engine that does nothing, for which savefig draws twice
     # With steps of no round number, no position of round numbers lies midway between two of them.
     steps = 9_973 * 10**6
     for ax in fig.axes:
@@ -363,7 +362,7 @@ def save(fig: Figure, out: Path, name: str) -> None:
         "png": {"Software": None, "Title": name},
     }
     # Laid out once: both files show the same, and layout is what takes time.
-    if not isinstance(fig.get_layout_engine(), PlaceHolderLayoutEngine):
+    if fig.get_layout_engine() is not None:
         fix_layout(fig)
     for kind, stated in metadata.items():
         buffer = BytesIO()

@@ -15,7 +15,7 @@ from prunebench.papers.s_cyc.figures.common import schedule_looks
 from prunebench.papers.s_cyc.figures.gradients import gradient_spread
 from prunebench.papers.s_cyc.figures.released import released
 from prunebench.papers.s_cyc.measures import DEFECTS
-from prunebench.suite.report.draw import Drawn, draw_paper
+from prunebench.suite.report.draw import Drawn, draw_figures, draw_paper
 from prunebench.suite.report.style import RC, percent, plain, sparsity_position
 
 FIGURES = [figure.name for figure in PAPER.figures]
@@ -245,7 +245,9 @@ def test_drawing_does_not_import_torch() -> None:
 
 
 def test_what_a_figure_marks_is_what_the_ledger_judges_by(text_of, drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    draw(drawn[0], tmp_path, a1_ratio=0.65)
+    figures = [figure for figure in PAPER.figures if figure.name == "s_cyc_gradient_spread"]
+    margins = SCycMargins(a1_ratio=0.65)
+    draw_figures(figures, PAPER.tables, drawn[0], tmp_path, package=PAPER.package, margins=margins)
     assert "0.8: A1" in text_of(drawn[1] / "s_cyc_gradient_spread.svg")
     assert "0.65: A1" in text_of(tmp_path / "s_cyc_gradient_spread.svg")
 
