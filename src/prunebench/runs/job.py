@@ -17,6 +17,7 @@ from prunebench.models import build
 from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
 from prunebench.runs.checkpoint import ResumeFile, group, join
 from prunebench.runs.device import autocast, resolve_precision
+from prunebench.runs.distributed import ALONE, Processes
 from prunebench.runs.provenance import provenance
 from prunebench.runs.spec import TaskSpec
 from prunebench.runs.updates import UpdateState
@@ -35,7 +36,7 @@ S = TypeVar("S", bound=TaskSpec)
 
 @dataclass(frozen=True)
 class Job(Generic[S]):
-    """A spec with the data, the device, the folder of all runs and the file it resumes from."""
+    """A spec with the data, the device, the folder of all runs, the file it resumes from, the processes that do it."""
 
     spec: S
     data: Prepared
@@ -43,6 +44,7 @@ class Job(Generic[S]):
     runs: Path
     resume: ResumeFile
     report: Callable[[str], None]
+    processes: Processes = ALONE
 
     @property
     def precision(self) -> str:
@@ -85,21 +87,27 @@ class Job(Generic[S]):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: Split, precision: str | None = None) -> tuple[float, float]:
-        """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's)."""
+        """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's).
+
+        Each process does its part of it, so all have to call this.
+        """
         model.eval()
+        part = self.processes.share(split)
         loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
-        for images, labels in self.batches(split):
+        for images, labels in self.batches(part) if len(part) else ():
             with autocast(precision or self.precision, self.device):
                 logits = model(images).float()
             loss += F.cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
+        self.processes.add_(loss, correct)
         return float(loss) / len(split), int(correct) / len(split)
 
     def finish(self, out: Path) -> None:
         """Ends a job whose tables are written: spec and provenance beside them, and nothing left to resume."""
         write_json(out / "spec.json", self.spec.content())
-        write_json(out / "provenance.json", provenance(self.device, self.precision, self.data.checksum))
+        made_by = provenance(self.device, self.precision, self.data.checksum)
+        write_json(out / "provenance.json", made_by | {"processes": self.processes.size})
         self.resume.delete()
 
 
@@ -135,9 +143,10 @@ class Clock:
 class State:
     """Everything that a killed job needs to go on: the arm in training, and what earlier arms have left.
 
-    masks: of the prunable weights, True = alive. previous: the weights of one epoch before a phase's end. kept:
-    "<epoch>/<name>" -> networks kept by the arm. handed: networks and masks for other jobs, and survivors that controls
-    follow. rows: the job's tables so far. status: each arm's end.
+    masks: of the prunable weights, True = alive. loss_sum: over the epoch's updates, of this process's part of each.
+    previous: the weights of one epoch before a phase's end. kept: "<epoch>/<name>" -> networks kept by the arm. handed:
+    networks and masks for other jobs, and survivors that controls follow. rows: the job's tables so far. status: each
+    arm's end.
     """
 
     model: nn.Module
@@ -169,24 +178,25 @@ class State:
         """Wall time of the arm so far: with earlier tries up to their last save, without what is off the clock."""
         return self.seconds_before + time.perf_counter() - self.started
 
-    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All tensors under unique names, and all that is not a tensor."""
+    def save(self, processes: Processes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All tensors under unique names, and all that is not a tensor; the loss's sum of every process."""
         update, numbers = self.update.save()
         groups = {"model": self.model.state_dict(), "mask": self.masks, "update": update}
         tensors = join(groups | {name: getattr(self, name) for name in _TENSORS})
         values = {name: getattr(self, name) for name in _VALUES}
         values |= {"position": vars(self.position), "clock": vars(self.clock)}
-        return tensors | {"loss_sum": self.loss_sum}, values | {"numbers": numbers, "seconds_before": self.seconds}
+        values |= {"numbers": numbers, "seconds_before": self.seconds}
+        return tensors | {"loss_sum": processes.gather(self.loss_sum)}, values
 
     @torch.no_grad()
-    def load_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    def load_(self, tensors: dict[str, Tensor], values: dict[str, Any], processes: Processes) -> None:
         """Restores what `save` gave; `update` must be of the right kind already."""
         device = self.loss_sum.device
         self.model.load_state_dict(group(tensors, "model", device))
         masks = group(tensors, "mask", device)
         self.masks = {name: masks[name] for name in self.masks}  # the file has another order
         self.update.load_(group(tensors, "update", device), values["numbers"])
-        self.loss_sum.copy_(tensors["loss_sum"])
+        self.loss_sum.copy_(tensors["loss_sum"][processes.rank])
         self.position, self.clock = Position(**values["position"]), Clock(**values["clock"])
         for name in _TENSORS:
             setattr(self, name, group(tensors, name, device))

@@ -99,6 +99,8 @@ def pruned_masks(view: View, action: ToSparsity | Matched, kept: float) -> Masks
         images = view.job.data.train
         images = images if action.score_images is None else images.first(action.score_images)
         gradients = mean_gradients(state.model, parameters, view.job.batches(images, GRADIENT_BATCH))
+        # A GPU does not round them alike every time, and all processes have to prune the same weights.
+        view.job.processes.copy_first_(gradients.values())
         if not all(bool(gradient.isfinite().all()) for gradient in gradients.values()):
             return None
     inputs = ScoreInputs(
