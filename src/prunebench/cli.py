@@ -152,6 +152,9 @@ def run(
     data: Annotated[Path | None, typer.Option(help="With --spec: the prepared data set (.safetensors).")] = None,
     runs: Annotated[Path, typer.Option(help="With --spec: the folder with all runs.")] = Path(),
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode images which stream from shards; they change no result.")
+    ] = 0,
     save_every: Annotated[
         float, typer.Option(min=0, help="Seconds between two saves of the state that a killed job resumes from.")
     ] = 20,
@@ -170,7 +173,7 @@ def run(
 
         function = resolve(job, "prunebench")
         content = parse(spec_class(function), read_json(spec), str(spec))
-    run_job(content, function, out, runs, data, threads=threads, save_every=save_every)
+    run_job(content, function, out, runs, data, threads=threads, workers=workers, save_every=save_every)
 
 
 def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path | None]:

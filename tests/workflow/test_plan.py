@@ -114,6 +114,22 @@ def test_every_training_job_asks_for_the_resources_of_the_preset(snakemake, expe
         assert {"mem_mb=1234", "runtime=56"} <= set(text.split(", ")), rule
 
 
+@pytest.mark.parametrize("gpu", [0, 1, 2])
+def test_a_job_that_trains_is_started_on_as_many_gpus_as_the_preset_asks_for(snakemake, expected, tmp_path, gpu):
+    """One process per GPU; jobs that train no arms have one. One GPU is asked for as it always was."""
+    asked = ("preset=smoke", f"resources={{threads: 3, gpu: {gpu}}}")
+    done = snakemake.dry_run(tmp_path, "--printshellcmds", cores=8, config=asked)
+    assert done.returncode == 0, done.stdout
+    plan = expected().plan
+    torchrun = "python -m torch.distributed.run --standalone --nproc-per-node 2 -m " if gpu == 2 else ""
+    trained = {job.folder for job in plan.trained()}
+    for folder in (job.folder for job in plan.jobs()):
+        out = f"results/smoke/runs/{folder}"
+        line = next(line for line in done.stdout.splitlines() if f"prunebench run {out} " in line)
+        start = f"{torchrun if folder in trained else ''}prunebench run {out} --plan results/smoke/plan.json --digest "
+        assert re.search(rf" {re.escape(start)}\w{{12}} --threads 3 > \S+\.log 2>&1$", line)
+
+
 ACCEPTED_LINTS = {
     "Specify a conda environment or container for each rule.": "one environment serves all: environment.yml",
     "Param tables is a prefix of input or output file but hardcoded": "their folder, one level above every input",

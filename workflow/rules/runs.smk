@@ -1,6 +1,8 @@
 """All jobs of the plan: one template becomes a rule per stage. It is a loop and not `use rule ... as ... with:`, which
 needs rule names in this file: the stages of a paper from outside are not known here."""
 
+from prunebench.runs.spec import RunSpec
+
 
 def job_of(stage, wildcards):
     """The spec of the job that wildcards name."""
@@ -23,6 +25,21 @@ def inputs_of(stage):
     return inputs
 
 
+def gpus_of(stage):
+    """The GPUs that a job asks for: one at most where it trains no arms, which is all that processes can share."""
+    return PRESET.resources.gpu if isinstance(stage.jobs[0], RunSpec) else min(PRESET.resources.gpu, 1)
+
+
+def command_of(stage):
+    """The command that does a job: a process for each GPU where it asks for several (docs/distributed.md)."""
+    command = "prunebench run {params.out:q} --plan {params.plan:q} --digest {params.digest}"
+    command += f" --workers {PRESET.resources.workers}" if PRESET.resources.workers else ""
+    if gpus_of(stage) > 1:
+        torchrun = f"python -m torch.distributed.run --standalone --nproc-per-node {gpus_of(stage)}"
+        return f"{torchrun} -m {command} --threads {PRESET.resources.threads} > {{log:q}} 2>&1"
+    return f"{command} --threads {{threads}} > {{log:q}} 2>&1"
+
+
 for STAGE in PLAN.stages.values():
 
     rule:
@@ -38,11 +55,11 @@ for STAGE in PLAN.stages.values():
             f"{RESULTS}/benchmarks/{STAGE.name}/{{run}}.tsv"
         priority: STAGE.priority
         localrule: STAGE.local
-        threads: PRESET.resources.threads
+        threads: PRESET.resources.threads * max(1, gpus_of(STAGE))
         resources:
             mem_mb=PRESET.resources.mem_mb,
             runtime=PRESET.resources.runtime,
-            gpu=PRESET.resources.gpu,
+            gpu=gpus_of(STAGE),
         params:
             digest=digest_of(STAGE),
             plan=PLAN_FILE,
@@ -50,8 +67,7 @@ for STAGE in PLAN.stages.values():
         message:
             f"{STAGE.title} {{wildcards.run}}"
         shell:
-            "prunebench run {params.out:q} --plan {params.plan:q} --digest {params.digest} --threads {threads}"
-            " > {log:q} 2>&1"
+            command_of(STAGE)
 
 
 rule tabulate_runs:

@@ -322,18 +322,18 @@ def eval_batches(
     """
     if batch_size < 1:
         raise InputError(f"batch_size: {batch_size}, at least 1 needed")
-    scale, mine = _Scale(mean, std, split), slice(part[0], None, part[1])
+    scale, (rank, size) = _Scale(mean, std, split), part
+    # The last batch may have nothing for this process.
+    begins = [begin for begin in range(0, len(split), batch_size) if begin + rank < len(split)]
+    batches = [slice(begin + rank, min(begin + batch_size, len(split)), size) for begin in begins]
     if isinstance(split, Stream):
-        places = np.split(np.arange(len(split)), range(batch_size, len(split), batch_size))
-        requests = [Request(place[mine]) for place in places]
+        everything = np.arange(len(split))
+        decoded = decode_batches(split, [Request(everything[batch]) for batch in batches])
         return (
-            (scale(batch.to(split.device)), labels[mine])
-            for batch, labels in zip(decode_batches(split, requests), split.labels.split(batch_size), strict=True)
+            (scale(images.to(split.device)), split.labels[batch])
+            for images, batch in zip(decoded, batches, strict=True)
         )
-    return (
-        (scale(images[mine]), labels[mine])
-        for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True)
-    )
+    return ((scale(split.images[batch]), split.labels[batch]) for batch in batches)
 
 
 class _Scale:

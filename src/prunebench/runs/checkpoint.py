@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prunebench.files import write_bytes
+from prunebench.runs.distributed import ALONE, Processes
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
@@ -52,15 +53,18 @@ def group(tensors: Mapping[str, torch.Tensor], name: str, device: torch.device) 
 class ResumeFile:
     """The file in which a job saves its state: every so many seconds, and at once when it is told to stop.
 
-    every: seconds between two saves; it changes no result.
+    every: seconds between two saves; it changes no result. Of several processes the first writes the file and all read
+    it; its clock, and the signal to any of them, decide for all.
     """
 
-    def __init__(self, path: Path, digest: str, every: float) -> None:
+    def __init__(self, path: Path, digest: str, every: float, processes: Processes = ALONE) -> None:
         self.path = path
         self._digest = digest
         self._every = every
+        self._processes = processes
         self._last = time.monotonic()
-        self._signal: int | None = None
+        self._signal = 0  # that this process has had
+        self._stop = 0  # by which the job stops
 
     def stop_on_signals(self) -> None:
         """From now on SIGTERM and SIGINT end the job at its next step, after a save."""
@@ -71,7 +75,15 @@ class ResumeFile:
         self._signal = number
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Tensors and values of the last save, or None. A file damaged or of another spec is named and ignored."""
+        """Tensors and values of the last save, or None. A file damaged or of another spec is named and ignored.
+
+        Raises InputError where processes have read different files.
+        """
+        saved = self._load()
+        self._processes.check_same(f"{self.path}", json.dumps(saved[1]) if saved else "")
+        return saved
+
+    def _load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         if not self.path.exists():
             return None
         try:
@@ -86,16 +98,23 @@ class ResumeFile:
             return None
 
     def due(self) -> bool:
-        """Whether a save is due: `every` seconds have passed, or the job was told to stop."""
-        return self._signal is not None or time.monotonic() - self._last >= self._every
+        """Whether a save is due: `every` seconds have passed, or the job was told to stop.
+
+        Every process of the job has to ask, before each update.
+        """
+        late = time.monotonic() - self._last >= self._every
+        self._stop, late = self._processes.decide(self._signal, late, self._every)
+        return late or self._stop > 0
 
     def save(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
         """Saves; where the job was told to stop, exits with 128 + the signal's number afterwards."""
-        save_tensors(self.path, tensors, {"spec": self._digest, "values": values})
+        if self._processes.rank == 0:
+            save_tensors(self.path, tensors, {"spec": self._digest, "values": values})
         self._last = time.monotonic()
-        if self._signal is not None:
-            print(f"told to stop (signal {self._signal}): state saved in {self.path}", flush=True)
-            raise SystemExit(128 + self._signal)
+        if self._stop:
+            self._processes.wait()  # torchrun ends all processes once one has ended
+            print(f"told to stop (signal {self._stop}): state saved in {self.path}", flush=True)
+            raise SystemExit(128 + self._stop)
 
     def delete(self) -> None:
         """Removes the file: the job is done."""

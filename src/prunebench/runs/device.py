@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 
-def pick_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(index: int | None = None) -> torch.device:
+    """The CUDA device with this number (None: the first), or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda" if index is None else f"cuda:{index}")
 
 
 def resolve_precision(wish: str, device: torch.device) -> str:

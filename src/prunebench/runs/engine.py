@@ -7,16 +7,16 @@ the data's order, update), as the order itself is.
 """
 
 import math
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from prunebench.analysis.cost import TRAINING_FACTOR, peak_memory_mb, sparse_flops
 from prunebench.analysis.overlap import pack
-from prunebench.data.batches import Augment, train_batches
+from prunebench.data.batches import Augment, Batch, train_batches
 from prunebench.files import write_csv
 from prunebench.models.batch_norm import recompute_statistics_
 from prunebench.pruning.masks import Masks, density, nonzero, prunable_parameters
@@ -50,7 +50,10 @@ COSTS = ("steps", "images", "flops", "flops_sparse", "seconds")
 
 
 def train(job: Job[RunSpec], out: Path) -> None:
-    """Trains the arms of `job.spec`; writes tables, networks that are handed on, spec and provenance into `out`."""
+    """Trains the arms of `job.spec`; writes tables, networks that are handed on, spec and provenance into `out`.
+
+    Of several processes each trains on its part of every batch, and the first one writes.
+    """
     spec, resumed = job.spec, job.resume.load()
     state = State.new(job)
     if resumed:
@@ -64,6 +67,13 @@ def train(job: Job[RunSpec], out: Path) -> None:
             resumed = None
             print(f"going on in {arm.name} at {state.position}", flush=True)
         _run_arm(view)
+    if job.processes.rank == 0:
+        _write_results(job, state, out)
+    job.processes.wait()
+
+
+def _write_results(job: Job[RunSpec], state: State, out: Path) -> None:
+    spec = job.spec
     columns = COLUMNS | {
         table: ("arm", "phase", *names) for probe in spec.probes() for table, names in probe.columns.items()
     }
@@ -127,7 +137,10 @@ def begin_(view: View) -> bool:
     state, phase = view.state, view.phase
     for probe in phase.probes:
         probe.before_prune(view)
-    if not begin_phase_(view):
+    sound = begin_phase_(view)
+    where = f"{view.arm.name}, begin of phase {view.number}"
+    view.job.processes.check_same(where, str(sound), state.masks, state.model.state_dict())
+    if not sound:
         return False
     state.density_start = density(state.masks)
     if not phase.carry:
@@ -151,6 +164,7 @@ def recalibrate_(view: View) -> None:
         batches = view.job.batches(view.job.data.train.first(view.phase.recalibrate), GRADIENT_BATCH)
         with view.job.autocast():
             recompute_statistics_(view.state.model, (images for images, _ in batches))
+        view.job.processes.copy_first_(view.state.model.buffers())
 
 
 def _keep(view: View, epoch: int) -> None:
@@ -181,14 +195,18 @@ def train_phase(view: View) -> bool:
     """Trains the phase to its end, from wherever it is; False where the loss became NaN or infinite."""
     job, state, phase = view.job, view.state, view.phase
     per_epoch = job.steps_per_epoch
+    network = job.processes.parallel(state.model.train(), job.data.train.shape)
     while (epoch := state.position.epoch) < phase.epochs:
         if phase.keep_previous and epoch == phase.epochs - 1 and state.position.step == 0:
             # With the weights of normalisation: a job that starts here may prune them, too.
             every = prunable_parameters(state.model, include_norm=True)
             state.previous = {name: p.detach().clone() for name, p in every.items()}
         lr_at = [phase.lr(epoch * per_epoch + step, per_epoch) for step in range(per_epoch)]
-        _train_epoch_(view, lr_at)
-        train_loss = float(state.loss_sum) / per_epoch
+        _train_epoch_(view, network, lr_at)
+        where = f"{view.arm.name}, phase {view.number}, epoch {epoch}"
+        job.processes.check_same(where, state.masks, state.model.state_dict())
+        job.processes.add_(state.loss_sum)
+        train_loss = float(state.loss_sum) / job.processes.size / per_epoch
         state.position.epoch, state.position.step = epoch + 1, 0
         state.loss_sum.zero_()
         recalibrate_(view)
@@ -201,27 +219,22 @@ def train_phase(view: View) -> bool:
     return True
 
 
-def _train_epoch_(view: View, lr_at: list[float]) -> None:
-    """The rest of one epoch, from the position's step on. No step waits for the device."""
+def _train_epoch_(view: View, network: nn.Module, lr_at: list[float]) -> None:
+    """The rest of one epoch, from the position's step on. No step waits for the device.
+
+    network: the model, or what trains it with other processes.
+    """
     job, state, phase, spec = view.job, view.state, view.phase, view.job.spec
-    model, epoch, decay = state.model.train(), state.position.epoch, getattr(phase.update, "weight_decay", 0.0)
-    parameters = view.trained_parameters()
-    batches = train_batches(
-        job.data.train,
-        batch_size=spec.batch_size,
-        seed=spec.seed,
-        epoch=phase.order + epoch,
-        augment=Augment(**dict(spec.augmentation)),
-        mean=job.data.mean,
-        std=job.data.std,
-    )
+    epoch, decay = state.position.epoch, getattr(phase.update, "weight_decay", 0.0)
+    state.model.train()
+    parameters, buffers = view.trained_parameters(), list(state.model.buffers())
     masks: Masks | None = None
     weights: list[Tensor] = []
     kept: list[Tensor] = []
-    with global_draws(job.device, spec.seed, phase.order + epoch, "network") as begin_draws:
-        for images, labels in islice(batches, state.position.step, None):
+    with global_draws(job.device, spec.seed, phase.order + epoch, "network", job.processes.rank) as begin_draws:
+        for images, labels in _batches(view):
             if job.resume.due():
-                job.resume.save(*state.save())
+                job.resume.save(*state.save(job.processes))
             # After the save: a resumed job does this very update again, and no row is written twice.
             done, lr = epoch * len(lr_at) + state.position.step, lr_at[state.position.step]
             follow_ramp_(view, done)
@@ -233,12 +246,13 @@ def _train_epoch_(view: View, lr_at: list[float]) -> None:
                 view.flops_per_update = round(TRAINING_FACTOR * spec.batch_size * sparse_flops(view.layers, masks))
             begin_draws(state.position.step)
             with job.autocast():
-                loss = F.cross_entropy(model(images), labels)
-            gradients = list(torch.autograd.grad(loss, parameters))
+                loss = F.cross_entropy(network(images), labels)
+            gradients = job.processes.gradients(loss, parameters)
             with torch.no_grad():
                 phase.update.step_(parameters, gradients, state.update, lr)
             if kept:
                 torch._foreach_mul_(weights, kept)
+            job.processes.copy_first_(buffers)
             state.loss_sum += loss.detach()
             state.clock.add(decay * lr)
             state.flops_sparse += 0 if phase.update.makes_zeros else view.flops_per_update
@@ -246,6 +260,22 @@ def _train_epoch_(view: View, lr_at: list[float]) -> None:
     if phase.update.makes_zeros:
         images_seen = len(lr_at) * spec.batch_size
         state.flops_sparse += round(TRAINING_FACTOR * images_seen * sparse_flops(view.layers, nonzero(view.parameters)))
+
+
+def _batches(view: View) -> Iterator[Batch]:
+    """This process's part of the batches of the rest of the epoch."""
+    job, spec, at = view.job, view.job.spec, view.state.position
+    return train_batches(
+        job.data.train,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+        epoch=view.phase.order + at.epoch,
+        augment=Augment(**dict(spec.augmentation)),
+        mean=job.data.mean,
+        std=job.data.std,
+        part=job.processes.part,
+        first=at.step,
+    )
 
 
 def _pruned(view: View) -> tuple[list[Tensor], list[Tensor]]:

@@ -1,5 +1,6 @@
 """A job, and its state while it runs: all that a resume file holds."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,16 @@ from prunebench.models import build
 from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
 from prunebench.runs.checkpoint import ResumeFile, group, join
 from prunebench.runs.device import autocast, resolve_precision
+from prunebench.runs.distributed import ALONE, Processes
 from prunebench.runs.provenance import provenance
 from prunebench.runs.spec import TaskSpec
 from prunebench.runs.updates import UpdateState
 
 EVALUATION_BATCH = 1000
 """Images of one forward pass; it changes roundings alone."""
+
+EVALUATION_VALUES = 1 << 24
+"""Most values of the images of one forward pass: a thousand of 64x64 in colour, a hundred of 224x224."""
 
 Row = dict[str, Any]
 """One line of a tidy table."""
@@ -35,7 +40,7 @@ S = TypeVar("S", bound=TaskSpec)
 
 @dataclass(frozen=True)
 class Job(Generic[S]):
-    """A spec with the data, the device, the folder of all runs and the file it resumes from."""
+    """A spec with the data, the device, the folder of all runs, the file it resumes from, the processes that do it."""
 
     spec: S
     data: Prepared
@@ -43,6 +48,7 @@ class Job(Generic[S]):
     runs: Path
     resume: ResumeFile
     report: Callable[[str], None]
+    processes: Processes = ALONE
 
     @property
     def precision(self) -> str:
@@ -54,9 +60,10 @@ class Job(Generic[S]):
         """Updates in one epoch."""
         return steps_per_epoch(self.data.train, self.spec.batch_size)
 
-    def batches(self, split: AnySplit, size: int = EVALUATION_BATCH) -> Iterator[Batch]:
-        """The split in order, without augmentation."""
-        return eval_batches(split, batch_size=size, mean=self.data.mean, std=self.data.std)
+    def batches(self, split: AnySplit, size: int = EVALUATION_BATCH, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+        """The split in order, without augmentation; `part`: what a process of several takes of it."""
+        most = max(1, EVALUATION_VALUES // math.prod(split.shape))
+        return eval_batches(split, batch_size=min(size, most), mean=self.data.mean, std=self.data.std, part=part)
 
     def network(self) -> nn.Module:
         """The network at its initialisation, a pure function of (seed, network)."""
@@ -84,21 +91,27 @@ class Job(Generic[S]):
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: AnySplit, precision: str | None = None) -> tuple[float, float]:
-        """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's)."""
+        """Mean cross-entropy in nats and accuracy in [0, 1] on a whole split, in `precision` (None: the job's).
+
+        Each process does its part of it, so all have to call this.
+        """
         model.eval()
         loss = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
-        for images, labels in self.batches(split):
+        for images, labels in self.batches(split, part=self.processes.part):
             with autocast(precision or self.precision, self.device):
                 logits = model(images).float()
             loss += F.cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
+        self.processes.add_(loss, correct)
         return float(loss) / len(split), int(correct) / len(split)
 
     def finish(self, out: Path) -> None:
         """Ends a job whose tables are written: spec and provenance beside them, and nothing left to resume."""
         write_json(out / "spec.json", self.spec.content())
-        write_json(out / "provenance.json", provenance(self.device, self.precision, self.data.checksum))
+        made_by = provenance(self.device, self.precision, self.data.checksum)
+        about = {"data_verified": self.data.verified, "processes": self.processes.size}
+        write_json(out / "provenance.json", made_by | about)
         self.resume.delete()
 
 
@@ -134,9 +147,10 @@ class Clock:
 class State:
     """Everything that a killed job needs to go on: the arm in training, and what earlier arms have left.
 
-    masks: of the prunable weights, True = alive. previous: the weights of one epoch before a phase's end. kept:
-    "<epoch>/<name>" -> networks kept by the arm. handed: networks and masks for other jobs, and survivors that controls
-    follow. rows: the job's tables so far. status: each arm's end.
+    masks: of the prunable weights, True = alive. loss_sum: over the epoch's updates, of this process's part of each.
+    previous: the weights of one epoch before a phase's end. kept: "<epoch>/<name>" -> networks kept by the arm. handed:
+    networks and masks for other jobs, and survivors that controls follow. rows: the job's tables so far. status: each
+    arm's end.
     """
 
     model: nn.Module
@@ -168,24 +182,25 @@ class State:
         """Wall time of the arm so far: with earlier tries up to their last save, without what is off the clock."""
         return self.seconds_before + time.perf_counter() - self.started
 
-    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All tensors under unique names, and all that is not a tensor."""
+    def save(self, processes: Processes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All tensors under unique names, and all that is not a tensor; the loss's sum of every process."""
         update, numbers = self.update.save()
         groups = {"model": self.model.state_dict(), "mask": self.masks, "update": update}
         tensors = join(groups | {name: getattr(self, name) for name in _TENSORS})
         values = {name: getattr(self, name) for name in _VALUES}
         values |= {"position": vars(self.position), "clock": vars(self.clock)}
-        return tensors | {"loss_sum": self.loss_sum}, values | {"numbers": numbers, "seconds_before": self.seconds}
+        values |= {"numbers": numbers, "seconds_before": self.seconds}
+        return tensors | {"loss_sum": processes.gather(self.loss_sum)}, values
 
     @torch.no_grad()
-    def load_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    def load_(self, tensors: dict[str, Tensor], values: dict[str, Any], processes: Processes) -> None:
         """Restores what `save` gave; `update` must be of the right kind already."""
         device = self.loss_sum.device
         self.model.load_state_dict(group(tensors, "model", device))
         masks = group(tensors, "mask", device)
         self.masks = {name: masks[name] for name in self.masks}  # the file has another order
         self.update.load_(group(tensors, "update", device), values["numbers"])
-        self.loss_sum.copy_(tensors["loss_sum"])
+        self.loss_sum.copy_(tensors["loss_sum"][processes.rank])
         self.position, self.clock = Position(**values["position"]), Clock(**values["clock"])
         for name in _TENSORS:
             setattr(self, name, group(tensors, name, device))

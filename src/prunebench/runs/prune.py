@@ -105,6 +105,8 @@ def score_inputs(view: View, action: ToSparsity | Matched) -> ScoreInputs | None
         images = view.job.data.train
         images = images if action.score_images is None else images.first(action.score_images)
         gradients = mean_gradients(state.model, parameters, view.job.batches(images, GRADIENT_BATCH))
+        # A GPU does not round them alike every time, and all processes have to prune the same weights.
+        view.job.processes.copy_first_(gradients.values())
         if not all(bool(gradient.isfinite().all()) for gradient in gradients.values()):
             return None
     return ScoreInputs(

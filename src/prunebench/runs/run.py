@@ -3,16 +3,18 @@
 import hashlib
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prunebench.data.batches import load_prepared
+from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
 from prunebench.parsing import digest_of
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.device import pick_device, resolve_precision
+from prunebench.runs.distributed import Processes, joined
 from prunebench.runs.job import Job
 from prunebench.runs.progress import reporting
 from prunebench.runs.provenance import source_digest
@@ -40,33 +42,54 @@ def run_job(
     data: Path | None = None,
     *,
     threads: int = 1,
+    workers: int = 0,
     save_every: float = 20,
 ) -> None:
     """Does the job of `spec`: `run(Job, out)` for one on a task's data, `run(spec, runs, out)` for another.
 
-    runs: the folder of all runs, in which other jobs' results lie. data: the prepared data set. Raises InputError where
-    a file that the job needs is missing, damaged or not that of the spec.
+    runs: the folder of all runs, in which other jobs' results lie. data: the prepared data set. workers: processes that
+    decode images which stream from shards. Under torchrun, its processes do a job that trains arms together
+    (`prunebench.runs.distributed`). Raises InputError where a file that the job needs is missing, damaged or not that
+    of the spec, and where several processes cannot do it.
     """
     torch.set_num_threads(threads)
     # Weights of a pruned, decayed network become denormal numbers, which x86 multiplies many times slower.
     torch.set_flush_denormal(True)
-    if not isinstance(spec, TaskSpec):
-        run(spec, runs, out)
-        return
-    if data is None:
-        raise InputError(f"job {spec.folder} needs the prepared data set '{spec.dataset}'")
-    device = pick_device()
-    prepared = load_prepared(data, device)
+    with joined() as processes:
+        if isinstance(spec, RunSpec):
+            processes.check_batch(spec.batch_size)
+        else:
+            processes.check_alone(spec.folder)
+        if not isinstance(spec, TaskSpec):
+            run(spec, runs, out)
+        elif data is None:
+            raise InputError(f"job {spec.folder} needs the prepared data set '{spec.dataset}'")
+        else:
+            _run_task(spec, run, out, runs, partial(load_prepared, data, workers=workers), save_every, processes)
+
+
+def _run_task(
+    spec: TaskSpec,
+    run: Callable[..., None],
+    out: Path,
+    runs: Path,
+    read: Callable[[torch.device], Prepared],
+    save_every: float,
+    processes: Processes,
+) -> None:
+    device = pick_device(processes.local_rank)
+    prepared = read(device)
     precision = resolve_precision(spec.precision, device)
-    machine = (device.type, precision, str(threads), torch.__version__)
+    machine = (device.type, precision, str(torch.get_num_threads()), torch.__version__, str(processes.size))
     inputs = [_digest(runs / need) for need in spec.needs]
     # All that a resumed job must share with the killed one.
     shared = digest_of([spec.digest(), source_digest(), prepared.checksum, *inputs, *machine])
-    resume = ResumeFile(resume_path(out), shared, save_every)
+    processes.check_same(f"job {spec.folder}: spec, data, code or machine", shared)
+    resume = ResumeFile(resume_path(out), shared, save_every, processes)
     resume.stop_on_signals()
     epochs = sum(arm.epochs for arm in spec.arms) if isinstance(spec, RunSpec) else 1
     with reporting(epochs) as report:
-        run(Job(spec, prepared, device, runs, resume, report), out)
+        run(Job(spec, prepared, device, runs, resume, report, processes), out)
 
 
 def _digest(path: Path) -> str:

@@ -55,7 +55,7 @@ class View:
     def resume_(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Restores the state of a killed job, which was training this arm."""
         self.state.update = self.arm.phases[values["position"]["phase"]].update.begin(self.trained_parameters())
-        self.state.load_(tensors, values)
+        self.state.load_(tensors, values, self.job.processes)
         self.viable = True
 
     # --- Where the arm is

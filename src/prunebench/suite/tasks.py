@@ -123,12 +123,12 @@ class Resources(Strict):
     """What one training job asks for."""
 
     threads: int = Field(default=1, ge=1)
-    """CPU threads; results depend on it in the last bits, so it is part of the preset."""
+    """CPU threads of a process; results depend on it in the last bits, so it is part of the preset."""
     workers: int = Field(default=0, ge=0)
-    """Processes that decode images which stream from shards; their number changes no result."""
+    """Processes that decode images which stream from shards, of each process that trains; they change no result."""
     mem_mb: int = Field(default=1500, ge=100)
     """Resident memory in MB."""
     runtime: int = Field(default=60, ge=1)
     """Minutes."""
     gpu: int = Field(default=0, ge=0)
-    """GPUs."""
+    """GPUs. A job that trains has a process on each of several (docs/distributed.md), any other job one."""
