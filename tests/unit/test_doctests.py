@@ -19,6 +19,7 @@ WITHOUT = {
     "models.kinds.TorchvisionMobileNetV3Large": "has no method of its own; `torchvision_network` has the example",
     "models.kinds.TorchvisionMobileNetV3Small": "has no method of its own; `torchvision_network` has the example",
     "models.kinds.TorchvisionResNet50": "has no method of its own; `torchvision_network` has the example",
+    "models.kinds.TorchvisionVgg19Bn": "has no method of its own; `torchvision_network` has the example",
     "pruning.layers.check_mask": "a part of `masks.apply_masks_`, which has the example",
     "pruning.layers.mask_layer_": "a part of `masks.apply_masks_`, which has the example",
     "pruning.layers.table_of": "a part of `layers_of`, which has the example",

@@ -22,10 +22,6 @@ tanh: `torch.nn.init.calculate_gain`. GELU and ELU have no gain in either source
 resemble."""
 
 
-TOKENS = {"class_token": 0.0, "cls_token": 0.0, "pos_embedding": 0.02, "pos_embed": 0.02}
-"""Parameter of a vision transformer, by torchvision's name and timm's -> standard deviation of its initial values:
-torchvision's `VisionTransformer` (the 0.02 is BERT's, Devlin et al. 2019, Dosovitskiy et al.'s 2021 too)."""
-
 _CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 _NORMS = _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
@@ -51,12 +47,12 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
       sqrt(fan_in), Glorot and Bengio's (2010) variance for a square matrix, which Dosovitskiy et al. (2021) draw
       uniformly; no activation comes before them. Its output is a linear layer.
     * Embeddings: standard normal, the row of padding 0, as torch's.
-    * Tokens and positions of a vision transformer: normal, see `TOKENS`.
+    * Parameters that `model.initial_std` names, a mapping from name to std: normal, before any other rule.
     * Biases 0; weights of batch, instance, group, layer and RMS norm 1, biases 0, running means 0, variances 1.
 
     The gain is that of `model.activation` (see `GAIN`), ReLU's for a model without that attribute.
     Raises TypeError, before any change, for a model with any other parameter, and InputError for an activation
-    without a gain.
+    without a gain and for a name in `model.initial_std` that no parameter has.
 
     >>> import torch
     >>> from prunebench.models import initialise_
@@ -66,17 +62,7 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
     >>> torch.equal(a.weight, b.weight), a.bias.tolist()
     (True, [0.0, 0.0])
     """
-    activation = getattr(model, "activation", "relu")
-    if activation not in GAIN:
-        raise InputError(f"no gain known for activation {activation!r}; allowed: {', '.join(GAIN)}")
-    draws: list[tuple[str, Tensor, float]] = []
-    for name, module in model.named_modules():
-        for key, parameter in () if isinstance(module, _NORMS) else module.named_parameters(recurse=False):
-            std = _std(module, key, parameter, GAIN[activation])
-            if std is None:
-                raise TypeError(f"no initialisation known for {key} of layer {name!r} of type {type(module).__name__}")
-            draws.append((name if key == "weight" else f"{name}.{key}", parameter, std))
-    for name, parameter, std in draws:
+    for name, parameter, std in _draws(model):
         # A contiguous CPU tensor: normal_ fills memory in order, so channels_last weights would differ.
         draw = torch.zeros(parameter.shape)
         if std:
@@ -89,10 +75,27 @@ def initialise_(model: nn.Module, seed: int, *names: object) -> None:
             module.weight[module.padding_idx] = 0
 
 
+def _draws(model: nn.Module) -> list[tuple[str, Tensor, float]]:
+    """What each draw is named by, its parameter and its standard deviation: all parameters but those of norms."""
+    activation = getattr(model, "activation", "relu")
+    if activation not in GAIN:
+        raise InputError(f"no gain known for activation {activation!r}; allowed: {', '.join(GAIN)}")
+    named: dict[str, float] = dict(getattr(model, "initial_std", {}))
+    draws = []
+    for name, module in model.named_modules():
+        for key, parameter in () if isinstance(module, _NORMS) else module.named_parameters(recurse=False):
+            std = named.pop(f"{name}.{key}".lstrip("."), None)
+            if std is None and (std := _std(module, key, parameter, GAIN[activation])) is None:
+                layer = f"layer {name!r} of type {type(module).__name__}"
+                raise TypeError(f"no initialisation known for {key} of {layer}; model.initial_std may name it")
+            draws.append((name if key == "weight" else f"{name}.{key}", parameter, std))
+    if named:
+        raise InputError(f"model.initial_std: {', '.join(named)} is no parameter to draw")
+    return draws
+
+
 def _std(module: nn.Module, key: str, parameter: Tensor, gain: float) -> float | None:
     """Standard deviation of the initial values of a module's parameter `key`; None where no rule is known."""
-    if key in TOKENS:
-        return TOKENS[key]
     if isinstance(module, nn.MultiheadAttention) and (key.endswith("proj_weight") or key in ("bias_k", "bias_v")):
         return 1 / math.sqrt(parameter.shape[-1])
     if (key == "bias" and isinstance(module, nn.Linear | _CONVOLUTIONS | _TRANSPOSED)) or key == "in_proj_bias":

@@ -303,8 +303,7 @@ class _Torchvision:
         from prunebench.models.networks import torchvision_network
 
         name = next(name for name, cls in NETWORKS.items() if cls is type(self))
-        sizes = {"classes": classes, "in_channels": in_channels, "image_size": image_size}
-        return torchvision_network(name, **sizes, **vars(self))
+        return torchvision_network(name, classes=classes, in_channels=in_channels, image_size=image_size, **vars(self))
 
 
 @register_network("torchvision_resnet50")

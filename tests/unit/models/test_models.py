@@ -27,7 +27,6 @@ SMALL = {
 OWN = tuple(SMALL)
 # Those whose activation is a choice.
 PLAIN = ("mlp", "resnet", "vgg")
-TORCHVISION_KINDS = tuple(name for name in NETWORKS if name not in SMALL)
 DEFAULT_DEPTH = {name: NETWORKS[name]().depth for name in PLAIN}
 
 
@@ -171,17 +170,6 @@ def test_bad_input_names_what_is_wrong(change, message):
 def test_an_unknown_kind_is_named_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'resnet'"):
         build_kind("resnt", classes=10, in_channels=1, image_size=8, seed=0)
-
-
-@pytest.mark.parametrize("kind", TORCHVISION_KINDS)
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"in_channels": 1}, "in_channels 1 of '{}'"), ({"image_size": 31}, "image_size 31 of '{}'")],
-)
-def test_torchvision_kinds_want_colour_images_of_a_size(kind, change, message):
-    with pytest.raises(InputError, match=message.format(kind)) as error:
-        build(kind, **{"classes": 10, "in_channels": 3, "image_size": 32, "seed": None} | change)
-    assert "\n" not in str(error.value)
 
 
 def test_an_option_that_a_kind_does_not_have_is_refused_by_name():
