@@ -209,6 +209,7 @@ def test_a_file_of_no_weights_is_refused_and_runs_no_code(workshop, weights, mon
     elif damage == "text":
         path.write_text("text")
     elif damage == "another network":
+        word = "these weights do not fit: missing "
         torch.save({"layer": torch.zeros(3)}, path)
     elif damage == "code":
         torch.save({"state_dict": Trap()}, path)
