@@ -9,8 +9,19 @@ from prunebench import __version__, cli
 from prunebench.errors import InputError
 
 VERBS = [
-    *("claims", "compare", "calibrate", "run", "prepare-data", "tabulate", "tabulate-runs", "draw", "judge-claims"),
-    *("write-report", "document"),
+    *(
+        "claims",
+        "compare",
+        "calibrate",
+        "plan",
+        "run",
+        "prepare-data",
+        "tabulate",
+        "tabulate-runs",
+        "draw",
+        "judge-claims",
+    ),
+    *("judge-claims", "write-report", "document"),
 ]
 
 
@@ -65,6 +76,11 @@ SPEC = ["run", "out", "--spec", "spec.json", "--data", "none.safetensors"]
         (["run", "out"], "", "--plan or from --spec"),
         (["run", "out", "--plan", "none.json"], "", "none.json"),
         (["claims", "nowhere"], "", "nowhere"),
+        (["plan", "nowhere"], "", "nowhere.yaml: No such file or directory"),
+        (["plan", "x", "--cores", "2", "--gpus", "1"], "", "give one of them"),
+        (["plan", "x", "--cores", "2"], "", "need hours"),
+        (["plan", "x", "--save", "x.csv"], "", "--probe --save"),
+        (["plan", "x", "--machine", "x.csv", "--probe"], "", "--probe --save"),
         (["compare", "nowhere", "elsewhere"], "", "nowhere"),
         (["calibrate", "nowhere", "--out", "out"], "", "nowhere"),
         (["tabulate", "s_cyc", "--plan", "none.json", "--out", "out"], "", "none.json"),

@@ -2,7 +2,10 @@
 
 import json
 import re
+import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -33,6 +36,18 @@ def test_a_dry_run_plans_every_run_of_a_preset_and_nothing_else(snakemake, expec
     }
     assert wanted.jobs_among(messages) == wanted.messages()
     assert {path.name for path in tmp_path.iterdir()} <= {".snakemake"}
+
+
+def test_a_dry_run_of_several_thousand_jobs_takes_ten_seconds_at_most(tmp_path):
+    """Of processor time, imports included: this machine may do other things beside."""
+    words = ["--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--dry-run", "--quiet", "--cores", "2"]
+    seeds = f"seeds={[*range(60)]}"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    line = [Path(sys.executable).with_name("snakemake"), *words, "--config", "preset=laptop", seeds]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert after.ru_utime - before.ru_utime < 10
 
 
 def test_the_workflow_s_own_profile_is_found(snakemake, tmp_path):

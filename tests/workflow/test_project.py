@@ -1,5 +1,6 @@
 """The repository: its files are where its documents say, and every command of the README works."""
 
+import itertools
 import os
 import re
 import shlex
@@ -205,6 +206,20 @@ def test_every_command_of_the_readme_works(tmp_path, snakemake, command):
         assert check, f"add a check for: {part}"
         part = part.replace("snakemake --cores all", "snakemake --cores 2")
         check(partial(snakemake.forked, tmp_path), shlex.split(part))
+
+
+def test_the_commands_of_the_plan_s_document_run(tmp_path):
+    """In their order, as a reader would type them: the last reads what the one before writes."""
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    commands = [shlex.split(line) for line in commands_of((ROOT / "docs/plan.md").read_text())]
+    assert len(commands) == 4
+    for words in commands:
+        words = ["0.3" if before == "--seconds" else word for before, word in itertools.pairwise(words)]
+        done = subprocess.run(
+            [sys.executable, "-m", "prunebench", *words], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert "train_dense" in done.stdout
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prunebench.suite.costs import costs_of
+from prunebench.suite.forecast import forecast
 from prunebench.suite.registry import papers
 from prunebench.suite.report import captions
 
@@ -89,6 +91,20 @@ def test_a_finished_run_is_compared_with_itself_and_calibrated_by_hand(smoke, ro
     assert len(rows_of(tmp_path / "comparison.csv")) > 28
     call("calibrate", "results/smoke", "--tables", "100", "--out", tmp_path)
     assert {row["claim"] for row in rows_of(tmp_path / "calibration.csv")} >= {"A3", "B4", "C8"}
+
+
+def test_smoke_leaves_the_files_and_bytes_that_its_plan_said(smoke, expected):
+    plan = expected().plan
+    costs = costs_of(plan)
+    found = [path for top in ("results", "figures") for path in (smoke / top).rglob("*") if path.is_file()]
+    found = [path for path in found if path.parent != smoke / "results/smoke/data"]
+    said = forecast(plan, costs)
+    assert len(found) == said["total"]["files"]
+    assert sum(path.stat().st_size for path in found) == pytest.approx(said["total"]["bytes"], rel=0.5)
+    for cost in costs.values():
+        files = [*(smoke / "results/smoke/runs" / cost.job.folder).iterdir()]
+        assert len(files) == cost.files - 2
+        assert sum(path.stat().st_size for path in files) == pytest.approx(cost.bytes, rel=0.6), cost.job.folder
 
 
 def test_smoke_learns(smoke, rows_of):

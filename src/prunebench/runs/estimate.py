@@ -115,5 +115,8 @@ def _scored(prune: Any, updates: int, train: int) -> int:
 
     if not (hasattr(prune, "criterion") and get_criterion(prune.criterion).needs_gradients):
         return 0
-    times = 1 if prune.ramp is None else 1 + int(prune.ramp.share * updates) // prune.ramp.every
+    times = 1
+    if prune.ramp is not None:
+        last = min(max(1, round(prune.ramp.share * updates)), updates - 1)
+        times += max(last - 1, 0) // prune.ramp.every
     return times * min(prune.score_images or train, train)

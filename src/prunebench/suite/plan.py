@@ -139,8 +139,8 @@ class Plan:
 def make_plan(preset: Preset) -> Plan:
     """Every job of a preset; InputError where a study asks for a job that cannot be."""
     studies = preset.studies()
-    wishes = [wish for paper, config in studies.values() for wish in paper.dense(config, preset)]
     with _uncollected():
+        wishes = [wish for paper, config in studies.values() for wish in paper.dense(config, preset)]
         try:
             dense = DenseNetworks(preset, wishes)
             planned = {key: tuple(paper.plan(config, preset, dense)) for key, (paper, config) in studies.items()}

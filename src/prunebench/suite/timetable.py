@@ -59,7 +59,7 @@ def simulate(tasks: Mapping[str, Task], workers: int) -> Schedule:
 
     >>> from prunebench.suite.timetable import Task, simulate
     >>> simulate({"a": Task(1), "b": Task(2, after=("a",)), "c": Task(3)}, workers=2)
-    Schedule(length=3, busy=1.0)
+    Schedule(length=3.0, busy=1.0)
     """
     run = _Run(tasks, workers)
     while run.running:

@@ -154,7 +154,7 @@ class Timings(_Writes):
     }
 
     def estimate(self, sizes: Sizes) -> Estimate:
-        """ResNet-50's updates; the tasks' small networks are left out."""
+        """ROUND_SECONDS for each step of the optimizers; a task's small network is taken for one of ResNet-50's."""
         networks = len(self.timed) + self.resnet50
-        rounds = self.resnet50 * (self.blocks + 1) * self.steps
+        rounds = networks * (self.blocks + 1) * self.steps
         return Estimate(seconds=rounds * ROUND_SECONDS, cells=networks * 4 * (2 * 6 * self.blocks + 6))
