@@ -27,7 +27,10 @@ RESUME = ".resume.safetensors"
 
 SMALL = {
     "seeds": [0],
-    "datasets": {"digits": {"train": 512, "validation": 64, "test": 64}},
+    "datasets": {
+        "digits": {"train": 512, "validation": 64, "test": 64},
+        "digits-fifth": {"train": 210, "validation": 64, "test": 64},  # 0.8^4 of these
+    },
     "s_cyc": {"oracle": {"max_lr": [0.05, 0.2, 1e30]}},
     "cascade": {"shedding": {"removable_images": 64}},
 }

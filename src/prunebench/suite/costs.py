@@ -1,6 +1,7 @@
 """What the jobs of a plan cost and leave, from their specs alone: images, FLOPs, files, bytes."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,12 +54,15 @@ def network_of(job: TaskSpec, workload: Workload) -> Network:
     import torch
 
     from prunebench.analysis.cost import flops_per_image
+    from prunebench.pruning.layers import LeftOut
     from prunebench.pruning.masks import prunable_parameters
 
     channels, side = workload.channels, workload.side
     with torch.device("meta"):
         model = job.network.build(classes=workload.classes, in_channels=channels, image_size=side)
-    prunable = prunable_parameters(model, include_norm=job.include_norm)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)  # the job itself says what it leaves out
+        prunable = prunable_parameters(model, include_norm=job.include_norm)
     return Network(
         state_bytes=sum(tensor.nbytes for tensor in model.state_dict().values()),
         weights=sum(weight.numel() for weight in prunable.values()),

@@ -43,6 +43,14 @@ def machine(smoke):
 # --- What is counted
 
 
+def test_the_papers_own_presets_leave_less_than_a_cluster_s_usual_quota():
+    """Networks that are kept are named by what needs them; without data sets."""
+    plan = make_plan(load_preset(ROOT / "config/paper.yaml"))
+    total = forecast(plan, costs_of(plan))["total"]
+    assert total["bytes"] < 50e9
+    assert total["files"] < 20_000
+
+
 def test_every_job_is_counted_once_and_rules_add_up(smoke, machine):
     plan, costs = smoke
     record = forecast(plan, costs, machine)
@@ -79,12 +87,13 @@ def test_more_of_everything_costs_more():
         plan = make_plan(load_preset(ROOT / "config/smoke.yaml", changes))
         return forecast(plan, costs_of(plan))["total"]
 
+    fewer = {"digits": {"train": 512}, "digits-fifth": {"train": 210}}  # which have 0.8^4 of them
     once = total()
     twice = total(seeds=[0, 1])
     assert twice["jobs"] - once["jobs"] == once["jobs"] - 5  # the comparisons of masks, exact problems and timing
     assert twice["training_images"] == 2 * once["training_images"]
     assert total(directional={"connectivity": {"points": 9}})["evaluation_images"] > once["evaluation_images"]
-    assert total(datasets={"digits": {"train": 512}})["training_images"] < 0.7 * once["training_images"]
+    assert total(datasets=fewer)["training_images"] < 0.7 * once["training_images"]
 
 
 def test_a_test_set_that_the_preset_leaves_open_has_ten_thousand_images(smoke, monkeypatch):
@@ -92,7 +101,8 @@ def test_a_test_set_that_the_preset_leaves_open_has_ten_thousand_images(smoke, m
     monkeypatch.setattr(Spec, "estimate", lambda self, sizes: seen.append(sizes) or Estimate())
     for spec in {type(job) for job in smoke[0].jobs()}:
         monkeypatch.setattr(spec, "estimate", Spec.estimate)
-    costs_of(make_plan(load_preset(ROOT / "config/smoke.yaml", {"datasets": {"digits": {"test": None}}})))
+    whole = {name: {"test": None} for name in smoke[0].preset.datasets}
+    costs_of(make_plan(load_preset(ROOT / "config/smoke.yaml", {"datasets": whole})))
     assert {sizes.test for sizes in seen if sizes != Sizes()} == {10_000}
 
 
