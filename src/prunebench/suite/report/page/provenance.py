@@ -1,6 +1,7 @@
 """What the runs cost, what made them, what is missing, and the set-up they had."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prunebench.models.kinds import NETWORKS
@@ -111,12 +112,25 @@ def setup(task: Task) -> dict[str, str]:
     options = dict(vars(task.network))
     activation = str(options.pop("activation", "as it has")).replace("_", " ")
     augmentation = [f"crop {task.augmentation.pad}"] * bool(task.augmentation.pad) + ["flip"] * task.augmentation.flip
+    if (smallest := task.augmentation.resized_crop) is not None:
+        augmentation.insert(0, f"resized crop of {smallest:.0%} or more")
+    shown = (f"{name.replace('_', ' ')} {_option(value)}" for name, value in options.items())
+    weights = [f"weights of {Path(task.weights.path).name}"] if task.weights else []
     return {
-        "network": ", ".join([kind_of(NETWORKS, task.network), *(f"{k} {v:g}" for k, v in options.items())]),
+        "network": ", ".join([kind_of(NETWORKS, task.network), *shown, *weights]),
         "activation": activation,
         "update": _update(task.training.mover),
         "augmentation": ", ".join(augmentation) or "none",
     }
+
+
+def _option(value: object) -> str:
+    """An option of a network as a reader sees it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(map(_option, value)) or "none"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _update(update: Update) -> str:
