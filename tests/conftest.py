@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,33 @@ def miniatures():
 def miniature(miniatures, request, tmp_path):
     """The data set of a layout, written."""
     return miniatures.make(request.param, tmp_path)
+
+
+SHARED_DATA = "PRUNEBENCH_SHARED_DATA"
+
+
+@pytest.fixture(scope="session")
+def packed():
+    """The folder of the packed images."""
+    named = [Path(os.environ[SHARED_DATA])] if SHARED_DATA in os.environ else []
+    for folder in (*named, *(parent / "shared" / "data" for parent in Path(__file__).resolve().parents)):
+        if (folder / "unpack.py").is_file():
+            return folder
+    pytest.skip(
+        f"needs real images: {SHARED_DATA} names no folder with unpack.py, nor is there shared/data above the tests"
+    )
+
+
+@pytest.fixture(scope="session")
+def unpacked(packed, tmp_path_factory):
+    """Unpacks a data set as its publisher lays it out; gives the folder of raw data."""
+
+    def unpack(name):
+        folder = tmp_path_factory.mktemp(name)
+        subprocess.run([sys.executable, packed / "unpack.py", name, folder], check=True, capture_output=True)
+        return folder
+
+    return unpack
 
 
 @pytest.fixture

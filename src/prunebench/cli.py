@@ -202,11 +202,15 @@ def prepare_data(
     raw_data: Annotated[
         Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder with the raw files.")
     ] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="A file of yours that registers the source.")] = None,
 ) -> None:
     """Turn a raw data set into one prepared, checksummed array file."""
     from prunebench.data.prepare import prepare
     from prunebench.parsing import parse
+    from prunebench.runs.plugins import load_plugins
     from prunebench.suite.tasks import Dataset
+
+    load_plugins(plugin or [])
 
     try:
         content = json.loads(spec)

@@ -24,17 +24,22 @@ CONFIG = Path(__file__).parents[2] / "config"
 PRESETS = ("paper", "workstation", "cifar")
 IMAGES = {"train": 6, "validation": 2, "test": 2}
 BATCH = 2
+REAL = {"cifar10": "cifar-10", "imagenet200": "tiny-imagenet"}
+"""Data sets of which real images may be at hand, by the name under which they are packed."""
 
 
 def tasks():
-    """One task per network and data set, from the first preset that has it."""
-    found = {}
+    """One task per network and data set, from the first preset that has it; on real images the first per data set."""
+    found, real = {}, {}
     for name in PRESETS:
         content = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
         for task, entry in content["tasks"].items():
             source = content["datasets"][entry["dataset"]]["source"]
             found.setdefault((json.dumps(entry["network"], sort_keys=True), source), (name, task))
-    return [pytest.param(*where, id="-".join(where)) for where in found.values()]
+            if source in REAL:
+                real.setdefault(source, (name, task))
+    made_up = [pytest.param(*where, False, id="-".join(where)) for where in found.values()]
+    return made_up + [pytest.param(*where, True, id="-".join((*where, "real images"))) for where in real.values()]
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +57,19 @@ def plans():
 
 @pytest.fixture(scope="module")
 def prepared(miniatures, tmp_path_factory):
-    """A prepared miniature of a data set, read from its publisher's layout."""
+    """A few images of a data set, prepared from its publisher's layout: a miniature, or the real images."""
     files = {}
 
-    def of(source, size):
-        kind = source.partition(" ")[0]
-        if kind not in files:
-            folder = tmp_path_factory.mktemp(kind)
-            maker = next(name for name in miniatures.MAKERS if name.split(" ")[0] == kind)
-            raw = miniatures.make(maker, folder)
-            out = folder / f"{kind}.safetensors"
-            chosen = source_of(kind, checksum=None)
+    def of(source, size, unpacked):
+        if (source, unpacked) not in files:
+            folder = tmp_path_factory.mktemp(source)
+            maker = next(name for name in miniatures.MAKERS if name.split(" ")[0] == source)
+            raw = unpacked(REAL[source]) if unpacked else miniatures.make(maker, folder).raw
+            out = folder / f"{source}.safetensors"
             split = {"size": size, "split_seed": 0, "out": out, "manifest": out.with_suffix(".json"), **IMAGES}
-            prepare(chosen, raw.raw, folder / "cache", **split)
-            files[kind] = out
-        return files[kind]
+            prepare(source_of(source, checksum=None), raw, folder / "cache", **split)
+            files[source, unpacked] = out
+        return files[source, unpacked]
 
     return of
 
@@ -154,15 +157,16 @@ def die_after_a_save(monkeypatch):
     monkeypatch.setattr(ResumeFile, "due", due)
 
 
-@pytest.mark.parametrize(("name", "task"), tasks())
+@pytest.mark.parametrize(("name", "task", "real"), tasks())
 def test_a_network_of_the_papers_trains_is_pruned_dies_goes_on_and_writes_its_tables(
-    plans, prepared, tmp_path, monkeypatch, capsys, name, task
+    plans, prepared, tmp_path, monkeypatch, capsys, request, name, task, real
 ):
     plan = plans(name)
     entry = plan.preset.tasks[task]
     dataset = plan.preset.datasets[entry.dataset]
     content = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
-    data = prepared(content["datasets"][entry.dataset]["source"], dataset.size)
+    unpacked = request.getfixturevalue("unpacked") if real else None  # skips where there are none
+    data = prepared(content["datasets"][entry.dataset]["source"], dataset.size, unpacked)
     before, jobs, weights = {}, jobs_of(plan, task), tmp_path / "weights.pth"
     if entry.weights:
         save_initial_weights(jobs[-1][1], dataset, weights)

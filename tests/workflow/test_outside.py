@@ -3,9 +3,15 @@ file. Both run from a preset of the user's to the report."""
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+
+from prunebench.data.batches import load_prepared
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,3 +161,54 @@ def test_the_fourth_paper_has_at_most_250_lines():
         path for path in (ROOT / "examples/papers/rewinding").rglob("*") if path.is_file() and path.suffix != ".pyc"
     ]
     assert sum(len(path.read_text().splitlines()) for path in files) <= 250
+
+
+# --- A data set of one file
+
+STRIPES = '''
+from dataclasses import dataclass
+from pathlib import Path
+
+from prunebench.data import Source, register_source
+
+
+@register_source("stripes")
+@dataclass(frozen=True)
+class Stripes(Source):
+    """Grey 8x8 images of which one column is white; the column is the class."""
+
+    channels, side, classes = 1, 8, 8
+
+    def read(self, raw_folder, cache):
+        import numpy as np
+        from prunebench.data.raw import Arrays, Part, Raw
+
+        labels = np.arange(160) % 8
+        images = np.zeros((160, 1, 8, 8), dtype=np.uint8)
+        images[np.arange(160), 0, :, labels] = 255
+        return Raw("stripes", Part(Arrays(images), labels), None, 8, "made here")
+'''
+
+
+def test_a_data_set_of_a_user_s_file_is_prepared_and_its_preset_planned(snakemake, tmp_path):
+    (tmp_path / "stripes.py").write_text(STRIPES)
+    spec = json.dumps({"source": "stripes", "train": 80, "validation": 20})
+    words = [sys.executable, "-m", "prunebench", "prepare-data", "--spec", spec, "--out", "stripes.safetensors"]
+    without = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert without.returncode == 2
+    assert "unknown source 'stripes'" in without.stderr
+    done = subprocess.run([*words, "--plugin", "stripes.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    data = load_prepared(tmp_path / "stripes.safetensors")
+    assert (len(data.train), len(data.validation), len(data.test), data.verified) == (80, 20, 60, False)
+    assert torch.equal(data.train.images[:, 0, 0].argmax(1), data.train.labels)
+    content = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    content["plugins"] = ["stripes.py"]
+    content["datasets"]["mine"] = {"source": "stripes", "train": 80, "validation": 20}
+    content["tasks"]["mine"] = content["tasks"]["digits-resnet8"] | {"dataset": "mine"}
+    content["s_cyc"]["accuracy"].append({"tasks": ["mine"], "criteria": ["random"], "schedules": ["cyclical"]})
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    target = "results/smoke/data/mine.safetensors"
+    done = snakemake.dry_run(tmp_path, "--printshellcmds", target, config=("preset=mine.yaml",))
+    assert done.returncode == 0, done.stdout
+    assert f"--out {target} --plugin stripes.py" in done.stdout

@@ -7,6 +7,10 @@ def dataset_spec(wildcards):
     return json.dumps(PRESET.datasets[wildcards.dataset].content(), sort_keys=True)
 
 
+# A source may be a plugin's.
+PLUGINS = "".join(f" --plugin {shlex.quote(path)}" for path in PRESET.plugins)
+
+
 rule prepare_data:
     output:
         data=ensure(f"{RESULTS}/data/{{dataset}}.safetensors", non_empty=True),
@@ -18,7 +22,7 @@ rule prepare_data:
     message:
         "Preparing data set {wildcards.dataset}"
     shell:
-        "prunebench prepare-data --spec {params.spec:q} --out {output.data:q} > {log:q} 2>&1"
+        f"prunebench prepare-data --spec {{params.spec:q}} --out {{output.data:q}}{PLUGINS} > {{log:q}} 2>&1"
 
 
 # Not a rule, since every job would depend on it: Snakemake compares a job's parameters with those of its last run only

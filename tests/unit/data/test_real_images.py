@@ -4,39 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prunebench.data.sources import source_of
 from prunebench.errors import InputError
-
-VARIABLE = "PRUNEBENCH_SHARED_DATA"
-
-
-@pytest.fixture(scope="session")
-def packed():
-    """The folder of the packed images."""
-    named = [Path(os.environ[VARIABLE])] if VARIABLE in os.environ else []
-    for folder in (*named, *(parent / "shared" / "data" for parent in Path(__file__).resolve().parents)):
-        if (folder / "unpack.py").is_file():
-            return folder
-    pytest.skip(
-        f"needs real images: {VARIABLE} names no folder with unpack.py, nor is there shared/data above the tests"
-    )
-
-
-@pytest.fixture(scope="session")
-def unpacked(packed, tmp_path_factory):
-    """Unpacks a data set as its publisher lays it out; gives the folder of raw data."""
-
-    def unpack(name):
-        folder = tmp_path_factory.mktemp(name)
-        subprocess.run([sys.executable, packed / "unpack.py", name, folder], check=True, capture_output=True)
-        return folder
-
-    return unpack
 
 
 @pytest.fixture(scope="session")
@@ -95,8 +68,7 @@ def test_all_of_imagenet200_is_prepared_within_a_gigabyte(tiny_imagenet, tmp_pat
     (full / "val" / "images").symlink_to(source / "val" / "images")
     code = """if True:
         import json, sys
-        from pathlib import Path
-        from prunebench.data.prepare import prepare
+                from prunebench.data.prepare import prepare
         from prunebench.data.sources import source_of
         raw, folder = map(Path, sys.argv[1:])
         out = folder / "x.safetensors"
