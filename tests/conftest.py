@@ -119,6 +119,14 @@ def unpacked(packed, tmp_path_factory):
     return unpack
 
 
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """A job that a test does in this process turns denormal numbers off, which hypothesis needs."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 @pytest.fixture
 def one_thread():
     """One CPU thread for the test: tiny networks are slower on more, and results depend on it in the last bits."""
