@@ -68,7 +68,8 @@ def test_all_of_imagenet200_is_prepared_within_a_gigabyte(tiny_imagenet, tmp_pat
     (full / "val" / "images").symlink_to(source / "val" / "images")
     code = """if True:
         import json, sys
-                from prunebench.data.prepare import prepare
+        from pathlib import Path
+        from prunebench.data.prepare import prepare
         from prunebench.data.sources import source_of
         raw, folder = map(Path, sys.argv[1:])
         out = folder / "x.safetensors"
