@@ -322,13 +322,14 @@ class Defects(Probe):
     }
 
     def after_epoch(self, view: View) -> None:
-        from prunebench.data.batches import Augment, train_batches
+        from prunebench.data.batches import Augment, eval_batches, train_batches
         from prunebench.seeding import derive_seed
 
         job, test, size = view.job, view.job.data.test, view.job.spec.batch_size
         how, epoch = view.job.spec.augmentation, view.state.position.epoch
         with view.off_the_clock():  # it is no part of what a schedule costs
-            plain = self._right(view, job.batches(test, size))
+            # Not the job's own batches, which are smaller where images are large: here they decide what is whole.
+            plain = self._right(view, eval_batches(test, batch_size=size, mean=job.data.mean, std=job.data.std))
             changed = train_batches(
                 test,
                 batch_size=size,

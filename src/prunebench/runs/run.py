@@ -1,6 +1,5 @@
 """Runs one job: reads its inputs, lets it resume where an earlier try was killed, calls its function."""
 
-import hashlib
 import typing
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ import torch
 
 from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
+from prunebench.files import sha256_of
 from prunebench.parsing import digest_of
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.device import pick_device, resolve_precision
@@ -93,7 +93,6 @@ def _run_task(
 
 
 def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; the job that writes it comes first") from None
+    if not path.exists():
+        raise InputError(f"{path}: No such file or directory; the job that writes it comes first")
+    return sha256_of(path)
