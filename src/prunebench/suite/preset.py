@@ -199,10 +199,11 @@ def load_preset(path: Path, overrides: Mapping[str, Any] | None = None) -> Prese
 
 def _overlaid(content: object, overrides: object) -> object:
     """Changes no mapping in place: a YAML alias is one object under several keys, an override means one of them."""
-    if isinstance(content, dict) and isinstance(overrides, Mapping):
-        return content | {key: _overlaid(content.get(key), value) for key, value in overrides.items()}
     if isinstance(overrides, Mapping):
-        return dict(overrides)
+        kept = content if isinstance(content, dict) else {}
+        return kept | {key: _overlaid(kept.get(key), value) for key, value in overrides.items()}
+    if isinstance(overrides, list):
+        return [_overlaid(None, value) for value in overrides]
     return None if overrides == "null" else overrides  # below the first level, Snakemake leaves values as text
 
 

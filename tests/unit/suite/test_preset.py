@@ -148,6 +148,14 @@ def test_overrides_are_laid_over_the_file_key_by_key(only_toys, toy_content, tmp
     assert preset.resources.threads == 1
 
 
+def test_an_override_says_null_below_what_the_file_does_not_hold(only_toys, toy_content, tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(toy_content()))
+    cifar = {"kind": "cifar10", "checksum": "null"}
+    preset = load_preset(path, {"datasets": {"d": {"source": cifar}}})
+    assert preset.datasets["d"].source.checksum is None
+
+
 def test_an_override_of_one_place_of_a_yaml_alias_leaves_the_others(only_toys, toy_content, tmp_path):
     content = toy_content()
     content["tasks"]["other"] = content["tasks"]["net"]
