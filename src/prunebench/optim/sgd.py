@@ -13,7 +13,7 @@ def sgd_step_(
     gradients: list[torch.Tensor],
     momentum_buffers: list[torch.Tensor],
     *,
-    lr: float,
+    lr: float | torch.Tensor,
     momentum: float,
     weight_decay: float,
     nesterov: bool = False,
@@ -23,8 +23,8 @@ def sgd_step_(
     nesterov: w -= lr (g + momentum b) with the new b in place of the last. The three sequences hold tensors of the same
     shapes, in the same order; `gradients` are consumed.
 
-    momentum_buffers begin as zeros; they are neither read nor written at momentum 0. lr >= 0, momentum in [0, 1),
-    weight_decay >= 0.
+    momentum_buffers begin as zeros; they are neither read nor written at momentum 0. lr >= 0: a number, or a 0-dim
+    tensor on the parameters' device, which is not waited for; momentum in [0, 1), weight_decay >= 0.
 
     >>> import torch
     >>> from prunebench.optim.sgd import sgd_step_
@@ -44,4 +44,7 @@ def sgd_step_(
             torch._foreach_add_(gradients, momentum_buffers, alpha=momentum)
         else:
             gradients = momentum_buffers
-    torch._foreach_add_(parameters, gradients, alpha=-lr)
+    if isinstance(lr, torch.Tensor):
+        torch._foreach_sub_(parameters, torch._foreach_mul(gradients, lr))
+    else:
+        torch._foreach_add_(parameters, gradients, alpha=-lr)

@@ -10,10 +10,6 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from prunebench.analysis.cost import TRAINING_FACTOR, peak_memory_mb, sparse_flops
 from prunebench.analysis.overlap import pack
 from prunebench.data.batches import Augment, Batch, train_batches
@@ -28,6 +24,7 @@ from prunebench.runs.probes import GRADIENT_BATCH
 from prunebench.runs.prune import begin_phase_, follow_ramp_
 from prunebench.runs.select import rank
 from prunebench.runs.spec import Matched, RunSpec
+from prunebench.runs.step import Step, step_of
 from prunebench.runs.view import View
 from prunebench.seeding import global_draws
 
@@ -195,14 +192,14 @@ def train_phase(view: View) -> bool:
     """Trains the phase to its end, from wherever it is; False where the loss became NaN or infinite."""
     job, state, phase = view.job, view.state, view.phase
     per_epoch = job.steps_per_epoch
-    network = job.processes.parallel(state.model.train(), job.data.train.shape)
+    step = step_of(view, job.processes.parallel(state.model.train(), job.data.train.shape))
     while (epoch := state.position.epoch) < phase.epochs:
         if phase.keep_previous and epoch == phase.epochs - 1 and state.position.step == 0:
             # With the weights of normalisation: a job that starts here may prune them, too.
             every = prunable_parameters(state.model, include_norm=True)
             state.previous = {name: p.detach().clone() for name, p in every.items()}
         lr_at = [phase.lr(epoch * per_epoch + step, per_epoch) for step in range(per_epoch)]
-        _train_epoch_(view, network, lr_at)
+        _train_epoch_(view, step, lr_at)
         where = f"{view.arm.name}, phase {view.number}, epoch {epoch}"
         job.processes.check_same(where, state.masks, state.model.state_dict())
         job.processes.add_(state.loss_sum)
@@ -219,18 +216,12 @@ def train_phase(view: View) -> bool:
     return True
 
 
-def _train_epoch_(view: View, network: nn.Module, lr_at: list[float]) -> None:
-    """The rest of one epoch, from the position's step on. No step waits for the device.
-
-    network: the model, or what trains it with other processes.
-    """
+def _train_epoch_(view: View, step: Step, lr_at: list[float]) -> None:
+    """The rest of one epoch, from the position's step on. No step waits for the device."""
     job, state, phase, spec = view.job, view.state, view.phase, view.job.spec
     epoch, decay = state.position.epoch, getattr(phase.update, "weight_decay", 0.0)
     state.model.train()
-    parameters, buffers = view.trained_parameters(), list(state.model.buffers())
     masks: Masks | None = None
-    weights: list[Tensor] = []
-    kept: list[Tensor] = []
     with global_draws(job.device, spec.seed, phase.order + epoch, "network", job.processes.rank) as begin_draws:
         for images, labels in _batches(view):
             if job.resume.due():
@@ -242,18 +233,10 @@ def _train_epoch_(view: View, network: nn.Module, lr_at: list[float]) -> None:
                 probe.before_update(view, done)
             if state.masks is not masks:
                 masks = state.masks
-                weights, kept = _pruned(view)
+                step.follow_masks_()
                 view.flops_per_update = round(TRAINING_FACTOR * spec.batch_size * sparse_flops(view.layers, masks))
             begin_draws(state.position.step)
-            with job.autocast():
-                loss = F.cross_entropy(network(images), labels)
-            gradients = job.processes.gradients(loss, parameters)
-            with torch.no_grad():
-                phase.update.step_(parameters, gradients, state.update, lr)
-            if kept:
-                torch._foreach_mul_(weights, kept)
-            job.processes.copy_first_(buffers)
-            state.loss_sum += loss.detach()
+            step(images, labels, lr)
             state.clock.add(decay * lr)
             state.flops_sparse += 0 if phase.update.makes_zeros else view.flops_per_update
             state.position.step += 1
@@ -276,13 +259,6 @@ def _batches(view: View) -> Iterator[Batch]:
         part=job.processes.part,
         first=at.step,
     )
-
-
-def _pruned(view: View) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights that have pruned ones among them, and their masks as numbers."""
-    masks = view.state.masks
-    pruned = [(p.detach(), masks[n]) for n, p in view.parameters.items() if not bool(masks[n].all())]
-    return [p for p, _ in pruned], [mask.to(p.dtype) for p, mask in pruned]
 
 
 # --- Rows

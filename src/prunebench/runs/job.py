@@ -40,7 +40,11 @@ S = TypeVar("S", bound=TaskSpec)
 
 @dataclass(frozen=True)
 class Job(Generic[S]):
-    """A spec with the data, the device, the folder of all runs, the file it resumes from, the processes that do it."""
+    """A spec with the data, the device, the folder of all runs, the file it resumes from, the processes that do it.
+
+    eager: a GPU gets every kernel of an update by itself, and no recording (`prunebench.runs.step`); no byte depends on
+    it.
+    """
 
     spec: S
     data: Prepared
@@ -49,6 +53,7 @@ class Job(Generic[S]):
     resume: ResumeFile
     report: Callable[[str], None]
     processes: Processes = ALONE
+    eager: bool = False
 
     @property
     def precision(self) -> str:

@@ -13,7 +13,7 @@ from prunebench.errors import InputError
 from prunebench.files import sha256_of
 from prunebench.parsing import digest_of
 from prunebench.runs.checkpoint import ResumeFile
-from prunebench.runs.device import pick_device, resolve_precision
+from prunebench.runs.device import pick_device, resolve_precision, set_up
 from prunebench.runs.distributed import Processes, joined
 from prunebench.runs.job import Job
 from prunebench.runs.progress import reporting
@@ -53,8 +53,6 @@ def run_job(
     of the spec, and where several processes cannot do it.
     """
     torch.set_num_threads(threads)
-    # Weights of a pruned, decayed network become denormal numbers, which x86 multiplies many times slower.
-    torch.set_flush_denormal(True)
     with joined() as processes:
         if isinstance(spec, RunSpec):
             processes.check_batch(spec.batch_size)
@@ -78,6 +76,7 @@ def _run_task(
     processes: Processes,
 ) -> None:
     device = pick_device(processes.local_rank)
+    set_up(device)
     prepared = read(device)
     precision = resolve_precision(spec.precision, device)
     machine = (device.type, precision, str(torch.get_num_threads()), torch.__version__, str(processes.size))

@@ -81,8 +81,26 @@ class Update:
         return UpdateState()
 
     def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        """One update in place, without gradients being recorded; `gradients` may be consumed."""
+        """One update in place, without gradients being recorded; `gradients` may be consumed.
+
+        An update of one's own overrides this, or `move_` (and `numbers`): then a GPU can record it and replay it.
+        """
+        self.move_(parameters, gradients, state, *self.numbers(state, lr))
+
+    def numbers(self, state: UpdateState, lr: float) -> tuple[float, ...]:
+        """What the host knows of the next update: its LR, and what counts in `state.numbers`, which it moves on."""
+        return (lr,)
+
+    def move_(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, *numbers: float | Tensor
+    ) -> None:
+        """`step_` with the next update's `numbers`: floats, or 0-dim tensors on a GPU, which are not waited for."""
         raise NotImplementedError
+
+    @property
+    def recordable(self) -> bool:
+        """Whether all that changes from update to update is in its tensors and `numbers`."""
+        return type(self).step_ is Update.step_
 
 
 def _zeros(parameters: list[Tensor]) -> list[Tensor]:
@@ -104,9 +122,13 @@ class Sgd(Update):
         """Momentum 0."""
         return UpdateState({"momentum": _zeros(parameters)} if self.momentum else {})
 
-    def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
+    def move_(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, *numbers: float | Tensor
+    ) -> None:
+        """One update; the number is its LR."""
         from prunebench.optim.sgd import sgd_step_
 
+        (lr,) = numbers
         buffers, how = state.tensors.get("momentum", []), {"momentum": self.momentum, "weight_decay": self.weight_decay}
         sgd_step_(parameters, gradients, buffers, lr=lr, **how, nesterov=self.nesterov)
 
@@ -132,11 +154,15 @@ class ProximalL1(Sgd):
     allowed = {**Sgd.allowed, "l1": (0, math.inf)}
     makes_zeros = True
 
-    def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        super().step_(parameters, gradients, state, lr)
+    def move_(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, *numbers: float | Tensor
+    ) -> None:
+        """One update; the number is its LR."""
+        super().move_(parameters, gradients, state, *numbers)
+        threshold: Any = numbers[0] * self.l1
         for parameter in parameters:
             if parameter.dim() > 1:
-                parameter.sub_(parameter.clamp(-lr * self.l1, lr * self.l1))
+                parameter.sub_(parameter.clamp(-threshold, threshold))
 
 
 @dataclass(frozen=True)
@@ -194,21 +220,29 @@ class Grda(Update):
         accumulators = [parameter.detach().clone() for parameter in parameters]
         return UpdateState({"accumulator": accumulators}, {"updates": 0, "threshold": 0.0})
 
-    def step_(self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, lr: float) -> None:
-        """One update; the threshold grows by this update's increment first."""
-        from prunebench.optim.grda_step import grda_step_, threshold_increment
+    def numbers(self, state: UpdateState, lr: float) -> tuple[float, ...]:
+        """LR and threshold, which grows by this update's increment first."""
+        from prunebench.optim.grda_step import threshold_increment
 
-        numbers = state.numbers
-        numbers["updates"] += 1
-        numbers["threshold"] += threshold_increment(numbers["updates"], lr, self.c, self.mu)
+        state.numbers["updates"] += 1
+        state.numbers["threshold"] += threshold_increment(state.numbers["updates"], lr, self.c, self.mu)
+        return lr, state.numbers["threshold"]
+
+    def move_(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: UpdateState, *numbers: float | Tensor
+    ) -> None:
+        """One update; the numbers are its LR and threshold."""
+        from prunebench.optim.grda_step import grda_step_
+
+        lr, threshold = numbers
         spared = [self.spare_norm_and_bias and parameter.dim() < 2 for parameter in parameters]
-        for chosen, threshold in ((False, numbers["threshold"]), (True, 0.0)):
+        for chosen, below in ((False, threshold), (True, 0.0)):
             part = [i for i, spare in enumerate(spared) if spare is chosen]
             if part:
                 lists = (
                     [tensors[i] for i in part] for tensors in (parameters, gradients, state.tensors["accumulator"])
                 )
-                grda_step_(*lists, lr=lr, threshold=threshold, foreach=parameters[0].is_cuda)
+                grda_step_(*lists, lr=lr, threshold=below, foreach=parameters[0].is_cuda)
 
 
 class _TorchState(UpdateState):
