@@ -5,7 +5,7 @@ CORES ?= all
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
 RAW = $(if $(RAW_DATA),raw_data=$(RAW_DATA))
 
-.PHONY: help reproduce smoke figures test bench docs clean
+.PHONY: help reproduce smoke figures test bench gpu docs clean
 
 help:
 	@echo "make reproduce   every table, figure and verdict of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
@@ -13,6 +13,7 @@ help:
 	@echo "make figures     redraw the figures from the tables, without training"
 	@echo "make test        the whole test suite"
 	@echo "make bench       speed and memory against references"
+	@echo "make gpu         on a machine with a GPU: its tests, its speed, the cifar preset, in eight minutes; docs/gpu.md"
 	@echo "make docs        the documents that are generated from the code"
 
 reproduce: .venv/installed
@@ -35,6 +36,10 @@ bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py
 	.venv/bin/python benchmarks/optimizer_step.py
 	.venv/bin/python benchmarks/streaming.py
+
+# No .venv here: such a machine may have no network, and a torch of its own.
+gpu:
+	PYTHON=$(if $(wildcard .venv/installed),.venv/bin/python,$(PYTHON)) benchmarks/gpu.sh
 
 docs: .venv/installed
 	.venv/bin/prunebench document

@@ -74,6 +74,17 @@ def _miniatures():
 MINIATURES = _miniatures()
 
 
+def pytest_collection_modifyitems(items):
+    """`pytest -m gpu` runs what `make gpu` does; elsewhere these tests skip and say so."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
 def pytest_generate_tests(metafunc):
     """A test that takes `miniature` runs for every layout of every source."""
     if "miniature" in metafunc.fixturenames:

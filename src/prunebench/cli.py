@@ -158,6 +158,7 @@ def run(
     save_every: Annotated[
         float, typer.Option(min=0, help="Seconds between two saves of the state that a killed job resumes from.")
     ] = 20,
+    eager: Annotated[bool, typer.Option("--eager", help="On a GPU: no recorded updates. Changes no result.")] = False,
 ) -> None:
     """Do one job, such as training its arms. A killed job resumes where it was."""
     if (plan is None) == (spec is None):
@@ -173,7 +174,7 @@ def run(
 
         function = resolve(job, "prunebench")
         content = parse(spec_class(function), read_json(spec), str(spec))
-    run_job(content, function, out, runs, data, threads=threads, workers=workers, save_every=save_every)
+    run_job(content, function, out, runs, data, threads=threads, workers=workers, save_every=save_every, eager=eager)
 
 
 def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path | None]:

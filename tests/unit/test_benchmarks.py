@@ -3,6 +3,9 @@
 import csv
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,38 @@ def test_a_slow_grda_fails_the_benchmark_unless_told_otherwise(monkeypatch, caps
     assert module.main(size) == code
     assert ("grda takes more than" in capsys.readouterr().err) == bool(code)
     assert module.main([*size, "--no-check"]) == 0
+
+
+def test_the_ways_to_train_on_a_gpu_are_measured_side_by_side(tmp_path, capsys):
+    """On a CPU, where nothing is recorded."""
+    size = ["--preset", "smoke", "--tasks", "digits-mlp", "--chains", "2", "--seconds", "0.1"]
+    assert script("gpu_steps").main([*size, "--csv", str(tmp_path / "steps.csv")]) == 0
+    rows = read(tmp_path / "steps.csv")
+    ways = [("eager", "1"), ("recorded", "1"), ("nondeterministic", "1"), ("eager", "2"), ("recorded", "2")]
+    assert [(row["way"], row["chains"]) for row in rows] == ways
+    assert all(float(row["images_per_s"]) > 0 < float(row["share_of_limit"]) for row in rows)
+    assert rows[0]["ratio_to_eager"] == "1.0"
+    assert "TFLOP/s in a matrix product in bf16" in capsys.readouterr().out
+
+
+def test_rows_that_would_begin_too_late_are_left_out(tmp_path, capsys):
+    options = ["--preset", "smoke", "--tasks", "digits-mlp", "--minutes", "0", "--csv", str(tmp_path / "steps.csv")]
+    assert script("gpu_steps").main(options) == 0
+    assert "no time left for 9 of 9 rows" in capsys.readouterr().out
+    assert read(tmp_path / "steps.csv") == []
+
+
+def test_everything_for_a_gpu_keeps_to_its_time(tmp_path):
+    """`make gpu` with a second for all: each stage is stopped and says so, and what there is stays."""
+    environment = os.environ | {"DEVICE": "cpu", "LIMIT": "1", "OUT": str(tmp_path), "PYTHON": sys.executable}
+    done = subprocess.run([FOLDER / "gpu.sh"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines() if " ended with 124 " in line] == [
+        "tests",
+        "steps",
+        "plan-smoke",
+        "preset",
+    ]
+    assert {path.name for path in tmp_path.glob("*.log")} == {
+        f"{name}.log" for name in ("tests", "steps", "plan-smoke", "preset")
+    }

@@ -1,19 +1,54 @@
 """Where and in what precision a job computes."""
 
+import fcntl
+import itertools
 import os
 import platform
+import tempfile
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import torch
 
 
 def pick_device(index: int | None = None) -> torch.device:
-    """The CUDA device with this number (None: the first), or the CPU where there is none."""
+    """The CUDA device with this number, or the CPU where there is none. None: the one that has the fewest jobs."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda" if index is None else f"cuda:{index}")
+    count = torch.cuda.device_count()
+    if index is None and count > 1:
+        index = least_taken(count, Path(tempfile.gettempdir()))
+    device = torch.device("cuda", index or 0)
+    torch.cuda.set_device(device)
+    return device
+
+
+def least_taken(count: int, folder: Path) -> int:
+    """The GPU of `count` visible ones that the fewest jobs of this user and machine have; this process now has it, too.
+
+    A place on a GPU is a file below `folder` that its job has locked: the system unlocks it when the job ends, however
+    it ends.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    places = folder / f"prunebench-gpus-{os.getuid()}-{visible}"
+    places.mkdir(mode=0o700, exist_ok=True)
+    for number in itertools.count():
+        place, gpu = divmod(number, count)
+        file = open(places / f"{place}-{gpu}", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _PLACES.append(file)
+        return gpu
+    raise AssertionError
+
+
+_PLACES: list[IO[str]] = []
+"""Locked as long as they are open, which is as long as the process lives."""
 
 
 def set_up(device: torch.device) -> None:
@@ -27,7 +62,7 @@ def set_up(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel more for every tensor
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel per tensor
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 

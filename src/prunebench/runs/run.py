@@ -44,13 +44,14 @@ def run_job(
     threads: int = 1,
     workers: int = 0,
     save_every: float = 20,
+    eager: bool = False,
 ) -> None:
     """Does the job of `spec`: `run(Job, out)` for one on a task's data, `run(spec, runs, out)` for another.
 
     runs: the folder of all runs, in which other jobs' results lie. data: the prepared data set. workers: processes that
-    decode images which stream from shards. Under torchrun, its processes do a job that trains arms together
-    (`prunebench.runs.distributed`). Raises InputError where a file that the job needs is missing, damaged or not that
-    of the spec, and where several processes cannot do it.
+    decode images which stream from shards. eager: see `Job`. Under torchrun, its processes do a job that trains arms
+    together (`prunebench.runs.distributed`). Raises InputError where a file that the job needs is missing, damaged or
+    not that of the spec, and where several processes cannot do it.
     """
     torch.set_num_threads(threads)
     with joined() as processes:
@@ -63,7 +64,8 @@ def run_job(
         elif data is None:
             raise InputError(f"job {spec.folder} needs the prepared data set '{spec.dataset}'")
         else:
-            _run_task(spec, run, out, runs, partial(load_prepared, data, workers=workers), save_every, processes)
+            read = partial(load_prepared, data, workers=workers)
+            _run_task(spec, run, out, runs, read, save_every, processes, eager)
 
 
 def _run_task(
@@ -74,6 +76,7 @@ def _run_task(
     read: Callable[[torch.device], Prepared],
     save_every: float,
     processes: Processes,
+    eager: bool,
 ) -> None:
     device = pick_device(processes.local_rank)
     set_up(device)
@@ -88,7 +91,7 @@ def _run_task(
     resume.stop_on_signals()
     epochs = sum(arm.epochs for arm in spec.arms) if isinstance(spec, RunSpec) else 1
     with reporting(epochs) as report:
-        run(Job(spec, prepared, device, runs, resume, report, processes), out)
+        run(Job(spec, prepared, device, runs, resume, report, processes, eager), out)
 
 
 def _digest(path: Path) -> str:

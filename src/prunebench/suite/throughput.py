@@ -6,6 +6,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -16,7 +18,7 @@ from prunebench.errors import InputError
 from prunebench.files import write_json
 from prunebench.models.kinds import MlpKind
 from prunebench.runs.checkpoint import ResumeFile
-from prunebench.runs.device import device_name, pick_device
+from prunebench.runs.device import device_name, pick_device, set_up
 from prunebench.runs.engine import begin_, enter_, train_phase
 from prunebench.runs.job import EVALUATION_BATCH, Job, State
 from prunebench.runs.spec import Arm, Phase, RunSpec, TaskSpec, ToSparsity
@@ -25,10 +27,13 @@ from prunebench.runs.view import View
 from prunebench.suite.machine import Machine, Throughput, Workload
 
 STEPS = 8
-"""Updates between two looks at the clock."""
+"""Updates of a block: between two looks at the clock."""
 
-BLOCKS = 500
-"""Blocks that are measured at most; two come before, which warm up."""
+BLOCKS = 100_000
+"""Blocks at most."""
+
+WARM_UP = 2
+"""Blocks before those that are measured."""
 
 
 def measure(workloads: Mapping[Workload, TaskSpec], seconds: float, report: Callable[[str], None]) -> Machine:
@@ -39,7 +44,7 @@ def measure(workloads: Mapping[Workload, TaskSpec], seconds: float, report: Call
     rows = []
     for workload, job in workloads.items():
         torch.set_num_threads(workload.threads)
-        training, evaluation = _Probe(workload, job, device).rates(seconds)
+        training, evaluation = Probe(workload, job, device).rates(seconds)
         report(f"{workload}: {training:,.0f} images/s trained, {evaluation:,.0f} evaluated")
         row = vars(workload) | {"device": device_name(device), "start_s": round(start, 2)}
         # Four digits: a file that people can read.
@@ -51,17 +56,19 @@ def measure(workloads: Mapping[Workload, TaskSpec], seconds: float, report: Call
     return Machine(rows, "this machine")
 
 
-class _Probe:
-    """One network in training on random images; half of its weights are pruned, as most are in a study."""
+class Probe:
+    """One network in training on random images; half of its weights are pruned, as most are in a study.
 
-    def __init__(self, workload: Workload, job: TaskSpec, device: torch.device) -> None:
+    images: of a block. eager: see `Job`.
+    """
+
+    def __init__(self, workload: Workload, job: TaskSpec, device: torch.device, eager: bool = False) -> None:
+        set_up(device)
         self.device, self.images = device, STEPS * workload.batch
-        phase = Phase(epochs=1, max_lr=1e-4, update=Sgd(0.9, 5e-4))
         half = ToSparsity(kind="sparsity", criterion="global_magnitude", sparsity=0.5)
-        later = phase.model_copy(update={"carry": True})
+        phase = Phase(epochs=BLOCKS, max_lr=1e-4, update=Sgd(0.9, 5e-4), prune=[half])
         task = {name: getattr(job, name) for name in TaskSpec.model_fields if name not in ("folder", "plugins")}
-        phases = [phase.model_copy(update={"prune": [half]}), *[later] * (BLOCKS + 1)]
-        spec = RunSpec(folder="probe/throughput", **task, arms=[Arm(name="arm", phases=phases)])
+        spec = RunSpec(folder="probe/throughput", **task, arms=[Arm(name="arm", phases=[phase])])
         draw = torch.Generator().manual_seed(0)
         shape = (max(self.images, EVALUATION_BATCH), workload.channels, workload.side, workload.side)
         images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw).to(device)
@@ -79,44 +86,48 @@ class _Probe:
             verified=True,
         )
         resume = ResumeFile(Path(tempfile.gettempdir()) / "never-written", "", every=float("inf"))
-        self.job = Job(spec, data, device, Path(), resume, report=lambda _: None)
+        self.job = Job(spec, data, device, Path(), resume, report=lambda _: self._after_block(), eager=eager)
         self.view = View.at_start(self.job, spec.arms[0], State.new(self.job))
-        self.blocks = iter(range(len(phases)))
+
+    def train_(self, after_block: Callable[[], None]) -> None:
+        """Trains block after block, one epoch each, until `after_block` raises StopIteration."""
+        self._after_block = after_block
+        enter_(self.view, 0)
+        with suppress(StopIteration):
+            if not (begin_(self.view) and train_phase(self.view)):
+                raise InputError(f"{self.job.spec.task} diverged on random images: its time means nothing")
 
     def rates(self, seconds: float) -> tuple[float, float]:
         """Images per second of training, in four fifths of the time, and of evaluation: medians of blocks."""
-        training = self._median(self._train_, seconds * 0.8, BLOCKS)
-        evaluation = self._median(self._evaluate, seconds * 0.2, BLOCKS)
-        return self.images / training, len(self.evaluated) / evaluation
+        training, evaluation = _Watch(self.device, seconds * 0.8), _Watch(self.device, seconds * 0.2)
+        self.train_(training.note)
+        with suppress(StopIteration):
+            while True:
+                self.job.evaluate(self.view.state.model, self.evaluated)
+                evaluation.note()
+        return self.images / training.median, len(self.evaluated) / evaluation.median
 
-    def _train_(self) -> None:
-        enter_(self.view, next(self.blocks))
-        if not (begin_(self.view) and train_phase(self.view)):
-            raise InputError(f"{self.job.spec.task} diverged on random images: its time means nothing")
 
-    def _evaluate(self) -> None:
-        self.job.evaluate(self.view.state.model, self.evaluated)
+class _Watch:
+    """Takes the time of blocks: of those within `seconds` after the warm-up, three at least."""
 
-    def _median(self, block: Callable[[], None], seconds: float, most: int) -> float:
-        """Seconds of a block: the median of those within the time, three at least, after two that warm up."""
-        taken: list[float] = []
-        end = float("inf")
-        for number in range(most + 2):
-            began = self._clock()
-            block()
-            now = self._clock()
-            if number == 1:
-                end = now + seconds
-            if number > 1:
-                taken.append(now - began)
-            if now >= end and len(taken) >= 3:
-                break
-        return statistics.median(taken)
+    def __init__(self, device: torch.device, seconds: float) -> None:
+        self._device, self._seconds = device, seconds
+        self._times: list[float] = []
 
-    def _clock(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+    def note(self) -> None:
+        """A block is done; raises StopIteration after the last one."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._times.append(time.perf_counter())
+        measured = self._times[WARM_UP - 1 :]
+        if len(measured) > 3 and measured[-1] - measured[0] >= self._seconds:
+            raise StopIteration
+
+    @property
+    def median(self) -> float:
+        """Seconds of a block."""
+        return statistics.median(b - a for a, b in pairwise(self._times[WARM_UP - 1 :]))
 
 
 def start_seconds() -> float:

@@ -180,7 +180,7 @@ def test_other_bad_input_is_refused():
             eval_batches(make_split(), batch_size=8, mean=mean, std=std)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU: counts its synchronisations")
+@pytest.mark.gpu
 def test_a_step_on_the_gpu_waits_for_nothing_and_gives_the_cpu_s_batches():
     split = make_split()
     on_gpu = Split(split.images.cuda(), split.labels.cuda())

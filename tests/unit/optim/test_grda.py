@@ -17,7 +17,6 @@ from prunebench.errors import InputError
 from prunebench.optim import GRDA, grda_step
 from prunebench.optim.grda_step import grda_step_, threshold_increment
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 SHAPES = [(4, 3, 3, 3), (4,), (5, 4), ()]
 
@@ -681,7 +680,7 @@ def test_the_docstrings_example_runs():
 # --- GPUs
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_captured_graph_replays_the_steps():
     params, eager = parameters(device="cuda"), parameters(device="cuda")
     for p in params:
@@ -711,7 +710,7 @@ def test_a_captured_graph_replays_the_steps():
     assert float(group["step"]) == 10
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_capture_without_capturable_is_refused():
     params = parameters(device="cuda")
     optimizer = GRDA(params, lr=0.1)
@@ -720,7 +719,7 @@ def test_capture_without_capturable_is_refused():
         optimizer.step()
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_inductor_compiles_it_on_a_gpu():
     torch._dynamo.reset()
     params, eager = parameters(device="cuda"), parameters(device="cuda")
@@ -735,7 +734,7 @@ def test_inductor_compiles_it_on_a_gpu():
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_foreach_and_the_loop_give_the_same_bits_on_a_gpu(dtype):
     ends = []
@@ -747,7 +746,7 @@ def test_foreach_and_the_loop_give_the_same_bits_on_a_gpu(dtype):
     assert same_bits(ends[0], ends[2])
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("capturable", [False, True])
 def test_a_run_moves_between_devices(capturable):
     params = parameters()

@@ -146,7 +146,7 @@ def test_semi_structured_tensors_need_a_pattern_and_a_gpu():
         semi_structured_(model)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.gpu
 def test_semi_structured_tensors_compute_the_same():
     model = nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 128)).half().cuda()
     weights = prunable_weights(model)

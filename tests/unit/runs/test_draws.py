@@ -71,7 +71,7 @@ def test_the_global_generator_is_as_it_was_after_an_error():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_on_a_gpu_its_own_generator_is_seeded_and_given_back():
     device = torch.device("cuda")
     before = torch.cuda.get_rng_state()

@@ -13,8 +13,6 @@ from prunebench.runs import engine, step
 from prunebench.runs.device import set_up
 from prunebench.runs.updates import UPDATES
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU: records and replays on it")
-
 UPDATE_KINDS = {
     "sgd": {"kind": "sgd", "momentum": 0.9, "weight_decay": 5e-4},
     "plain_sgd": {"kind": "sgd"},
@@ -27,6 +25,10 @@ NETWORKS = {
     "resnet": {"kind": "resnet", "depth": 8, "width": 0.25},
     "dropout": {"kind": "vgg", "depth": 11, "width": 0.05, "hidden": [16], "dropout": 0.4},
 }
+
+
+def memory(tensor):
+    return tensor.untyped_storage().data_ptr()
 
 
 class Tape(TorchDispatchMode):
@@ -46,7 +48,10 @@ class Tape(TorchDispatchMode):
         """Runs them again on the same tensors; what they make goes where it was made first."""
         for func, args, kwargs, first in self.calls:
             for old, new in zip(tree_leaves(first), tree_leaves(func(*args, **kwargs)), strict=True):
-                if isinstance(old, torch.Tensor) and old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
+                if (
+                    isinstance(old, torch.Tensor)
+                    and old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr()
+                ):
                     old.copy_(new)
 
 
@@ -180,7 +185,7 @@ def on_gpu(workshop, monkeypatch):
     return workshop
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("update", UPDATE_KINDS)
@@ -189,7 +194,7 @@ def test_a_gpu_replays_the_bytes_that_it_launches(on_gpu, tmp_path, update, netw
     assert on_gpu.results(on_gpu.run(spec)) == launched(on_gpu, spec, tmp_path / "launched")
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_killed_job_on_a_gpu_ends_with_the_same_bytes(on_gpu):
     spec = on_gpu.spec(phases(on_gpu, "sgd"), network=NETWORKS["dropout"], hands_on="kept")
     straight = on_gpu.results(on_gpu.run(spec))
@@ -197,7 +202,7 @@ def test_a_killed_job_on_a_gpu_ends_with_the_same_bytes(on_gpu):
     assert on_gpu.results(folder) == straight
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_an_epoch_on_a_gpu_waits_for_nothing(on_gpu, monkeypatch):
     """Between the first recorded update of an epoch and its last one the host never asks for a result."""
     replayed = step.RecordedStep.__call__
