@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -51,6 +51,20 @@ class Strict(BaseModel):
 def digest_of(content: object) -> str:
     """SHA-256, in hexadecimal, of JSON content: equal content gives equal digests."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+_KNOWN: dict[int, tuple[object, str]] = {}
+
+
+def once(model: Strict, digest: Callable[[], str]) -> str:
+    """The digest of this very model, taken at the first call.
+
+    By identity, beside the model itself, so that no other one ever has its identity. A cache within a model would go
+    into its changed copies.
+    """
+    if id(model) not in _KNOWN:
+        _KNOWN[id(model)] = model, digest()
+    return _KNOWN[id(model)][1]
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]

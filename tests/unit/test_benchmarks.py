@@ -78,7 +78,7 @@ def test_a_slow_grda_fails_the_benchmark_unless_told_otherwise(monkeypatch, caps
 
 def test_the_ways_to_train_on_a_gpu_are_measured_side_by_side(tmp_path, capsys):
     """On a CPU, where nothing is recorded."""
-    size = ["--preset", "smoke", "--tasks", "digits-mlp", "--chains", "2", "--seconds", "0.1"]
+    size = ["--preset", "smoke", "--tasks", "digits-mlp", "--chains", "2", "--seconds", "0.1", "--minutes", "60"]
     assert script("gpu_steps").main([*size, "--csv", str(tmp_path / "steps.csv")]) == 0
     rows = read(tmp_path / "steps.csv")
     ways = [("eager", "1"), ("recorded", "1"), ("nondeterministic", "1"), ("eager", "2"), ("recorded", "2")]

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from prunebench.errors import InputError
 from prunebench.models.kinds import NETWORKS, NetworkKind
-from prunebench.parsing import Name, Strict, registered, registered_name
+from prunebench.parsing import Name, Strict, digest_of, once, registered, registered_name
 from prunebench.pruning.criteria import CRITERIA, get_criterion
 from prunebench.runs.estimate import Estimate, Sizes, of_arms
 from prunebench.runs.probes import PROBES, Probe
@@ -398,6 +398,14 @@ class RunSpec(TaskSpec):
         """Networks of other jobs that arms start from or are matched to."""
         runs = [start.run for start in self.starts() if isinstance(start, Trained | Best)]
         return tuple(dict.fromkeys(f"{run}/{NETWORKS_FILE}" for run in runs))
+
+    def digest(self) -> str:
+        """SHA-256 of `content`, in which phases stand by theirs: many jobs of a plan have the same ones."""
+        return once(self, self._digest)
+
+    def _digest(self) -> str:
+        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"arms": {"__all__": {"phases"}}})
+        return digest_of([own, [[once(phase, phase.digest) for phase in arm.phases] for arm in self.arms]])
 
     def estimate(self, sizes: Sizes) -> Estimate:
         """What its arms cost and leave."""

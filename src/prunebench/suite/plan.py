@@ -38,6 +38,7 @@ class DenseNetworks:
 
     def __init__(self, preset: Preset, wishes: Iterable[DenseWish]) -> None:
         self.preset = preset
+        self._recipes: dict[tuple[str, str], str] = {}
         wished: dict[tuple[str, str], list[DenseWish]] = {}
         for wish in wishes:
             if preset.tasks[wish.task].weights is None:
@@ -56,12 +57,15 @@ class DenseNetworks:
 
     def recipe(self, task: str, schedule: str) -> str:
         """The first schedule by name whose dense cycle is the same on the task: it names the network."""
+        if (task, schedule) not in self._recipes:
+            names = sorted(self.preset.schedules)
+            mine = self._dense_cycle(task, schedule)
+            self._recipes[task, schedule] = next(name for name in names if self._dense_cycle(task, name) == mine)
+        return self._recipes[task, schedule]
 
-        def dense_cycle(name: str) -> tuple[Any, float]:
-            of = self.preset.schedule(task, name)
-            return of.profile, of.policy.at(0)
-
-        return next(name for name in sorted(self.preset.schedules) if dense_cycle(name) == dense_cycle(schedule))
+    def _dense_cycle(self, task: str, schedule: str) -> tuple[Any, float]:
+        of = self.preset.schedule(task, schedule)
+        return of.profile, of.policy.at(0)
 
     def _spec(self, task: str, recipe: str, seed: int, wishes: Sequence[DenseWish]) -> RunSpec:
         training, schedule = self.preset.tasks[task].training, self.preset.schedule(task, recipe)

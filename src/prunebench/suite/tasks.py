@@ -115,7 +115,9 @@ class ScheduleConfig(Strict):
 
     def schedule(self, task: str | None = None) -> Schedule:
         """The schedule itself, on a task."""
-        other = self.tasks.get(task or "", TaskSchedule())
+        other = self.tasks.get(task or "")
+        if other is None:
+            return Schedule(self.profile, self.policy)
         return Schedule(other.profile or self.profile, other.policy or self.policy)
 
 

@@ -14,7 +14,7 @@ from prunebench.papers.cascade.overlaps import Overlaps
 from prunebench.pruning.amounts import round_density
 from prunebench.pruning.criteria import get_criterion
 from prunebench.runs.probes import BELOW, Histograms, Occupancy, Probe, Shedding
-from prunebench.runs.spec import Arm, Phase, Ramp, RunSpec, Shed, Start, ToSparsity
+from prunebench.runs.spec import Arm, Phase, Ramp, RunSpec, Shed, ToSparsity
 from prunebench.schedules import Constant
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import DenseNetworks, DenseWish
@@ -84,13 +84,17 @@ def _jobs(
     size, probes = config.groups_per_job or len(groups), _probes(config, name)
     for batch, first in enumerate(range(0, len(groups), size)):
         drafts = [draft for group in groups[first : first + size] for draft in group]
+        phases = [_phases(draft, config, preset, task, probes) for draft in drafts]
         for seed in preset.seeds_of(task):
             start = networks.start(task, config.dense, seed)
             yield RunSpec(
                 folder=f"cascade/{name}/{task}/seed-{seed}/batch-{batch}",
                 **preset.task_fields(task, seed),
                 axes={"part": name},
-                arms=[_arm(draft, config, preset, task, start, probes) for draft in drafts],
+                arms=[
+                    Arm(name=draft.name, axes=draft.axes, start=start, phases=of_draft, follows=[*draft.follows])
+                    for draft, of_draft in zip(drafts, phases, strict=True)
+                ],
                 hands_on="masks" if name == "criteria" else "nothing",
             )
 
@@ -103,7 +107,8 @@ def _probes(config: Cascade, part: str) -> list[Probe]:
     return [Shedding()] if part in ("retraining", "schedules") else []
 
 
-def _arm(draft: Draft, config: Cascade, preset: Preset, task: str, start: Start, probes: list[Probe]) -> Arm:
+def _phases(draft: Draft, config: Cascade, preset: Preset, task: str, probes: list[Probe]) -> list[Phase]:
+    """The phases of an arm: the same for every seed."""
     training = preset.tasks[task].training
     phases: list[Phase] = []
     for number, leg in enumerate(draft.legs):
@@ -123,7 +128,7 @@ def _arm(draft: Draft, config: Cascade, preset: Preset, task: str, start: Start,
                 probes=probes,
             )
         )
-    return Arm(name=draft.name, axes=draft.axes, start=start, phases=phases, follows=[*draft.follows])
+    return phases
 
 
 # --- Legs

@@ -31,9 +31,11 @@ def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
     measured = config.measured()
     chains: dict[bool, list[RunSpec]] = {True: [], False: []}
     for cell in config.cells():
+        probes = [config.gradient_measure.probe()] if cell in measured else []
+        phases = _cycles(config, preset, cell, *probes)
         for seed in preset.seeds_of(cell.task):
             start = Init(kind="init") if cell in measured else networks.start(cell.task, cell.schedule, seed)
-            chains[cell in measured].append(_chain(config, preset, cell, seed, start))
+            chains[cell in measured].append(_chain(config, preset, cell, seed, start, phases))
     search, choices = _oracle(config, preset)
     select = "prunebench.runs.select:select"
     return [
@@ -45,17 +47,15 @@ def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
     ]
 
 
-def _chain(config: SCyc, preset: Preset, cell: Cell, seed: int, start: Start) -> RunSpec:
+def _chain(config: SCyc, preset: Preset, cell: Cell, seed: int, start: Start, phases: list[Phase]) -> RunSpec:
     """The cycles of one chain; one that starts from the initialisation is measured and begins with the dense cycle."""
     measured = isinstance(start, Init)
-    phases = _cycles(config, preset, cell, *([config.gradient_measure.probe()] if measured else ()))
-    phases = phases if measured else phases[1:]
     return RunSpec(
         folder=f"s_cyc/{'gradients' if measured else 'chains'}/{'/'.join(cell)}/seed-{seed}",
         **preset.task_fields(cell.task, seed),
         include_norm=config.pruning.include_norm,
         axes={"criterion": cell.criterion, "schedule": cell.schedule},
-        arms=[Arm(name="chain", start=start, phases=phases)],
+        arms=[Arm(name="chain", start=start, phases=phases if measured else phases[1:])],
     )
 
 
@@ -69,13 +69,14 @@ def _cycles(config: SCyc, preset: Preset, cell: Cell, *probes: Probe) -> list[Ph
 def _released(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
     """A chain per seed on both tasks and under both schedules, from the initialisation on."""
     for cell in config.released.cells() if config.released else ():
+        phases = _cycles(config, preset, cell, Defects())
         for seed in preset.seeds_of(cell.task):
             yield RunSpec(
                 folder=f"s_cyc/released/{'/'.join(cell)}/seed-{seed}",
                 **preset.task_fields(cell.task, seed),
                 include_norm=True,
                 axes={"criterion": cell.criterion, "schedule": cell.schedule},
-                arms=[Arm(name="chain", phases=_cycles(config, preset, cell, Defects()))],
+                arms=[Arm(name="chain", phases=phases)],
             )
 
 
@@ -121,10 +122,13 @@ def _oracle(config: SCyc, preset: Preset) -> tuple[list[RunSpec], list[Choice]]:
     if oracle is None:
         return search, choices
     cell = Cell(oracle.task, oracle.criterion, oracle.schedule)
+    cycles = range(config.pruning.cycles + 1)
+    grid = [max_lr for portion in oracle.batches() for max_lr in portion]
+    phases = {(cycle, lr): cycle_phase(config, preset, cell, cycle, lr) for cycle in cycles for lr in grid}
     for seed in preset.seeds_of(oracle.task):
         where = f"{oracle.task}/{oracle.criterion}/seed-{seed}"
         start: Start = Init(kind="init")
-        for cycle in range(config.pruning.cycles + 1):
+        for cycle in cycles:
             axes = {"criterion": oracle.criterion, "schedule": ORACLE, "cycle": cycle}
             jobs = [
                 RunSpec(
@@ -137,7 +141,7 @@ def _oracle(config: SCyc, preset: Preset) -> tuple[list[RunSpec], list[Choice]]:
                             name=f"max_lr-{max_lr:g}",
                             axes={"max_lr": max_lr},
                             start=start,
-                            phases=[cycle_phase(config, preset, cell, cycle, max_lr)],
+                            phases=[phases[cycle, max_lr]],
                         )
                         for max_lr in portion
                     ],
