@@ -156,8 +156,13 @@ def run(
         int, typer.Option(min=0, help="Processes that decode images which stream from shards; they change no result.")
     ] = 0,
     save_every: Annotated[
-        float, typer.Option(min=0, help="Seconds between two saves of the state that a killed job resumes from.")
-    ] = 20,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds between two saves of the state that a killed job resumes from; by default 20, and more where "
+            "saves would take more than 1 % of the time.",
+        ),
+    ] = None,
     eager: Annotated[bool, typer.Option("--eager", help="On a GPU: no recorded updates. Changes no result.")] = False,
 ) -> None:
     """Do one job, such as training its arms. A killed job resumes where it was."""

@@ -1,11 +1,18 @@
-"""Files that are whole or absent: each is written under a temporary name, then renamed into its place."""
+"""Files that are whole or absent: each is written under a temporary name, then renamed into its place.
+
+A temporary is locked while its writer lives, so that what a killed writer has left can be told from what another one is
+writing: the kernel drops a lock with its process.
+"""
 
 import csv
+import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,11 +29,12 @@ def atomic_output(path: Path) -> Iterator[BinaryIO]:
     Raises InputError, naming `path`, when the system refuses (full disk, no permission, path is a folder).
     """
     path = Path(path)
-    # Not tempfile: its files are readable by the owner alone, which a shared results folder must not be.
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
+            lock(file.fileno())
+            remove_leftovers(path)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +45,53 @@ def atomic_output(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         raise
+
+
+def temporary_of(path: Path) -> Path:
+    """A new name beside `path`, hidden, under which its content is written.
+
+    Not tempfile's: its files are readable by the owner alone, which a shared results folder must not be.
+    """
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+
+
+def lock(descriptor: int) -> bool:
+    """Locks an open file or folder until it is closed; False where another process has it, or the disk has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes the temporaries of `path` whose writers were killed; nothing where the disk has no locks."""
+    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.{'[0-9a-f]' * 12}.tmp"):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                if lock(descriptor):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            finally:
+                os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, hidden and locked, which vanishes when the block ends unless it has been renamed.
+
+    Missing parent folders are made, and what killed processes have left is removed. Raises OSError.
+    """
+    folder = temporary_of(path)
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        remove_leftovers(path)
+        yield folder
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -24,6 +24,8 @@ SERVER = multiprocessing.get_context("forkserver")
 TIMINGS = {"seconds", "peak_memory_mb"}
 CIRCUMSTANCES = {"finished", "commit", "dirty"}
 RESUME = ".resume.safetensors"
+CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
+"""What a job that was told to stop ends with: EX_TEMPFAIL means that the same command goes on."""
 
 SMALL = {
     "seeds": [0],
@@ -84,6 +86,22 @@ def at_update(number, signum):
     ResumeFile.due = asked
 
 
+def in_measurement(number, signum):
+    """The signal arrives at the `number`-th moment at which a measurement asks whether to end."""
+    from prunebench.runs.checkpoint import ResumeFile
+
+    seen, leave = 0, ResumeFile.leave
+
+    def asked(self):
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signum)
+        leave(self)
+
+    ResumeFile.leave = asked
+
+
 def after_seconds(seconds):
     """The kernel ends the process, wherever it is."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -141,12 +159,9 @@ class Job:
         """Every file of the folder but timings: {name: content}."""
         return {path.name: content(path) for path in sorted(self.out.iterdir()) if not path.name.startswith(".")}
 
-    def clear_hidden(self):
-        """Removes what a kill in the middle of a write has left: hidden, and read by nothing."""
-        left = [path for path in self.out.iterdir() if path.name.startswith(".") and path != self.resume]
-        for path in left:
-            path.unlink()
-        return len(left)
+    def left(self):
+        """What a kill in the middle of a write has left: hidden, and read by nothing."""
+        return [path for path in self.out.iterdir() if path.name.startswith(".") and path != self.resume]
 
 
 def content(path):
@@ -183,7 +198,8 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_at_every_kind_of_moment_it_ends_with_the_same_bytes(undisturbed, tmp_path, stage):
-    """Told to stop, killed between two updates, in a save, at any moment of the clock, in a result, after a result."""
+    """Told to stop before an update and in a measurement; killed between two updates, in a save, at any moment of the
+    clock, in a result, after a result."""
     straight, seconds = undisturbed(stage)
     expected = straight.results()
     assert expected
@@ -192,10 +208,16 @@ def test_killed_at_every_kind_of_moment_it_ends_with_the_same_bytes(undisturbed,
     shutil.rmtree(job.out)
     draw = random.Random(f"{stage} 1")
 
-    told = draw.choice([signal.SIGTERM, signal.SIGINT])
-    assert job.live("at_update", draw.randint(2, 4), told, save_every=1000) == 128 + told, job.text
+    told = draw.choice([*CODES])
+    assert job.live("at_update", draw.randint(2, 4), told, save_every=1000) == CODES[told], job.text
     assert [path.name for path in job.out.iterdir()] == [RESUME]
     assert f"told to stop (signal {int(told)})" in job.text
+
+    saved = job.resume.read_bytes()
+    told = draw.choice([*CODES])
+    assert job.live("in_measurement", draw.randint(1, 3), told, save_every=1000) == CODES[told], job.text
+    assert [path.name for path in job.out.iterdir()] == [RESUME]
+    assert job.resume.read_bytes() != saved
 
     saved = job.resume.read_bytes()
     assert job.live("at_update", draw.randint(2, 4), signal.SIGKILL, save_every=1000) == -signal.SIGKILL, job.text
@@ -203,10 +225,10 @@ def test_killed_at_every_kind_of_moment_it_ends_with_the_same_bytes(undisturbed,
 
     assert job.live("at_write", 1, True, False) == -signal.SIGKILL, job.text
     assert job.resume.read_bytes() == saved
-    assert job.clear_hidden() == 1
+    assert len(job.left()) == 1
     assert job.live("at_write", draw.randint(1, 2), True, True) == -signal.SIGKILL, job.text
+    assert not job.left()  # the next writer has cleared it away
     assert job.live("after_seconds", draw.uniform(0, seconds / 2)) in (-signal.SIGALRM, 0), job.text
-    job.clear_hidden()
     if not job.resume.exists():  # it was done in time: what follows begins anew
         shutil.rmtree(job.out)
         job.out.mkdir()
@@ -220,7 +242,7 @@ def test_killed_at_every_kind_of_moment_it_ends_with_the_same_bytes(undisturbed,
         assert len(whole) == number - 1 + renamed
         assert all(value == expected[name] for name, value in whole.items())
         assert job.resume.exists()  # kept until every result is in its place
-        assert job.clear_hidden() == (not renamed)
+        assert renamed or len(job.left()) == 1
 
     assert job.live() == 0, job.text
     assert job.results() == expected

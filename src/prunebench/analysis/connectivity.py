@@ -128,6 +128,7 @@ def train_bend_(
     *,
     momentum_factor: float = 0.0,
     autocast: Callable[[], AbstractContextManager[None]],
+    loss_sum: Tensor | None = None,
 ) -> float:
     """Trains the bend of a curve in place, one update per batch; the mean cross-entropy (nats) of the batches.
 
@@ -136,9 +137,10 @@ def train_bend_(
     of the interpolation is built. lrs[i] is the LR of SGD with `momentum_factor`, whose buffers, like the bend, are
     changed in place. `autocast()` is entered at each step for the forward pass. No step waits for the device.
 
-    ts in [0, 1] (uniform draws, by Garipov et al.) and lrs are as many as the batches. The ends, the model's own
-    parameters, buffers, `.grad` and modes are left as they were. The loss is NaN or infinite where training diverged.
-    Raises InputError where names or shapes differ or numbers do not fit.
+    ts in [0, 1] (uniform draws, by Garipov et al.) and lrs are as many as the batches. loss_sum: () float64, to which
+    each batch's loss is added in place: an epoch that is trained in several calls has its loss there. The ends, the
+    model's own parameters, buffers, `.grad` and modes are left as they were. The loss is NaN or infinite where training
+    diverged. Raises InputError where names or shapes differ or numbers do not fit.
 
     >>> from contextlib import nullcontext
     >>> import torch
@@ -173,6 +175,8 @@ def train_bend_(
             torch._foreach_mul_(gradients, 2 * t * (1 - t))
             sgd_step_(middle, gradients, buffers, lr=lrs[steps], momentum=momentum_factor, weight_decay=0.0)
             total += loss.detach()
+            if loss_sum is not None:
+                loss_sum += loss.detach()
             steps += 1
     if steps != len(ts):
         raise InputError(f"there are {steps} batches for {len(ts)} positions on the curve: need as many of both")

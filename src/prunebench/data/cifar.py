@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import os
 import tarfile
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from prunebench.data.pickles import unpickle
 from prunebench.data.raw import Arrays, Part, Raw, content_sha256
 from prunebench.data.sources import PUBLISHED
 from prunebench.errors import InputError
+from prunebench.files import temporary_folder
 
 _URL = "https://www.cs.toronto.edu/~kriz/"
 _PIXELS = 3 * 32 * 32
@@ -203,10 +203,9 @@ def _bytes(path: Path) -> bytes:
 
 def _download(edition: Edition, cache: Path) -> tuple[dict[str, bytes], str]:
     """Into a temporary folder beside the cache's file; read, and only then moved there."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as temporary:
-        url, path = f"{_URL}{edition.archive}", Path(temporary) / edition.archive
+    with temporary_folder(cache / edition.archive) as temporary:
+        url, path = f"{_URL}{edition.archive}", temporary / edition.archive
         fetch.fetch_url(url, path, _MOST_BYTES, time.monotonic() + fetch.DOWNLOAD_SECONDS)
-        contents, _ = _read(edition, Path(temporary))
+        contents, _ = _read(edition, temporary)
         os.replace(path, cache / edition.archive)
     return contents, url

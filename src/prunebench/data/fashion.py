@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from prunebench.data import fetch
 from prunebench.data.fetch import one_line
 from prunebench.data.raw import Arrays, Part, Raw
 from prunebench.errors import InputError
-from prunebench.files import write_text
+from prunebench.files import temporary_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -146,9 +145,8 @@ def _noted_origin(folder: Path) -> str:
 
 def _download(folder: Path, fetch: Callable[[Path], tuple[Path, str]]) -> tuple[dict[str, bytes], str]:
     """Fetch into a temporary folder beside `folder`, check, and only then move the files into `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.parent) as temporary:
-        fetched, origin = fetch(Path(temporary))
+    with temporary_folder(folder) as temporary:
+        fetched, origin = fetch(temporary)
         contents = _read_folder(fetched)
         folder.mkdir(exist_ok=True)
         write_text(folder / "origin.txt", origin + "\n")

@@ -7,7 +7,6 @@ Every image carries a CRC-32, so that a damaged one is named and never trained o
 import io
 import math
 import os
-import secrets
 import shutil
 import zlib
 from collections import deque
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from prunebench.data.raw import MOST_BYTES, Images, Part, decode
 from prunebench.errors import InputError
-from prunebench.files import atomic_output
+from prunebench.files import atomic_output, temporary_folder
 from prunebench.seeding import generator
 
 if TYPE_CHECKING:
@@ -61,18 +60,14 @@ def shard_folder(out: Path) -> Iterator[Path]:
     Raises InputError where the system refuses.
     """
     folder = folder_of(out)
-    temporary = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
-        raise
+        with temporary_folder(folder) as temporary:
+            yield temporary
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def folder_of(path: Path) -> Path:

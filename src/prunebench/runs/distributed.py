@@ -163,7 +163,7 @@ class Several(Processes):
         return stop, bool(late)
 
     def check_same(self, what: str, *contents: Mapping[str, Tensor] | str) -> None:
-        mine = torch.frombuffer(bytearray(_digest(contents)), dtype=torch.uint8)
+        mine = torch.frombuffer(bytearray.fromhex(digest_of_contents(contents)), dtype=torch.uint8)
         digests = [torch.empty_like(mine) for _ in range(self.size)]
         dist.all_gather(digests, mine)
         other = next((rank for rank, digest in enumerate(digests) if not torch.equal(digest, digests[0])), None)
@@ -175,16 +175,17 @@ class Several(Processes):
         dist.all_reduce(torch.zeros(1))
 
 
-def _digest(contents: Iterable[Mapping[str, Tensor] | str]) -> bytes:
+def digest_of_contents(contents: Iterable[Mapping[str, Tensor] | str]) -> str:
+    """SHA-256, in hexadecimal, over texts and tensors with their names, in the order in which they come."""
     digest = hashlib.sha256()
     for content in contents:
         if isinstance(content, str):
             digest.update(content.encode())
             continue
         for name, tensor in content.items():
-            digest.update(name.encode())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
             digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.digest()
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -226,6 +226,7 @@ def _train_epoch_(view: View, step: Step, lr_at: list[float]) -> None:
         for images, labels in _batches(view):
             if job.resume.due():
                 job.resume.save(*state.save(job.processes))
+            job.resume.keep(state.copy)
             # After the save: a resumed job does this very update again, and no row is written twice.
             done, lr = epoch * len(lr_at) + state.position.step, lr_at[state.position.step]
             follow_ramp_(view, done)

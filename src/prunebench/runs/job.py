@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -68,7 +68,15 @@ class Job(Generic[S]):
     def batches(self, split: AnySplit, size: int = EVALUATION_BATCH, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """The split in order, without augmentation; `part`: what a process of several takes of it."""
         most = max(1, EVALUATION_VALUES // math.prod(split.shape))
-        return eval_batches(split, batch_size=min(size, most), mean=self.data.mean, std=self.data.std, part=part)
+        return self.stoppable(
+            eval_batches(split, batch_size=min(size, most), mean=self.data.mean, std=self.data.std, part=part)
+        )
+
+    def stoppable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of a measurement, at each of which the job may end by a signal."""
+        for batch in batches:
+            self.resume.leave()
+            yield batch
 
     def network(self) -> nn.Module:
         """The network at its initialisation, a pure function of (seed, network)."""
@@ -193,9 +201,19 @@ class State:
         groups = {"model": self.model.state_dict(), "mask": self.masks, "update": update}
         tensors = join(groups | {name: getattr(self, name) for name in _TENSORS})
         values = {name: getattr(self, name) for name in _VALUES}
-        values |= {"position": vars(self.position), "clock": vars(self.clock)}
+        values |= {"rows": {table: [*rows] for table, rows in self.rows.items()}, "status": {**self.status}}
+        values |= {"position": {**vars(self.position)}, "clock": {**vars(self.clock)}}
         values |= {"numbers": numbers, "seconds_before": self.seconds}
         return tensors | {"loss_sum": processes.gather(self.loss_sum)}, values
+
+    def copy(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What `save` gives, of a process that is alone, in memory that no later update changes.
+
+        Updates write into the model, into their own state and the loss's sum; all else is replaced and not written to.
+        """
+        tensors, values = self.save(ALONE)
+        written = ("model/", "update/", "loss_sum")
+        return {n: t.detach().clone() if n.startswith(written) else t for n, t in tensors.items()}, values
 
     @torch.no_grad()
     def load_(self, tensors: dict[str, Tensor], values: dict[str, Any], processes: Processes) -> None:

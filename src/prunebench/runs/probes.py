@@ -351,7 +351,7 @@ class Defects(Probe):
 
         model, counts = view.state.model.eval(), []
         with torch.no_grad(), view.job.autocast():
-            for images, labels in batches:
+            for images, labels in view.job.stoppable(batches):
                 counts.append((model(images).argmax(1) == labels).sum())
         return [int(count) for count in counts]
 

@@ -43,7 +43,7 @@ def run_job(
     *,
     threads: int = 1,
     workers: int = 0,
-    save_every: float = 20,
+    save_every: float | None = None,
     eager: bool = False,
 ) -> None:
     """Does the job of `spec`: `run(Job, out)` for one on a task's data, `run(spec, runs, out)` for another.
@@ -74,7 +74,7 @@ def _run_task(
     out: Path,
     runs: Path,
     read: Callable[[torch.device], Prepared],
-    save_every: float,
+    save_every: float | None,
     processes: Processes,
     eager: bool,
 ) -> None:

@@ -1,6 +1,7 @@
 """Killed jobs: wherever they were, they end with the same bytes; a file that is not theirs is named and ignored."""
 
 import dataclasses
+import itertools
 import json
 import signal
 
@@ -10,6 +11,7 @@ import torch
 
 from prunebench.data.prepare import prepare
 from prunebench.errors import InputError
+from prunebench.runs import checkpoint
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.engine import train
 from prunebench.runs.run import resume_path, run_job
@@ -109,12 +111,20 @@ def without_values(content):
     return safetensors.torch.save({"loss_sum": torch.zeros(())}, about)
 
 
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
 DAMAGES = {
     "truncated": lambda content: content[: len(content) // 2],
     "empty": lambda content: b"",
     "huge header": lambda content: b"\xff" * 200,
     "changed header": lambda content: content[:8] + b"\xff" * 64 + content[72:],
     "text": lambda content: b"no tensors",
+    "a bit of a weight": lambda content: flipped(content, len(content) - 3),
+    "a bit of a number": lambda content: flipped(content, content.index(b"validation_accuracy") + 27),
+    "a bit of the spec": lambda content: flipped(content, content.index(b'"spec') + 12),
+    "a bit of the checksum": lambda content: flipped(content, content.index(b'"sha256') + 16),
     "no values": without_values,
 }
 
@@ -142,8 +152,12 @@ def test_a_resume_file_of_another_spec_is_named_and_ignored(workshop, capsys):
     assert f"{resume_path(out)} belongs to another spec" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_job_told_to_stop_saves_at_once_and_exits_with_the_signal_s_number(workshop, number):
+SIGNALS = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
+"""75, EX_TEMPFAIL, means that the same command goes on."""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_job_told_to_stop_saves_at_once_and_exits_with_a_code_that_says_so(workshop, number):
     spec, out = workshop.spec(chain(workshop)), workshop.runs / "stopped"
     resume = ResumeFile(resume_path(out), spec.digest(), 1e9)
 
@@ -151,7 +165,7 @@ def test_a_job_told_to_stop_saves_at_once_and_exits_with_the_signal_s_number(wor
         if "phase 1 epoch 0" in line:
             signal.raise_signal(number)
 
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
     try:
         resume.stop_on_signals()
         with pytest.raises(SystemExit) as stopped:
@@ -159,12 +173,69 @@ def test_a_job_told_to_stop_saves_at_once_and_exits_with_the_signal_s_number(wor
     finally:
         for each, handler in handlers.items():
             signal.signal(each, handler)
-    assert stopped.value.code == 128 + number
+    assert stopped.value.code == SIGNALS[number]
     assert [path.name for path in out.iterdir()] == [resume_path(out).name]
     lines = []
     train(dataclasses.replace(workshop.job(spec, out), report=lines.append), out)
     assert lines[0].startswith("arm0 phase 1 epoch 1:")  # no epoch is trained twice
     assert workshop.results(out) == workshop.results(workshop.run(spec))
+
+
+class Clock:
+    """A clock that saves move, and nothing else."""
+
+    def __init__(self, monkeypatch, save_takes):
+        self.now = 1000.0
+        monkeypatch.setattr(checkpoint.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(checkpoint, "save_tensors", lambda *_: self.passes(save_takes))
+
+    def passes(self, seconds):
+        self.now += seconds
+
+
+@pytest.mark.parametrize("save_takes", [0.0, 0.003, 0.15, 0.3, 4.0, 60.0])
+def test_saves_take_a_hundredth_of_the_time_at_most_and_come_every_20_seconds_where_they_are_quick(
+    monkeypatch, tmp_path, save_takes
+):
+    clock, resume = Clock(monkeypatch, save_takes), ResumeFile(tmp_path / "file", "spec")
+    repeated, saved, last = [], 0, clock.now  # what a kill right before each save would repeat
+    begin, step = clock.now, 0.5
+    while clock.now < begin + 100_000:
+        if resume.due():
+            repeated.append(clock.now - last)
+            resume.save({}, {})
+            saved, last = saved + 1, clock.now
+        clock.passes(step)
+    assert saved * save_takes <= 0.011 * (clock.now - begin)
+    assert max(repeated) <= max(20, 100 * save_takes) + step
+    assert min(repeated) >= 20
+
+
+@pytest.mark.parametrize("every", [0.0, 7.0])
+def test_a_given_interval_is_kept_whatever_saves_take(monkeypatch, tmp_path, every):
+    clock, resume = Clock(monkeypatch, 3.0), ResumeFile(tmp_path / "file", "spec", every)
+    for _ in range(3):
+        resume.save({}, {})
+        clock.passes(max(0.0, every - 0.1))
+        assert resume.due() == (every == 0)
+        clock.passes(0.2)
+        assert resume.due()
+
+
+def test_copies_in_memory_take_a_hundredth_of_the_time_at_most(monkeypatch, tmp_path):
+    clock, resume, copies = Clock(monkeypatch, 0.0), ResumeFile(tmp_path / "file", "spec"), []
+
+    def copy():
+        clock.passes(0.02)
+        copies.append(clock.now)
+        return {}, {}
+
+    begin = clock.now
+    while clock.now < begin + 100:
+        resume.keep(copy)
+        clock.passes(0.1)
+    assert len(copies) * 0.02 <= 0.0105 * (clock.now - begin)
+    assert max(after - before for before, after in itertools.pairwise(copies)) < 2.2
 
 
 # --- What a resumed job must share with the killed one beside its spec
@@ -173,7 +244,7 @@ def test_a_job_told_to_stop_saves_at_once_and_exits_with_the_signal_s_number(wor
 @pytest.fixture
 def command(workshop, digits_file, monkeypatch):
     """Runs a job as the command line does; with `killed_after`, up to that many saves. Puts back what it changes."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def go(spec, out, data=digits_file, killed_after=None):
         saves, save = 0, ResumeFile.save

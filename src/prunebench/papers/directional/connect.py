@@ -20,6 +20,7 @@ from prunebench.analysis.connectivity import (
 )
 from prunebench.data.batches import Augment, Batch, train_batches
 from prunebench.papers.directional.spec import Curves
+from prunebench.runs.checkpoint import join
 from prunebench.runs.job import Job, Network, Row
 from prunebench.runs.networks import load_networks
 from prunebench.runs.spec import NETWORKS_FILE
@@ -66,37 +67,39 @@ class _Curve:
         self.a, self.b = ({name: network[name] for name in names} for network in (a, b))
         self.bend = midpoint(self.a, self.b)
         self.momentum = {name: torch.zeros_like(weight) for name, weight in self.bend.items()}
-        self.epoch, self.loss = 0, float("nan")
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=job.device)  # of the epoch's steps so far
+        self.epoch, self.step, self.loss = 0, 0, float("nan")
 
     def train_(self, resumed: tuple[dict[str, torch.Tensor], dict[str, Any]] | None) -> None:
-        """Trains the bend; saves the state before an epoch where that is due."""
+        """Trains the bend from wherever it is."""
         job, settings = self.job, self.settings
         if resumed:
             self._load_(*resumed)
         profile, spe = settings.profile, job.steps_per_epoch
         total = settings.epochs * spe
         for epoch in range(self.epoch, settings.epochs):
-            if job.resume.due():
-                self._save()
-            draw = generator("t", job.spec.seed, self.pair, epoch)
+            draw, first = generator("t", job.spec.seed, self.pair, epoch), self.step
             with global_draws(job.device, job.spec.seed, epoch, "network") as begin:
-                self.loss = train_bend_(
+                train_bend_(
                     self.model,
                     self.a,
                     self.b,
                     self.bend,
                     self.momentum,
                     self._batches(epoch, begin),
-                    torch.rand(spe, generator=draw, dtype=torch.float64).tolist(),
-                    [profile.lr(epoch * spe + step, total, settings.max_lr) for step in range(spe)],
+                    torch.rand(spe, generator=draw, dtype=torch.float64).tolist()[first:],
+                    [profile.lr(epoch * spe + step, total, settings.max_lr) for step in range(first, spe)],
                     momentum_factor=settings.momentum,
                     autocast=job.autocast,
+                    loss_sum=self.loss_sum,
                 )
-            self.epoch = epoch + 1
+            self.loss = float(self.loss_sum) / spe
+            self.epoch, self.step = epoch + 1, 0
+            self.loss_sum.zero_()
             job.report(f"{self.pair} epoch {epoch}: loss {self.loss:.4f}")
 
     def _batches(self, epoch: int, begin: Callable[[int], None]) -> Iterator[Batch]:
-        """The epoch's batches; each is given right before its forward pass, which `begin` prepares."""
+        """The rest of the epoch's batches; each is given right before its forward pass, which `begin` prepares."""
         job, spec = self.job, self.job.spec
         batches = train_batches(
             job.data.train,
@@ -106,29 +109,38 @@ class _Curve:
             augment=Augment(**dict(spec.augmentation)),
             mean=job.data.mean,
             std=job.data.std,
+            first=self.step,
         )
-        for step, batch in enumerate(batches):
-            begin(step)
+        for batch in batches:
+            self._save_where_due()
+            begin(self.step)
             yield batch
+            self.step += 1
 
-    def _save(self) -> None:
-        groups = {"bend": self.bend, "momentum": self.momentum}
-        tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
-        values = {"rows": self.rows, "pair": self.number, "epoch": self.epoch, "loss": self.loss}
-        self.job.resume.save(tensors, values)
+    def _save_where_due(self) -> None:
+        if self.job.resume.due():
+            self.job.resume.save(*self._state())
+        self.job.resume.keep(self._state)
+
+    def _state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What a resume file holds, in memory that nothing changes afterwards."""
+        tensors = {name: tensor.clone() for name, tensor in self._tensors().items()}
+        rows = {table: [*rows] for table, rows in self.rows.items()}
+        return tensors, {"rows": rows, "pair": self.number, "epoch": self.epoch, "step": self.step, "loss": self.loss}
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return join({"bend": self.bend, "momentum": self.momentum, "loss": {"sum": self.loss_sum}})
 
     def _load_(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        for group, named in (("bend", self.bend), ("momentum", self.momentum)):
-            for name, tensor in named.items():
-                tensor.copy_(tensors[f"{group}/{name}"])
-        self.epoch, self.loss = values["epoch"], values["loss"]
+        for name, tensor in self._tensors().items():
+            tensor.copy_(tensors[name])
+        self.epoch, self.step, self.loss = values["epoch"], values["step"], values["loss"]
 
     def evaluate(self) -> None:
         """Adds the rows of the pair's curve, its line and, where asked for, its plane; a resumed pair continues."""
         done = sum(row["pair"] == self.pair for table in ("paths", "plane") for row in self.rows.get(table, []))
         for table, at, weights, recomputed in islice(self._points(), done, None):
-            if self.job.resume.due():
-                self._save()
+            self._save_where_due()
             self.rows.setdefault(table, []).append({"pair": self.pair} | at | self._measure(weights, recomputed))
         a, b, bend = self.a, self.b, self.bend
         row = {"pair": self.pair, "distance": distance(a, b), "length": length(a, bend, b)}

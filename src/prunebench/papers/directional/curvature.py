@@ -1,11 +1,16 @@
 """How much of gRDA's displacement from SGD lies along the directions in which the training loss is most curved."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from prunebench.analysis.connectivity import flatten
 from prunebench.analysis.curvature import chance, leading_eigenpairs, quadratic, share
+from prunebench.data.batches import Batch
 from prunebench.papers.directional.config import ORDER, SGD
 from prunebench.papers.directional.spec import Curvatures
 from prunebench.runs.job import Job, Network, Row
@@ -24,22 +29,43 @@ def measure(job: Job[Curvatures], out: Path) -> None:
     networks = load_networks(job.runs / minima.run / NETWORKS_FILE, (minima.spec,))
     rows: dict[str, list[Row]] = {"curvature": [], "eigenvalues": []}
     done: list[int] = []
+    known: list[NDArray[np.float64]] = []
     if resumed := job.resume.load():
-        rows, done = resumed[1]["rows"], resumed[1]["done"]
-        print(f"going on after epochs {done}", flush=True)
+        tensors, values = resumed
+        rows, done = values["rows"], values["done"]
+        known = [tensors[f"{number}"].numpy() for number in range(len(tensors))]
+        print(f"going on after epochs {done} and {len(known)} products", flush=True)
+
+    def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors = {f"{number}": torch.from_numpy(product) for number, product in enumerate(known)}
+        return tensors, {"rows": {table: [*those] for table, those in rows.items()}, "done": [*done]}
+
+    def save_where_due() -> None:
+        if job.resume.due():
+            job.resume.save(*state())
+        job.resume.keep(state)
+
     for epoch in job.spec.epochs:
         if epoch in done:
             continue
-        _measure_at(job, networks, epoch, rows)
+        _measure_at(job, networks, epoch, rows, known, save_where_due)
         done.append(epoch)
-        if job.resume.due():
-            job.resume.save({}, {"rows": rows, "done": done})
+        known.clear()
+        save_where_due()
         job.report(f"epoch {epoch}: eigenpairs")
     job.spec.write(out, rows)
     job.finish(out)
 
 
-def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict[str, list[Row]]) -> None:
+def _measure_at(
+    job: Job[Curvatures],
+    networks: Networks,
+    epoch: int,
+    rows: dict[str, list[Row]],
+    known: list[NDArray[np.float64]],
+    save_where_due: Callable[[], None],
+) -> None:
+    """Adds an epoch's rows. known: the Hessian-vector products so far, before each of which a save may be due."""
     spec, settings, minima = job.spec, job.spec.curvature, job.spec.minima
     sgd = networks.at(minima.arms[SGD], epoch, job.device)
     if sgd is None:
@@ -49,13 +75,13 @@ def _measure_at(job: Job[Curvatures], networks: Networks, epoch: int, rows: dict
     names = [name for name, _ in model.named_parameters()]
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     images = job.data.train if settings.images is None else job.data.train.first(settings.images)
+
+    def batches() -> Iterator[Batch]:
+        save_where_due()
+        return job.batches(images, HESSIAN_BATCH)
+
     pairs = leading_eigenpairs(
-        model,
-        parameters,
-        lambda: job.batches(images, HESSIAN_BATCH),
-        max(settings.k),
-        tol=settings.tolerance,
-        seed=spec.seed,
+        model, parameters, batches, max(settings.k), tol=settings.tolerance, seed=spec.seed, known=known
     )
     values = enumerate(pairs.values.tolist(), 1)
     rows["eigenvalues"] += [{"epoch": epoch, "rank": rank, "eigenvalue": value} for rank, value in values]
