@@ -3,7 +3,7 @@ PYTHON ?= python3
 PRESET ?= laptop
 CORES ?= all
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
-RAW = $(if $(RAW_DATA),raw_data=$(RAW_DATA))
+RAW = $(if $(RAW_DATA),'raw_data=$(subst ','\'',$(RAW_DATA))')
 
 .PHONY: help reproduce smoke figures test bench gpu docs clean
 

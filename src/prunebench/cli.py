@@ -15,7 +15,7 @@ from prunebench import __version__
 from prunebench.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from prunebench.suite.paper import Paper
+    from prunebench.suite.paper import Figure, Paper
     from prunebench.suite.preset import Preset
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -86,6 +86,7 @@ def calibrate(
     ] = None,
 ) -> None:
     """Try every claim's rule on tables simulated without and with the claimed effect."""
+    from prunebench.files import seal
     from prunebench.suite.calibration import calibrate_results
     from prunebench.suite.exhibits import CALIBRATION
     from prunebench.suite.report.tables import write_table
@@ -93,6 +94,7 @@ def calibrate(
     preset = _preset_of(results / "plan.json")
     frame = calibrate_results(preset, results / "observations.csv", tables, report=typer.echo)
     write_table(CALIBRATION, frame, preset.scale, out)
+    seal(out / "calibration.sha256", [out / name for name in CALIBRATION.files])
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -229,42 +231,52 @@ def prepare_data(
 @app.command(rich_help_panel=WORKFLOW)
 def tabulate(paper: Key, plan: Plan, out: Out) -> None:
     """Write the tables of a paper's study, as CSV and LaTeX."""
+    from prunebench.files import seal
     from prunebench.suite.report.tables import write_tables
     from prunebench.suite.study import Study
 
     preset = _preset_of(plan)
     study = Study.of(_paper(preset, paper), preset, plan.parent / "runs")
     write_tables(study.paper, study.paper.resolve(study.paper.read)(study), preset.scale, out)
+    seal(out / f"{paper}.sha256", [out / name for table in study.paper.tables for name in table.files])
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def tabulate_runs(plan: Plan, out: Annotated[Path, typer.Option(help="Table to write (.csv).")]) -> None:
     """Write runs.csv: every run with its axes, status, cost and provenance."""
+    from prunebench.files import seal
     from prunebench.suite.runs import write_runs
 
     write_runs(_preset_of(plan), plan.parent / "runs", out)
+    seal(out.with_suffix(".sha256"), [out])
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def draw(paper: Key, plan: Plan, tables: Tables, out: Out) -> None:
     """Draw the figures of a paper's study from its tables; `calibration` draws the rules' error rates."""
+    from prunebench.files import seal
     from prunebench.suite.exhibits import CALIBRATION, POWER
     from prunebench.suite.report.draw import draw_figures, draw_paper
 
     preset = _preset_of(plan)
+    figures: tuple[Figure, ...] = (POWER,)
     if paper == "calibration":
         titles = {key: each.short for key, each in preset.all_papers().items()}
-        draw_figures((POWER,), (CALIBRATION,), tables, out, titles=titles)
-        return
-    draw_paper(_paper(preset, paper), preset.margins(paper), tables, out)
+        draw_figures(figures, (CALIBRATION,), tables, out, titles=titles)
+    else:
+        figures = _paper(preset, paper).figures
+        draw_paper(_paper(preset, paper), preset.margins(paper), tables, out)
+    seal(out / f"{paper}.sha256", [out / name for figure in figures for name in figure.files])
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def judge_claims(plan: Plan, out: Out) -> None:
     """Decide every claim: observations.csv, claims.json and claims.csv."""
+    from prunebench.files import seal
     from prunebench.suite.ledger import summary, write_ledger
 
     typer.echo(summary(write_ledger(_preset_of(plan), plan.parent / "runs", out)))
+    seal(out / "claims.sha256", [out / name for name in ("claims.json", "claims.csv", "observations.csv")])
 
 
 @app.command(rich_help_panel=WORKFLOW)

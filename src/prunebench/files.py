@@ -13,12 +13,15 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from prunebench.errors import InputError
+
+RUN_RECORD = "run.sha256"
+"""The checksums of all files of a job's folder."""
 
 
 @contextmanager
@@ -33,7 +36,8 @@ def atomic_output(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
-            lock(file.fileno())
+            with suppress(OSError):
+                lock(file.fileno())
             remove_leftovers(path)
             yield file
             file.flush()
@@ -55,13 +59,12 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
 
 
-def lock(descriptor: int) -> bool:
-    """Locks an open file or folder until it is closed; False where another process has it, or the disk has no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def lock(descriptor: int) -> None:
+    """Locks an open file or folder until it is closed; BlockingIOError where another process has it locked.
+
+    Raises another OSError where the disk has no locks.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -70,8 +73,8 @@ def remove_leftovers(path: Path) -> None:
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY)
             try:
-                if lock(descriptor):
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                lock(descriptor)
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             finally:
                 os.close(descriptor)
 
@@ -86,7 +89,8 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        lock(descriptor)
+        with suppress(OSError):
+            lock(descriptor)
         remove_leftovers(path)
         yield folder
     finally:
@@ -101,6 +105,27 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def seal(record: Path, files: Iterable[Path]) -> None:
+    """Writes the checksums of `files`, which lie beside `record`, into it, as sha256sum does: `-c` checks them."""
+    write_text(record, "".join(f"{sha256_of(path)}  {path.name}\n" for path in files))
+
+
+def check(path: Path) -> None:
+    """Raises InputError where a record beside `path` (`*.sha256`) has another checksum of it.
+
+    A file of which there is no record passes, and one that is not there.
+    """
+    for record in sorted(path.parent.glob("*.sha256")) if path.is_file() else ():
+        lines = record.read_text(encoding="utf-8", errors="replace").splitlines()
+        for digest in (line[:64] for line in lines if line[64:] == f"  {path.name}"):
+            if digest != sha256_of(path):
+                gone = path.parent if record.name == RUN_RECORD else path
+                raise InputError(
+                    f"{path} is damaged or was changed: its checksum is not the one in {record.name}; "
+                    f"delete {gone} and run again"
+                )
 
 
 def write_bytes(path: Path, data: bytes) -> None:

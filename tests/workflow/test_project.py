@@ -93,7 +93,7 @@ def test_every_target_of_the_makefile_can_be_planned_and_is_phony(target):
     [
         (("reproduce",), "snakemake --cores all --config preset=laptop"),
         (("reproduce", "PRESET=smoke", "CORES=2"), "snakemake --cores 2 --config preset=smoke"),
-        (("reproduce", "RAW_DATA=/raw"), "--config preset=laptop raw_data=/raw"),
+        (("reproduce", "RAW_DATA=/raw"), "--config preset=laptop 'raw_data=/raw'"),
         (("figures", "PRESET=smoke"), "snakemake --cores all figures --config preset=smoke"),
         (("smoke",), "preset=smoke"),
         (("test",), "python -m pytest"),

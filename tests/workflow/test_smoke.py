@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prunebench.cli import app
+from prunebench.errors import InputError
 from prunebench.suite.costs import costs_of
 from prunebench.suite.forecast import forecast
 from prunebench.suite.registry import papers
@@ -289,6 +292,68 @@ def test_snakemake_s_own_report_holds_the_run_offline(smoke, snakemake, tmp_path
     assert any(content == (smoke / "results/smoke/report.html").read_bytes() for content in packed.values())
 
 
+RESULTS, RUNS = "results/smoke", "results/smoke/runs"
+ORACLE, CASCADE = "s_cyc/{}/digits-resnet8/global_magnitude/seed-0/{}", "cascade/{}/digits-resnet8/seed-0/batch-0"
+REPORT = f"write-report {RESULTS} --figures figures/smoke --out report.html"
+READERS = {
+    f"{RUNS}/{CASCADE.format('gmp')}/phases.csv": f"tabulate cascade --plan {RESULTS}/plan.json --out out",
+    f"{RUNS}/{CASCADE.format('gmp')}/provenance.json": f"tabulate-runs --plan {RESULTS}/plan.json --out runs.csv",
+    f"{RUNS}/{CASCADE.format('criteria')}/networks.safetensors": "run cascade/overlap/digits-resnet8",  # masks
+    f"{RUNS}/dense/digits-resnet8/cyclical/seed-0/networks.safetensors": (
+        "run s_cyc/chains/digits-resnet8/global_magnitude/cyclical/seed-0"
+    ),
+    f"{RUNS}/{ORACLE.format('oracle', 'cycle-2/batch-0')}/phases.csv": f"run {ORACLE.format('choice', 'cycle-2')}",
+    f"{RUNS}/{ORACLE.format('oracle', 'cycle-2/batch-0')}/spec.json": f"run {ORACLE.format('choice', 'cycle-2')}",
+    f"{RUNS}/{ORACLE.format('choice', 'cycle-2')}/networks.safetensors": (
+        f"run {ORACLE.format('oracle', 'cycle-3/batch-0')}"
+    ),
+    f"{RUNS}/directional/minima/digits-resnet8-sgd/seed-0/networks.safetensors": (
+        "run directional/curvature/digits-resnet8-sgd/seed-0"
+    ),
+    f"{RESULTS}/data/digits.safetensors": "run dense/digits-resnet8/cyclical/seed-0",
+    f"{RESULTS}/plan.json": f"tabulate-runs --plan {RESULTS}/plan.json --out runs.csv",
+    f"{RESULTS}/tables/s_cyc_accuracy.csv": (
+        f"draw s_cyc --plan {RESULTS}/plan.json --tables {RESULTS}/tables --out drawn"
+    ),
+    f"{RESULTS}/observations.csv": f"calibrate {RESULTS} --out out",
+    f"{RESULTS}/claims.json": f"claims {RESULTS}",
+    f"{RESULTS}/runs.csv": f"compare {RESULTS} {RESULTS}",
+    f"{RESULTS}/tables/calibration.csv": REPORT,
+    "figures/smoke/s_cyc_accuracy.svg": REPORT,
+}
+"""A file of each kind that something reads -> the command that reads it."""
+
+
+@pytest.fixture(scope="module")
+def damaged_copy(smoke, tmp_path_factory):
+    """A copy of the finished smoke run, in which one file after another is damaged and mended."""
+    return shutil.copytree(smoke, tmp_path_factory.mktemp("damaged") / "copy", symlinks=True)
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_a_damaged_file_is_named_and_refused_by_whoever_reads_it(damaged_copy, monkeypatch, file):
+    """One bit of it, anywhere, or its end. Nothing is written but whole tables that do not need the file."""
+    monkeypatch.chdir(damaged_copy)
+    verb, *words = READERS[file].split()
+    if verb == "run":
+        words = [f"{RUNS}/{words[0]}", "--plan", f"{RESULTS}/plan.json"]
+    path, draw = Path(file), random.Random(file)
+    content = path.read_bytes()
+    bits = [(draw.randrange(len(content)), 1 << draw.randrange(8)) for _ in range(3)]
+    damages = [content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :] for place, bit in bits]
+    before = {each for each in damaged_copy.rglob("*") if each.parent.name != "out"}
+    try:
+        for damage in (*damages, content[:-1], content[: len(content) // 2], b""):
+            path.write_bytes(damage)
+            with pytest.raises(InputError) as refused:
+                app([verb, *words], standalone_mode=False)
+            assert file in str(refused.value)
+    finally:
+        path.write_bytes(content)
+        shutil.rmtree("out", ignore_errors=True)
+    assert {each for each in damaged_copy.rglob("*") if each.parent.name != "out"} == before
+
+
 def processes_in(folder):
     """Ids of the processes that work in this folder: Snakemake and its jobs, whatever group they are in."""
     ids = []
@@ -310,52 +375,61 @@ def kill_all(process, folder):
                 os.kill(number, signal.SIGKILL)
 
 
-KILLED = [f"cascade/{part}/digits-resnet8/seed-0/batch-0" for part in ("criteria", "retraining", "schedules", "gmp")]
+PART = [f"cascade/{part}/digits-resnet8/seed-0/batch-0" for part in ("criteria", "retraining", "schedules", "gmp")]
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_tables(smoke, copy, snakemake, rows_of, tmp_path):
-    """Four runs of a study and its tables are not there yet. Snakemake and its jobs are killed after the first of the
-    runs; then the user unlocks the folder and runs again."""
-    runs = [copy / "results/smoke/runs" / run for run in KILLED]
-    for run in runs:
-        shutil.rmtree(run)
+@pytest.mark.parametrize(
+    ("runs", "kills", "most"), [(PART, 3, 30), pytest.param(None, 20, 60, id="whole", marks=pytest.mark.slow)]
+)
+def test_killed_again_and_again_it_ends_with_the_same_tables(
+    smoke, copy, snakemake, rows_of, tmp_path, runs, kills, most
+):
+    """Runs of a study and its tables are not there yet, or nothing is. Snakemake and its jobs are killed at random
+    moments, each when the jobs have said so many lines, and the same command is started again."""
+    for gone in [copy / "results", copy / "figures", copy / ".snakemake"] if runs is None else []:
+        shutil.rmtree(gone)
+    for gone in [copy / "results/smoke/runs" / run for run in runs or ()]:
+        shutil.rmtree(gone)
     for table in copy.glob("results/smoke/tables/cascade_*"):
         table.unlink()
-    kept = {path: path.stat().st_mtime_ns for path in copy.glob("results/smoke/runs/**/provenance.json")}
-    with snakemake.warm() as environment, open(tmp_path / "log", "w") as log:
-        line, merged = snakemake.command(copy, "--cores", "2"), {"stdout": log, "stderr": log}
-        process = subprocess.Popen(line, cwd=copy, start_new_session=True, env=environment, **merged)
-        deadline = time.monotonic() + 240
-        while not any((run / "provenance.json").exists() for run in runs):
-            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        kill_all(process, copy)
-    assert process.returncode == -signal.SIGKILL
-    finished = [run for run in runs if (run / "provenance.json").exists()]
-    assert 0 < len(finished) < len(runs)
-    kept |= {path: path.stat().st_mtime_ns for path in (run / "provenance.json" for run in finished)}
-
-    locked = snakemake.forked(copy, snakemake.words(copy, "--cores", "2", "--rerun-incomplete"))
-    assert locked.returncode == 1
-    assert "--unlock" in locked.stdout
-    assert snakemake.forked(copy, snakemake.words(copy, "--unlock", "--cores", "2")).returncode == 0
-    done = snakemake.run_warm(copy, "--cores", "2", "--rerun-incomplete")
+    finished = {path: path.stat().st_mtime_ns for path in copy.glob("results/smoke/runs/**/provenance.json")}
+    draw = random.Random(20)
+    with snakemake.warm() as environment:
+        for _ in range(kills):
+            started, lines = time.time(), draw.randint(1, most)
+            with open(tmp_path / "log", "w") as log:
+                line, merged = snakemake.command(copy, "--cores", "2"), {"stdout": log, "stderr": log}
+                process = subprocess.Popen(line, cwd=copy, start_new_session=True, env=environment, **merged)
+                while said(copy, started) < lines:
+                    assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+                    assert time.time() < started + 600
+                    time.sleep(0.01)
+                kill_all(process, copy)
+            assert process.returncode == -signal.SIGKILL
+    done = snakemake.run_warm(copy, "--cores", "2")
     assert done.returncode == 0, done.stdout[-6000:]
 
-    rerun = [path for path, when in kept.items() if path.stat().st_mtime_ns != when]
-    # a run that had just ended and that Snakemake had not noted; masks are compared again after new criteria
-    assert len([path for path in rerun if "overlap" not in path.parts]) <= 1
+    again = [path for path, when in finished.items() if path.stat().st_mtime_ns != when]
+    assert all("overlap" in path.parts for path in again)  # masks are compared again after new criteria
     tables = "results/smoke/tables"
-    names = {path.name for path in (smoke / tables).iterdir()}
-    assert {path.name for path in (copy / tables).iterdir()} == names
+    names = {path.name for path in (smoke / tables).iterdir() if path.suffix != ".sha256"}
+    assert {path.name for path in (copy / tables).iterdir() if path.suffix != ".sha256"} == names
     # the calibration simulates with the measured spread of seconds
     for name in names - {"calibration.csv", "calibration.tex"}:
         assert without_timings(copy / tables / name, rows_of) == without_timings(smoke / tables / name, rows_of), name
     assert untimed_observations(copy, rows_of) == untimed_observations(smoke, rows_of)
     for name in (f"{figure.name}.{form}" for figure in PAPERS["cascade"].figures for form in ("svg", "png")):
         assert (copy / "figures/smoke" / name).read_bytes() == (smoke / "figures/smoke" / name).read_bytes(), name
-    assert not list(copy.rglob(".resume.safetensors"))
+    assert not [*copy.rglob(".resume*"), *copy.rglob("*.tmp")]
+
+
+def said(folder, since):
+    """Lines that jobs have written into their logs since a time."""
+    lines = 0
+    for log in folder.glob("results/smoke/logs/**/*.log"):
+        with contextlib.suppress(FileNotFoundError):  # Snakemake deletes those of jobs that it starts anew
+            lines += log.read_bytes().count(b"\n") if log.stat().st_mtime > since else 0
+    return lines
 
 
 def untimed_observations(folder, rows_of):

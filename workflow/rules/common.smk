@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import platform
 import re
 import shlex
 import sys
@@ -13,7 +14,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from prunebench.errors import InputError, nearest
-from prunebench.files import write_json
+from prunebench.files import lock, seal, write_json
 from prunebench.runs.plugins import ROOT
 from prunebench.suite.exhibits import CALIBRATION, POWER
 from prunebench.suite.plan import make_plan
@@ -21,6 +22,10 @@ from prunebench.suite.preset import changes, load_preset
 from prunebench.suite.report import captions
 
 min_version("9.0")
+if not os.access(".", os.W_OK):
+    raise WorkflowError(
+        f"cannot write into {Path.cwd()}: results go there; start from a folder of yours, or mend this one"
+    )
 CHOSEN = str(config.get("preset", "laptop"))
 if Path(CHOSEN).name != CHOSEN and not CHOSEN.endswith(".yaml"):
     raise WorkflowError(f"'preset' is {CHOSEN}, but must be the name of a file in config/ or the path of a .yaml file")
@@ -43,7 +48,9 @@ gc.freeze()  # the plan stays to the end; looking for garbage in it is a quarter
 # variable and no parameter, since it changes no result.
 VARIABLES = {ROOT: os.environ[ROOT]} | ({"PRUNEBENCH_RAW_DATA": PRESET.raw_data} if PRESET.raw_data else {})
 EXPORTS = "".join(f"export {name}={shlex.quote(value)}; " for name, value in VARIABLES.items())
-shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; {EXPORTS}')
+# bash outlives the signals by which a cluster announces an end, until the job has saved: if it died of them, the job
+# would be killed with it.
+shell.prefix(f'set -euo pipefail; trap : TERM USR1; export PATH="{Path(sys.executable).parent}:$PATH"; {EXPORTS}')
 
 RESULTS = f"results/{PRESET.preset}"
 FIGURES_FOLDER = f"figures/{PRESET.preset}"
@@ -57,6 +64,20 @@ EXHIBITS.append((None, (CALIBRATION,), (POWER,)))
 if workflow.is_main_process:
     for line in changes(Path(PLAN_FILE), PRESET):
         logger.info(line)
+
+
+def lock_folder():
+    """Locks the folder, in the place of Snakemake's own lock, which stays there when Snakemake is killed."""
+    held = os.open(".snakemake/prunebench.lock", os.O_RDWR | os.O_CREAT, 0o666)  # until the process ends, however
+    try:
+        lock(held)
+    except BlockingIOError:
+        holder = os.read(held, 200).decode(errors="replace")
+        raise WorkflowError(f"another Snakemake works in {Path.cwd()}: {holder}; wait for it, or use another folder")
+    except OSError as error:
+        logger.warning(f"{Path.cwd()} cannot be locked ({error.strerror}): start no other Snakemake here meanwhile")
+    os.truncate(held, 0)
+    os.write(held, f"process {os.getpid()} on {platform.node()}".encode())
 
 
 def in_report(file, paper, kind, name):

@@ -28,4 +28,6 @@ rule prepare_data:
 # Not a rule, since every job would depend on it: Snakemake compares a job's parameters with those of its last run only
 # if no job that it depends on has to run.
 onstart:
+    lock_folder()
     write_json(Path(PLAN_FILE), PRESET.model_dump(mode="json", exclude={"raw_data"}))
+    seal(Path(PLAN_FILE).with_suffix(".sha256"), [Path(PLAN_FILE)])

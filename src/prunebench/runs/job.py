@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prunebench.analysis.cost import flops_per_image
 from prunebench.data.batches import AnySplit, Batch, Prepared, eval_batches, steps_per_epoch
-from prunebench.files import write_json
+from prunebench.files import RUN_RECORD, seal, write_json
 from prunebench.models import build
 from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
 from prunebench.runs.checkpoint import ResumeFile, group, join
@@ -120,11 +120,12 @@ class Job(Generic[S]):
         return float(loss) / len(split), int(correct) / len(split)
 
     def finish(self, out: Path) -> None:
-        """Ends a job whose tables are written: spec and provenance beside them, and nothing left to resume."""
+        """Ends a job whose tables are written: spec, provenance, checksums beside them, and nothing left to resume."""
         write_json(out / "spec.json", self.spec.content())
         made_by = provenance(self.device, self.precision, self.data.checksum)
         about = {"data_verified": self.data.verified, "processes": self.processes.size}
         write_json(out / "provenance.json", made_by | about)
+        seal(out / RUN_RECORD, [out / name for name in self.spec.files])
         self.resume.delete()
 
 

@@ -10,7 +10,7 @@ import torch
 
 from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
-from prunebench.files import sha256_of
+from prunebench.files import RUN_RECORD, check, seal, sha256_of
 from prunebench.parsing import digest_of
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.device import pick_device, resolve_precision, set_up
@@ -59,13 +59,15 @@ def run_job(
             processes.check_batch(spec.batch_size)
         else:
             processes.check_alone(spec.folder)
+        inputs = [_digest(runs / need) for need in spec.needs]
         if not isinstance(spec, TaskSpec):
             run(spec, runs, out)
+            seal(out / RUN_RECORD, [out / name for name in spec.files])
         elif data is None:
             raise InputError(f"job {spec.folder} needs the prepared data set '{spec.dataset}'")
         else:
             read = partial(load_prepared, data, workers=workers)
-            _run_task(spec, run, out, runs, read, save_every, processes, eager)
+            _run_task(spec, run, out, runs, inputs, read, save_every, processes, eager)
 
 
 def _run_task(
@@ -73,6 +75,7 @@ def _run_task(
     run: Callable[..., None],
     out: Path,
     runs: Path,
+    inputs: list[str],
     read: Callable[[torch.device], Prepared],
     save_every: float | None,
     processes: Processes,
@@ -83,7 +86,6 @@ def _run_task(
     prepared = read(device)
     precision = resolve_precision(spec.precision, device)
     machine = (device.type, precision, str(torch.get_num_threads()), torch.__version__, str(processes.size))
-    inputs = [_digest(runs / need) for need in spec.needs]
     # All that a resumed job must share with the killed one.
     shared = digest_of([spec.digest(), source_digest(), prepared.checksum, *inputs, *machine])
     processes.check_same(f"job {spec.folder}: spec, data, code or machine", shared)
@@ -97,4 +99,5 @@ def _run_task(
 def _digest(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: No such file or directory; the job that writes it comes first")
+    check(path)
     return sha256_of(path)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from prunebench.errors import InputError
-from prunebench.files import write_text
+from prunebench.files import check, write_text
 from prunebench.stats import Interval, RandomEffects, random_effects, t_interval
 from prunebench.suite.cells import Cell, dumps, label, loads
 
@@ -275,6 +275,7 @@ def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
 
 def read_observations(path: Path) -> pd.DataFrame:
     """observations.csv with its cells as data; InputError where it is missing or no table of observations."""
+    check(path)
     try:
         # Nothing but an empty value is missing: a quantity may be called "NA".
         nothing = {"value": [""]}

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.errors import InputError, nearest
-from prunebench.files import write_csv
+from prunebench.files import check, write_csv
 from prunebench.parsing import flatten
 from prunebench.suite.effects import effect, number
 from prunebench.suite.inputs import read_json
@@ -185,6 +185,7 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def _runs(path: Path) -> pd.DataFrame:
     """runs.csv as text, by folder; test accuracies are numbers."""
+    check(path)
     try:
         # As text: a commit of digits is no number.
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={"test_accuracy": ["", "nan"]})

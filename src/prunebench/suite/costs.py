@@ -27,6 +27,7 @@ FIGURE_BYTES, TABLE_BYTES = 350_000, 25_000
 """Of a figure in all its files, twice since the report holds it, and of a table [ours: smoke and laptop presets]."""
 
 FILES_OF_RESULTS = ("plan.json", "runs.csv", "claims.json", "claims.csv", "observations.csv", "report.html")
+RECORDS_OF_RESULTS = ("plan.sha256", "runs.sha256", "claims.sha256")
 LOGS_OF_RESULTS = ("tabulate_runs", "judge_claims", "calibrate", "draw_calibration", "write_report")
 
 PASSES = 3
@@ -92,8 +93,8 @@ class JobCost:
 
     @property
     def files(self) -> int:
-        """Its files, its log and its benchmark."""
-        return len(self.job.files) + 2
+        """Its files with their checksums, its log and its benchmark."""
+        return len(self.job.files) + 3
 
     @property
     def images(self) -> float:
@@ -142,7 +143,7 @@ def _bytes(job: Spec, estimate: Estimate, network: Network | None) -> int:
 
 @dataclass(frozen=True)
 class Exhibits:
-    """Tables, figures, verdicts and report of a preset: their files with logs, and their bytes."""
+    """Tables, figures, verdicts and report of a preset: their files with checksums and logs, and their bytes."""
 
     files: int
     bytes: int
@@ -153,7 +154,7 @@ def exhibits_of(preset: Preset) -> Exhibits:
     papers = [paper for paper, _ in preset.studies().values()]
     tables = [table for paper in papers for table in paper.tables] + [CALIBRATION]
     figures = [figure for paper in papers for figure in paper.figures] + [POWER]
-    files = len(FILES_OF_RESULTS)
+    files = len(FILES_OF_RESULTS) + len(RECORDS_OF_RESULTS) + 2 * len([*papers, CALIBRATION])
     files += sum(len(table.files) for table in tables) + sum(len(figure.files) for figure in figures)
     logs = len(LOGS_OF_RESULTS) + 2 * len(papers) + len(preset.datasets)
     return Exhibits(files + logs, 2 * FIGURE_BYTES * len(figures) + TABLE_BYTES * len(tables))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import InputError
+from prunebench.files import check
 from prunebench.suite import numbers
 
 EMBEDDED = 600_000
@@ -25,6 +26,7 @@ Record = dict[str, str]
 
 def read_json(path: Path, hint: str = "") -> dict[str, Any]:
     """The mapping that a JSON file holds; InputError for any other, which ends with `hint` where it cannot be read."""
+    check(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -41,6 +43,7 @@ def read_csv(path: Path, needed: Sequence[str] = ()) -> list[Record] | None:
 
     Raises InputError for a file that is no table, or has rows but not the columns that are `needed`.
     """
+    check(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -82,6 +85,7 @@ class Download:
 
 def download(path: Path, kind: str) -> Download:
     """A file of the results, as part of the page where it is small enough."""
+    check(path)
     data = path.read_bytes()
     return Download(path.name, numbers.size(len(data)), data_uri(kind, data) if len(data) <= EMBEDDED else None)
 

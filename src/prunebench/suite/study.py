@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from prunebench.errors import InputError
+from prunebench.files import check
 from prunebench.runs.spec import NETWORKS_FILE, RunSpec, Spec
 from prunebench.suite.paper import Paper, Stage
 from prunebench.suite.plan import Plan, make_plan
@@ -20,6 +21,7 @@ RUN = ["task", "seed", "arm"]
 
 def read_table(path: Path) -> pd.DataFrame:
     """A run's CSV; raises InputError, naming the file, where it is missing or no CSV."""
+    check(path)
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from prunebench.errors import InputError
+from prunebench.files import check
 from prunebench.suite.paper import Figure, Paper, Table, resolve
 from prunebench.suite.report.style import not_run, save, shared_style
 
@@ -58,6 +59,7 @@ def draw_figures(
 
 def _read(path: Path, table: Table) -> pd.DataFrame:
     texts = [column.name for column in table.columns if column.unit == "name"]
+    check(path)
     try:
         # Only an empty cell is missing: a schedule may be named "NA", and one named "1" stays text.
         frame = pd.read_csv(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from prunebench.files import check
 from prunebench.suite import numbers
 from prunebench.suite.inputs import Download, Record, data_uri, download, number, read_csv
 from prunebench.suite.paper import Paper, Table
@@ -36,6 +37,7 @@ def figure(paper: Paper | None, name: str, folder: Path, claims: Sequence[str]) 
     for ending, kind, size in (("svg", "image/svg+xml", _svg_size), ("png", "image/png", _png_size)):
         path = folder / f"{name}.{ending}"
         if path.is_file():
+            check(path)
             data = path.read_bytes()
             width, height = size(data)
             return view | {"uri": data_uri(kind, data), "width": width, "height": height}
