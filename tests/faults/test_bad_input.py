@@ -112,7 +112,7 @@ def test_a_max_lr_that_diverges_is_a_result(data, tmp_path):
     assert [(row["phase"], row["status"], row["test_accuracy"]) for row in rows] == [
         (str(number), "diverged", "0.1") for number in range(3)
     ]
-    assert {path.name for path in (tmp_path / "lost").iterdir()} == {*lost.files}
+    assert {path.name for path in (tmp_path / "lost").iterdir()} == {*lost.files, "run.sha256"}
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_a_network_of_the_papers_trains_is_pruned_dies_goes_on_and_writes_its_ta
             capsys.readouterr()
         run_job(job, run, out, tmp_path / "runs", data)
         assert "going on in" in capsys.readouterr().out or whole is not jobs[-1][1]
-        assert {path.name for path in out.iterdir()} == {*job.files}
+        assert {path.name for path in out.iterdir()} == {*job.files, "run.sha256"}
         phases = list(csv.DictReader((out / "phases.csv").open()))
         assert [row["status"] for row in phases] == ["trained"] * sum(len(arm.phases) for arm in job.arms)
         assert any(float(row["sparsity"]) > 0 for row in phases) or not any(p.prune for a in job.arms for p in a.phases)

@@ -222,6 +222,19 @@ def test_the_commands_of_the_plan_s_document_run(tmp_path):
         assert "train_dense" in done.stdout
 
 
+def test_every_fault_of_the_document_has_a_test_that_is_there():
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 15
+    for fault, _, tests in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
+        assert named, fault
+        for path, name in named:
+            assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+    # test_smoke_makes_every_table_figure_and_run checks the records of all folders by this command
+    assert list(commands_of(text)) == ["cd results/laptop/tables && sha256sum --check s_cyc.sha256"]
+
+
 @pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
 def test_the_readme_has_commands_and_its_links_lead_somewhere():
     text = README.read_text()

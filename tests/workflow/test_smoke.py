@@ -67,6 +67,12 @@ def test_smoke_makes_every_table_figure_and_run(smoke, expected, rows_of):
     kept = json.loads((smoke / "results/smoke/plan.json").read_text())
     assert kept == preset.model_dump(mode="json", exclude={"raw_data"})
     assert not [*smoke.rglob(".resume*"), *smoke.rglob("*.tmp")]
+    records = [*smoke.rglob("*.sha256")]
+    assert len(records) == len([*expected().plan.jobs()]) + 2 * len(PAPERS) + 5
+    for record in records:
+        line = ["sha256sum", "--check", "--quiet", record.name]
+        done = subprocess.run(line, cwd=record.parent, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
 
 
 def test_smoke_ends_with_a_ledger_that_decides_nothing_and_a_report(smoke):
@@ -226,6 +232,16 @@ def test_another_seed_trains_that_seed_alone(plan, expected):
     assert {message for message in changed if "seed-1" not in message} == expected().messages(
         lambda job: job.folder.startswith("cascade/overlap/")
     )  # masks are now compared between seeds, too
+
+
+def test_a_clock_that_was_set_back_reruns_nothing(copy, snakemake):
+    """What jobs read seems to come from the future, and to be newer than what they have written."""
+    inputs = [*copy.glob("results/smoke/data/*"), *copy.glob("results/smoke/runs/**/networks.safetensors")]
+    inputs += copy.glob("results/smoke/tables/*.csv")
+    assert len(inputs) > 20
+    for path in inputs:
+        os.utime(path, (time.time() + 86_400,) * 2)
+    assert snakemake.plan(copy) == ({}, [])
 
 
 def test_snakemake_names_the_keys_that_changed(smoke, snakemake):

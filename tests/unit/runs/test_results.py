@@ -222,7 +222,7 @@ def test_provenance_says_what_a_result_depends_on(workshop, digits, threads):
     stored = RunSpec.model_validate(json.loads((out / "spec.json").read_text()))
     assert stored == spec
     assert stored.digest() == spec.digest()
-    assert {path.name for path in out.iterdir()} == {*spec.files}
+    assert {path.name for path in out.iterdir()} == {*spec.files, "run.sha256"}
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ class Jobs:
             if path.suffix == ".csv":
                 rows = self.rows(out, path.stem)
                 texts[path.name] = [{k: v for k, v in row.items() if k not in self.VOLATILE} for row in rows]
-            elif path.name != "provenance.json":
+            elif path.name not in ("provenance.json", "run.sha256"):
                 texts[path.name] = path.read_bytes()
         return texts
 
