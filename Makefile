@@ -36,6 +36,7 @@ bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py
 	.venv/bin/python benchmarks/optimizer_step.py
 	.venv/bin/python benchmarks/streaming.py
+	.venv/bin/python benchmarks/saving.py
 
 # No .venv here: such a machine may have no network, and a torch of its own.
 gpu:

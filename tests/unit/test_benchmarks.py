@@ -51,6 +51,18 @@ def test_streaming_is_measured_for_each_way_to_store_images(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("one_thread")
+def test_saving_is_measured_on_the_disk_that_is_named(tmp_path, capsys):
+    options = ["--networks", "mlp", "--rounds", "2", "--folder", str(tmp_path), "--csv", str(tmp_path / "saving.csv")]
+    assert script("saving").main(options) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("mlp ")
+    [row] = read(tmp_path / "saving.csv")
+    assert int(row["bytes"]) > 4 * 2 * (192 * 64 + 2 * 64 * 64)  # weights and momentum
+    assert float(row["save"]) > 0
+    assert float(row["interval"]) >= 20
+    assert [path.name for path in tmp_path.iterdir()] == ["saving.csv"]
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_the_optimizer_step_is_measured_for_each_optimizer(tmp_path, capsys):
     size = ["--network", "mlp", "--steps", "1", "--blocks", "2"]
     files = ["--csv", str(tmp_path / "seconds.csv"), "--json", str(tmp_path / "seconds.json")]
