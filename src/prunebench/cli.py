@@ -4,15 +4,18 @@ Bad input ends with one line and exit code 2; `prunebench --debug VERB` shows th
 need when they are called: torch takes a second.
 """
 
+import codecs
 import json
+import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prunebench import __version__
-from prunebench.errors import InputError, nearest
+from prunebench.errors import InputError, nearest, printable
 
 if TYPE_CHECKING:
     from prunebench.suite.paper import Paper
@@ -300,12 +303,37 @@ def _paper(preset: "Preset", key: str) -> "Paper":
     return papers[key]
 
 
+PLAIN = {"✓": "+", "✗": "x", "–": "-", "−": "-", "×": "x", "·": "*", "…": "...", "→": "->", "≤": "<=", "≥": ">="}
+"""Signs of ours as a terminal shows them that knows ASCII alone; `?` stays that of what is undecided."""
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What stands for letters that an output's encoding lacks (an error handler of `codecs`)."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    decomposed = (unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() for letter in letters)
+    return "".join(PLAIN.get(a, b or "?") for a, b in zip(letters, decomposed, strict=True)), error.end
+
+
+codecs.register_error("prunebench-plainly", _plainly)
+
+
 def main() -> None:
     """The console command."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # not closed, as by `>&-`
+            stream.reconfigure(errors="prunebench-plainly")  # type: ignore[union-attr]
     try:
-        app()
-    except InputError as error:
+        try:
+            app()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:  # its reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(1) from None
+    except (InputError, OSError) as error:  # of the system's refusals, those that no reader or writer of ours foresaw
         if "--debug" in sys.argv:
             raise
-        print(f"prunebench: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"prunebench: {printable(' '.join(str(error).split()))[:2000]}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.errors import InputError, nearest
+from prunebench.errors import InputError, nearest, printable
 from prunebench.files import write_csv
 from prunebench.parsing import flatten
 from prunebench.suite.effects import effect, number
@@ -319,8 +319,8 @@ def _table(console: Console, heads: tuple[str, ...], lines: Iterable[tuple[str, 
 
 
 def _text(line: str) -> Text:
-    """As it is, without markup; what steers a terminal is left out, for the files may come from anyone."""
-    return Text("".join(letter if letter.isprintable() else " " for letter in line))
+    """As it is, without markup."""
+    return Text(printable(line))
 
 
 def _short(value: str | None) -> str:
