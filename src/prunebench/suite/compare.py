@@ -17,7 +17,7 @@ from prunebench.errors import InputError, nearest, printable
 from prunebench.files import write_csv
 from prunebench.parsing import flatten
 from prunebench.suite.effects import effect, number
-from prunebench.suite.inputs import read_json
+from prunebench.suite.inputs import read_frame, read_json
 from prunebench.suite.record import Cell, Finding, Headline, Ledger, read_ledger
 
 COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high", "difference", "note")
@@ -185,11 +185,8 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def _runs(path: Path) -> pd.DataFrame:
     """runs.csv as text, by folder; test accuracies are numbers."""
-    try:
-        # As text: a commit of digits is no number.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={"test_accuracy": ["", "nan"]})
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    # As text: a commit of digits is no number.
+    table = read_frame(path, dtype=str, keep_default_na=False, na_values={"test_accuracy": ["", "nan"]})
     for column in ("folder", "test_accuracy"):
         if column not in table:
             raise InputError(f"{path}: column {column} is missing; found {', '.join(table.columns)}")
