@@ -144,6 +144,30 @@ def plan(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="Folder in which Snakemake will run.")] = Path(),
+    cache: Annotated[Path, typer.Option(help="Folder to keep downloads in.")] = Path("data"),
+    raw_data: Annotated[
+        Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder with the raw files.")
+    ] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure the speed, too: half a minute.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a ticket.")] = False,
+) -> None:
+    """Say what this machine can run, and the mend for each fault; exit code 1 where a fault keeps the suite from it."""
+    from prunebench.suite.doctor import examine
+
+    items = []
+    for item in examine(folder, cache, raw_data, probe):
+        items.append(item)
+        if not as_json:
+            typer.echo(printable(str(item)))
+    if as_json:
+        typer.echo(json.dumps({"prunebench": __version__, "items": [vars(item) for item in items]}, indent=2))
+    if any(item.state == "fault" for item in items):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=PEOPLE)
 def run(
     out: Annotated[Path, typer.Argument(help="The job's folder, such as results/smoke/runs/dense/x/y/seed-0.")],
     plan: Annotated[Path | None, typer.Option(help="The resolved preset, plan.json, with this job.")] = None,

@@ -14,6 +14,7 @@ VERBS = [
         "compare",
         "calibrate",
         "plan",
+        "doctor",
         "run",
         "prepare-data",
         "tabulate",
