@@ -397,10 +397,16 @@ def check_speed(torch: Mapping[str, Any]) -> Item:
 
     workloads = {}
     for kind, side, channels in ((ResNetKind(depth=8, stem_stride=2), 16, 1), (ResNetKind(), 32, 3)):
-        common = {"batch_size": 128, "precision": "fp32", "network": kind}
-        job = TaskSpec(folder="probe/doctor", task="probe", dataset="random", seed=0, **common)
-        network = f"ResNet-{kind.depth}"
-        workloads[Workload(network, channels, 10, side, 128, "fp32", 1)] = job
+        job = TaskSpec(
+            folder="probe/doctor",
+            task="probe",
+            dataset="random",
+            network=kind,
+            batch_size=128,
+            precision="fp32",
+            seed=0,
+        )
+        workloads[Workload(f"ResNet-{kind.depth}", channels, 10, side, 128, "fp32", threads=1)] = job
     rows = measure(workloads, 3, report=lambda line: None).rows
     speeds = (f"{row.network} at {row.side}x{row.side} {row.training_images_per_s:,.0f} images/s" for row in rows)
     return Item(
