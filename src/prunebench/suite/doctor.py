@@ -58,7 +58,7 @@ def examine(folder: Path, cache: Path, raw_data: Path | None, probe: bool) -> It
     probe: measure the speed, too, half a minute.
     """
     yield check_python()
-    yield from check_packages()
+    yield check_packages()
     torch = ask_torch()
     yield check_torch(torch)
     yield check_torchvision(torch)
@@ -89,19 +89,21 @@ def check_python() -> Item:
     return Item("python", "fault", found, f"make a virtual environment with Python {first} to {last}")
 
 
-def check_packages() -> Iterator[Item]:
+def check_packages() -> Item:
     """What the package declares to need, its workflow extra included, and is not installed."""
-    needed = [line for line in importlib.metadata.requires("prunebench") or () if "extra" not in line]
-    needed += [line for line in importlib.metadata.requires("prunebench") or () if 'extra == "workflow"' in line]
+    try:
+        declared = importlib.metadata.requires("prunebench") or []
+    except importlib.metadata.PackageNotFoundError:
+        return Item("packages", "fault", "prunebench itself is not installed", "pip install 'prunebench[workflow]'")
+    needed = [line for line in declared if "extra" not in line or 'extra == "workflow"' in line]
     names = [match[0] for line in needed if (match := re.match(r"[A-Za-z0-9._-]+", line))]
     absent = [name for name in names if not _version(name)]
     found = (
         f"{len(names)} needed, {', '.join(absent) or 'none'} missing; Snakemake {_version('snakemake') or 'missing'}"
     )
     if absent:
-        yield Item("packages", "fault", found, "pip install 'prunebench[workflow]'")
-    else:
-        yield Item("packages", "ok", found)
+        return Item("packages", "fault", found, "pip install 'prunebench[workflow]'")
+    return Item("packages", "ok", found)
 
 
 def _version(name: str) -> str:

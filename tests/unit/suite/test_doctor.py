@@ -1,5 +1,6 @@
 """`prunebench doctor`: what each check says of a machine that has the fault, and of one that has not."""
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -58,11 +59,18 @@ def test_a_python_that_is_not_tested_is_a_fault(monkeypatch, version, state):
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    shown(*doctor.check_packages(), "ok", "none missing", "Snakemake 9")
+    shown(doctor.check_packages(), "ok", "none missing", "Snakemake 9")
     version = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: "" if name in ("jinja2", "numpy") else version(name))
-    (item,) = doctor.check_packages()
-    shown(item, "fault", "numpy, jinja2 missing", "prunebench[workflow]")
+    shown(doctor.check_packages(), "fault", "numpy, jinja2 missing", "prunebench[workflow]")
+
+
+def test_a_package_that_is_not_installed_itself_is_told(monkeypatch):
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    shown(doctor.check_packages(), "fault", "prunebench itself is not installed", "pip install")
 
 
 @pytest.mark.parametrize(
