@@ -77,7 +77,7 @@ def once(model: Strict, digest: Callable[[], str]) -> str:
     return _KNOWN[id(model)][1]
 
 
-_NO_WORDS = frozenset(("nan", "null", "none", "na", "inf", "infinity", "true", "false"))
+_NO_WORDS = frozenset(("nan", "null", "inf", "infinity", "true", "false"))
 
 
 def _a_word(name: str) -> str:
