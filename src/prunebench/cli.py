@@ -1,18 +1,21 @@
 """`prunebench VERB`: verbs for people, and those that the workflow's rules call.
 
 Bad input ends with one line and exit code 2; `prunebench --debug VERB` shows the traceback too. Verbs import what they
-need when they are called: torch takes a second.
+need when they are called, and torch, pandas and matplotlib, which take seconds, after what they are given is checked.
 """
 
+import codecs
 import json
+import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prunebench import __version__
-from prunebench.errors import InputError, nearest
+from prunebench.errors import InputError, nearest, printable
 
 if TYPE_CHECKING:
     from prunebench.suite.paper import Figure, Paper
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 PEOPLE, WORKFLOW = "For people", "Called by the workflow"
+
+TRAIN = "prunebench.runs.engine:train"
+"""The function of jobs that train arms."""
 
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
@@ -31,7 +37,7 @@ Tables = Annotated[Path, typer.Option(help="Folder with the tables.")]
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        print(__version__)
         raise typer.Exit
 
 
@@ -58,11 +64,11 @@ def claims(
 
     ledger = read_ledger(results)
     if as_markdown:
-        typer.echo(markdown(ledger), nl=False)
+        print(markdown(ledger), end="")  # not typer.echo, which writes UTF-8 to a terminal that knows ASCII alone
         return
     print_ledger(ledger, Console())
     if (results / "report.html").exists():
-        typer.echo(f"The report: {results / 'report.html'}")
+        print(f"The report: {results / 'report.html'}")
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -86,13 +92,13 @@ def calibrate(
     ] = None,
 ) -> None:
     """Try every claim's rule on tables simulated without and with the claimed effect."""
+    preset = _preset_of(results / "plan.json")
     from prunebench.files import seal
     from prunebench.suite.calibration import calibrate_results
     from prunebench.suite.exhibits import CALIBRATION
     from prunebench.suite.report.tables import write_table
 
-    preset = _preset_of(results / "plan.json")
-    frame = calibrate_results(preset, results / "observations.csv", tables, report=typer.echo)
+    frame = calibrate_results(preset, results / "observations.csv", tables, report=print)
     write_table(CALIBRATION, frame, preset.scale, out)
     seal(out / "calibration.sha256", [out / name for name in CALIBRATION.files])
 
@@ -107,7 +113,7 @@ def plan(
     gpus: Annotated[int | None, typer.Option(min=1, help="Schedule the jobs on so many GPUs.")] = None,
     machine: Annotated[Path | None, typer.Option(help="A machine's throughput (.csv), as --save wrote it.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Measure this machine's throughput.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="With --probe: seconds for each network.")] = 20,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="With --probe: seconds for each network.")] = 20,
     save: Annotated[Path | None, typer.Option(help="With --probe: also write the throughput to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -126,20 +132,44 @@ def plan(
     if (cores or gpus) and not (machine or probe):
         raise InputError("--cores and --gpus need hours: give --machine or --probe")
     planned = make_plan(preset_of(preset, config or []))
-    costs = costs_of(planned)
     speed = Machine.read(machine) if machine else None
+    costs = costs_of(planned)
     if probe:
         from prunebench.suite.throughput import measure
 
-        speed = measure(workloads_of(costs), seconds, report=lambda line: typer.echo(line, err=True))
+        speed = measure(workloads_of(costs), seconds, report=lambda line: print(line, file=sys.stderr))
         if save:
             speed.write(save)
     workers = Workers("core", cores) if cores else Workers("gpu", gpus) if gpus else None
     record = forecast(planned, costs, speed, workers)
     if as_json:
-        typer.echo(json.dumps(record, indent=2))
+        print(json.dumps(record, indent=2))
         return
     print_forecast(record, Console())
+
+
+@app.command(rich_help_panel=PEOPLE)
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="Folder in which Snakemake will run.")] = Path(),
+    cache: Annotated[Path, typer.Option(help="Folder to keep downloads in.")] = Path("data"),
+    raw_data: Annotated[
+        Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder with the raw files.")
+    ] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure the speed, too: half a minute.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a ticket.")] = False,
+) -> None:
+    """Say what this machine can run, and the mend for each fault; exit code 1 where a fault keeps the suite from it."""
+    from prunebench.suite.doctor import examine
+
+    items = []
+    for item in examine(folder, cache, raw_data, probe):
+        items.append(item)
+        if not as_json:
+            print(printable(str(item)), flush=True)
+    if as_json:
+        print(json.dumps({"prunebench": __version__, "items": [vars(item) for item in items]}, indent=2))
+    if any(item.state == "fault" for item in items):
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -148,14 +178,15 @@ def run(
     plan: Annotated[Path | None, typer.Option(help="The resolved preset, plan.json, with this job.")] = None,
     digest: Annotated[str, typer.Option(help="With --plan: how the digest of the job's spec must begin.")] = "",
     spec: Annotated[Path | None, typer.Option(help="The job's spec, spec.json, instead of --plan.")] = None,
-    job: Annotated[
-        str, typer.Option(help="With --spec: the function that does the job.")
-    ] = "prunebench.runs.engine:train",
+    job: Annotated[str, typer.Option(help="With --spec: the function that does the job.")] = TRAIN,
     data: Annotated[Path | None, typer.Option(help="With --spec: the prepared data set (.safetensors).")] = None,
     runs: Annotated[Path, typer.Option(help="With --spec: the folder with all runs.")] = Path(),
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 1,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that decode images which stream from shards; they change no result.")
+        int,
+        typer.Option(
+            min=0, max=1024, help="Processes that decode images which stream from shards; they change no result."
+        ),
     ] = 0,
     save_every: Annotated[
         float | None,
@@ -172,16 +203,31 @@ def run(
         raise InputError("a job comes from --plan or from --spec: give exactly one of them")
     if plan is not None:
         content, function, runs, data = _planned(plan, out, digest)
-    from prunebench.runs.run import run_job, spec_class
+    if spec is not None:
+        if data and not data.exists():
+            raise InputError(f"cannot read {data}: No such file or directory")
+        content, function = _given(spec, job)
+    from prunebench.runs.run import run_job
+
+    run_job(content, function, out, runs, data, threads=threads, workers=workers, save_every=save_every, eager=eager)
+
+
+def _given(spec: Path, job: str) -> tuple[Any, Any]:
+    """The spec of a file, and the function of the job, whose first parameter says what kind of spec it takes."""
+    from prunebench.parsing import parse
+    from prunebench.runs.spec import RunSpec
+    from prunebench.suite.inputs import read_json
     from prunebench.suite.paper import resolve
 
-    if spec is not None:
-        from prunebench.parsing import parse
-        from prunebench.suite.inputs import read_json
+    content = read_json(spec)
+    checked = parse(RunSpec, content, str(spec)) if job == TRAIN else None  # before torch is imported
+    from prunebench.runs.run import spec_class
 
+    try:
         function = resolve(job, "prunebench")
-        content = parse(spec_class(function), read_json(spec), str(spec))
-    run_job(content, function, out, runs, data, threads=threads, workers=workers, save_every=save_every, eager=eager)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"--job '{job}' is no `module:function`: {error}") from None
+    return checked or parse(spec_class(function), content, str(spec)), function
 
 
 def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path | None]:
@@ -213,7 +259,6 @@ def prepare_data(
     plugin: Annotated[list[str] | None, typer.Option(help="A file of yours that registers the source.")] = None,
 ) -> None:
     """Turn a raw data set into one prepared, checksummed array file."""
-    from prunebench.data.prepare import prepare
     from prunebench.parsing import parse
     from prunebench.runs.plugins import load_plugins
     from prunebench.suite.tasks import Dataset
@@ -225,18 +270,21 @@ def prepare_data(
     except (ValueError, RecursionError) as error:
         raise InputError(f"--spec is not JSON: {error}: {spec:.80}") from None
     splits = dict(parse(Dataset, content, "--spec"))
+    from prunebench.data.prepare import prepare  # imports torch
+
     prepare(splits.pop("source"), raw_data, cache, out=out, manifest=out.with_suffix(".json"), **splits)
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def tabulate(paper: Key, plan: Plan, out: Out) -> None:
     """Write the tables of a paper's study, as CSV and LaTeX."""
+    preset = _preset_of(plan)
+    known = _paper(preset, paper)
     from prunebench.files import seal
     from prunebench.suite.report.tables import write_tables
     from prunebench.suite.study import Study
 
-    preset = _preset_of(plan)
-    study = Study.of(_paper(preset, paper), preset, plan.parent / "runs")
+    study = Study.of(known, preset, plan.parent / "runs")
     write_tables(study.paper, study.paper.resolve(study.paper.read)(study), preset.scale, out)
     seal(out / f"{paper}.sha256", [out / name for table in study.paper.tables for name in table.files])
 
@@ -244,38 +292,40 @@ def tabulate(paper: Key, plan: Plan, out: Out) -> None:
 @app.command(rich_help_panel=WORKFLOW)
 def tabulate_runs(plan: Plan, out: Annotated[Path, typer.Option(help="Table to write (.csv).")]) -> None:
     """Write runs.csv: every run with its axes, status, cost and provenance."""
+    preset = _preset_of(plan)
     from prunebench.files import seal
     from prunebench.suite.runs import write_runs
 
-    write_runs(_preset_of(plan), plan.parent / "runs", out)
+    write_runs(preset, plan.parent / "runs", out)
     seal(out.with_suffix(".sha256"), [out])
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def draw(paper: Key, plan: Plan, tables: Tables, out: Out) -> None:
     """Draw the figures of a paper's study from its tables; `calibration` draws the rules' error rates."""
+    preset = _preset_of(plan)
+    known = None if paper == "calibration" else _paper(preset, paper)
     from prunebench.files import seal
     from prunebench.suite.exhibits import CALIBRATION, POWER
     from prunebench.suite.report.draw import draw_figures, draw_paper
 
-    preset = _preset_of(plan)
-    figures: tuple[Figure, ...] = (POWER,)
-    if paper == "calibration":
+    figures: tuple[Figure, ...] = known.figures if known else (POWER,)
+    if known:
+        draw_paper(known, preset.margins(paper), tables, out)
+    else:
         titles = {key: each.short for key, each in preset.all_papers().items()}
         draw_figures(figures, (CALIBRATION,), tables, out, titles=titles)
-    else:
-        figures = _paper(preset, paper).figures
-        draw_paper(_paper(preset, paper), preset.margins(paper), tables, out)
     seal(out / f"{paper}.sha256", [out / name for figure in figures for name in figure.files])
 
 
 @app.command(rich_help_panel=WORKFLOW)
 def judge_claims(plan: Plan, out: Out) -> None:
     """Decide every claim: observations.csv, claims.json and claims.csv."""
+    preset = _preset_of(plan)
     from prunebench.files import seal
     from prunebench.suite.ledger import summary, write_ledger
 
-    typer.echo(summary(write_ledger(_preset_of(plan), plan.parent / "runs", out)))
+    print(summary(write_ledger(preset, plan.parent / "runs", out)))
     seal(out / "claims.sha256", [out / name for name in ("claims.json", "claims.csv", "observations.csv")])
 
 
@@ -317,12 +367,37 @@ def _paper(preset: "Preset", key: str) -> "Paper":
     return papers[key]
 
 
+PLAIN = {"✓": "+", "✗": "x", "–": "-", "−": "-", "×": "x", "·": "*", "…": "...", "→": "->", "≤": "<=", "≥": ">="}
+"""Signs of ours as a terminal shows them that knows ASCII alone; `?` stays that of what is undecided."""
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What stands for letters that an output's encoding lacks (an error handler of `codecs`)."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    decomposed = (unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() for letter in letters)
+    return "".join(PLAIN.get(a, b or "?") for a, b in zip(letters, decomposed, strict=True)), error.end
+
+
+codecs.register_error("prunebench-plainly", _plainly)
+
+
 def main() -> None:
     """The console command."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # not closed, as by `>&-`
+            stream.reconfigure(errors="prunebench-plainly")  # type: ignore[union-attr]
     try:
-        app()
-    except InputError as error:
+        try:
+            app()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:  # its reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(1) from None
+    except (InputError, OSError) as error:  # of the system's refusals, those that no reader or writer of ours foresaw
         if "--debug" in sys.argv:
             raise
-        print(f"prunebench: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"prunebench: {printable(' '.join(str(error).split()))[:2000]}", file=sys.stderr)
         raise SystemExit(2) from None

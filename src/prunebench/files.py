@@ -2,8 +2,11 @@
 
 A temporary is locked while its writer lives, so that what a killed writer has left can be told from what another one is
 writing: the kernel drops a lock with its process.
+
+And text that comes from outside: read only where it is a file, of a bounded size, in UTF-8.
 """
 
+import codecs
 import csv
 import fcntl
 import glob
@@ -13,6 +16,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -126,6 +130,31 @@ def check(path: Path) -> None:
                     f"{path} is damaged or was changed: its checksum is not the one in {record.name}; "
                     f"delete {gone} and run again"
                 )
+
+
+def read_text(path: Path, most: int) -> str:
+    """The text of a file in UTF-8, without a byte order mark; of a file of more than `most` bytes nothing is kept.
+
+    Raises InputError, naming `path`, for a file that cannot be read, is larger, or is no text in UTF-8; and for a pipe
+    or a device, which might send for ever or nothing at all.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"cannot read {path}: it is a pipe or a device, no file")
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    if len(data) > most:
+        raise InputError(f"cannot read {path}: it has more than {most:,} bytes")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is UTF-16: save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path} is not UTF-8 (line {line}: byte {data[error.start]:#x}): save it as UTF-8") from None
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What every model of the configuration is made of, and how a bad value becomes one line.
+"""What every model of the configuration is made of, how YAML is read, and how a bad value becomes one line.
 
 Two kinds of model meet here. `Strict` is a pydantic model written by hand. `registered(REGISTRY)` is the type of one
 entry of a registry of frozen dataclasses (profiles, policies, updates, networks, probes): `{kind: cyclical, cycles: 2}`
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -37,6 +38,10 @@ class Strict(BaseModel):
             key = next(key for key in content if key not in cls.__pydantic_fields__)
             hint = nearest(str(key), cls.__pydantic_fields__)
             raise PydanticCustomError("unknown_key", "", {"key": key, "hint": hint})
+        if strict and isinstance(content, Mapping):
+            for key, value in content.items():
+                if _has_truth(value) and "bool" not in str(cls.__pydantic_fields__[key].annotation):
+                    raise PydanticCustomError("truth_value", "", {"key": key})
         return content
 
     def content(self) -> dict[str, Any]:
@@ -46,6 +51,11 @@ class Strict(BaseModel):
     def digest(self) -> str:
         """SHA-256 of `content` in hexadecimal."""
         return digest_of(self.content())
+
+
+def _has_truth(value: object) -> bool:
+    """Whether it is a truth value, or a list with one: pydantic would take it for 1 or 0."""
+    return isinstance(value, bool) or (isinstance(value, list) and bool in map(type, value))
 
 
 def digest_of(content: object) -> str:
@@ -67,8 +77,29 @@ def once(model: Strict, digest: Callable[[], str]) -> str:
     return _KNOWN[id(model)][1]
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-"""A name that also serves as a folder of a result's path."""
+_NO_WORDS = frozenset(("nan", "null", "inf", "infinity", "true", "false"))
+
+
+def _a_word(name: str) -> str:
+    """`name`; InputError for one that a reader of tables takes for a number, a truth value or for no value at all."""
+    if name in _NO_WORDS or (name[0].isdigit() and _is_number(name)):
+        raise InputError(f"'{name}' is no name: programs that read tables take it for a number or for no value")
+    return name
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64), AfterValidator(_a_word)]
+"""A name that also serves as a folder of a result's path, and stays text in a table."""
+
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+"""A line for people, which stands in tables and figures."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share, in [0, 1]."""
@@ -181,6 +212,92 @@ def twin(cls: type, kind: str) -> type[Strict]:
     return create_model(f"{cls.__name__}Config", __base__=Strict, __doc__=doc, **fields)
 
 
+# --- YAML
+
+MOST_ENTRIES = 1_000_000
+"""Entries and letters of a YAML text with its aliases written out. The longest preset has a fiftieth of them."""
+
+MOST_LEVELS = 40
+"""Levels of mappings and lists in each other."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: of a key that comes twice the last would win; `on` and `1` are keys that are no text."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Before `<<` is carried out, for what it brings in may come again: that is what it is for."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEYS:
+                shown = f"the key '{key.value}'" if isinstance(key, yaml.ScalarNode) else "a key"
+                raise InputError(f"line {line}: {shown} is no text: choose a word, or put it in quotes")
+            if key.value in lines:
+                raise InputError(f"line {line}: the key '{key.value}' is there twice, first in line {lines[key.value]}")
+            lines[key.value] = line
+        super().flatten_mapping(node)
+        # An alias of a mapping that merges is merged again: without this its keys would double with every level.
+        node.value = list({key.value: (key, value) for key, value in node.value}.values())
+
+
+_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a YAML text, which may come from anyone.
+
+    Raises InputError for what is no YAML, for a key that comes twice or is no text, for content that is nested deeper
+    than `MOST_LEVELS` or, with its aliases written out, has more than `MOST_ENTRIES`, and for characters that steer a
+    terminal and numbers that fit no table.
+    """
+    try:
+        content = yaml.load(text, _Loader)  # a SafeLoader
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"is nested deeper than {MOST_LEVELS} levels") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"is not YAML: {' '.join(str(error).split())}".replace('"<unicode string>", ', "")) from None
+    _check_content(content)
+    return content
+
+
+def _check_content(content: object) -> None:
+    size, waiting = 0, [((), content)]  # type: tuple[int, list[tuple[tuple[object, ...], object]]]
+    while waiting:
+        place, value = waiting.pop()
+        inner: Iterable[tuple[object, object]] = ()
+        if isinstance(value, Mapping):
+            inner = value.items()
+        elif isinstance(value, list | tuple | set):
+            inner = enumerate(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"{_shown(place)} is a number of more than 64 bits")
+        else:
+            _check_text(place, str(value))
+        below = [((*place, name), each) for name, each in inner]
+        for name, _ in below:
+            _check_text(place, str(name[-1]))
+        size += len(below) + (len(value) if isinstance(value, str | bytes) else 0)
+        if len(place) > MOST_LEVELS:
+            raise InputError(f"{_shown(place)} is nested deeper than {MOST_LEVELS} levels")
+        if size > MOST_ENTRIES:
+            raise InputError(f"with its aliases written out it has more than {MOST_ENTRIES:,} entries and letters")
+        waiting += below
+
+
+def _check_text(place: tuple[object, ...], text: str) -> None:
+    if text.isprintable():
+        return
+    bad = next((letter for letter in text if not letter.isprintable() and letter not in "\t\n"), None)
+    if bad:
+        raise InputError(f"{_shown(place)} has the character {bad!a}, which cannot be printed")
+
+
+def _shown(place: tuple[object, ...]) -> str:
+    return f"'{'.'.join(map(str, place)):.80}'" if place else "the file"
+
+
 # --- Messages
 
 
@@ -199,9 +316,11 @@ def explain(error: ValidationError) -> str:
     location = fault["loc"]
     if not location and fault["type"] in ("model_type", "dict_type"):
         return f"must hold a mapping of keys to values, found {fault['input']!r:.80}"
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in location).removesuffix(".[key]")  # a name, where a mapping is of names
     if fault["type"] == "unknown_key":
         return f"unknown key '{'.'.join(map(str, (*location, fault['ctx']['key'])))}': {fault['ctx']['hint']}"
+    if fault["type"] == "truth_value":
+        return f"'{'.'.join(map(str, (*location, fault['ctx']['key'])))}' is yes or no, true or false: not allowed here"
     if fault["type"] == "value_error":
         return f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
     found = fault["input"]

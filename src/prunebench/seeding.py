@@ -1,14 +1,16 @@
 """Randomness as a pure function: every random draw comes from a generator named by what it is for.
 
 A run that is killed and resumed, or moved to another device, draws the same numbers, because no draw depends on
-how many draws came before it.
+how many draws came before it. Seeds alone need no torch, which takes seconds to import.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(*names: object) -> int:
@@ -17,13 +19,15 @@ def derive_seed(*names: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(*names: object) -> torch.Generator:
+def generator(*names: object) -> "torch.Generator":
     """A fresh CPU generator seeded by `names`. CPU on every machine, so that a GPU run sees the same order of data."""
+    import torch
+
     return torch.Generator("cpu").manual_seed(derive_seed(*names))
 
 
 @contextmanager
-def global_draws(device: torch.device, *names: object) -> Iterator[Callable[[int], None]]:
+def global_draws(device: "torch.device", *names: object) -> Iterator[Callable[[int], None]]:
     """Inside, what a network draws from torch's global generators depends on `names` and on its update's number alone.
 
     Dropout and stochastic depth draw there without being asked. Gives the function to call with the number before each
@@ -38,6 +42,8 @@ def global_draws(device: torch.device, *names: object) -> Iterator[Callable[[int
     ...     torch.equal(first, torch.rand(1))
     True
     """
+    import torch
+
     cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
 
     def begin(number: int) -> None:

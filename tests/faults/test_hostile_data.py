@@ -164,16 +164,17 @@ def archive_of(miniature, change):
     return path
 
 
-def linked(info, content, to):
+def linked(info, content, to, kind):
     link = copy.copy(info)
-    link.type, link.linkname = tarfile.SYMTYPE, to
+    link.type, link.linkname = kind, to
     return [(link, b"")] if info.name.endswith("data_batch_2") else [(info, content)]
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
 @pytest.mark.parametrize("to", ["/etc/passwd", "data_batch_2", "../../../etc/passwd", "data_batch_1"])
-def test_a_link_in_an_archive_is_not_followed(miniatures, refuse, tmp_path, to):
+def test_a_link_pipe_or_device_in_an_archive_is_not_followed(miniatures, refuse, tmp_path, to, kind):
     miniature = miniatures.make("cifar10 archive", tmp_path)
-    path = archive_of(miniature, lambda info, content: linked(info, content, to))
+    path = archive_of(miniature, lambda info, content: linked(info, content, to, kind))
     refuse(miniature, path, "data_batch_2 is no plain file")
 
 

@@ -1,12 +1,18 @@
 """The command line: help, and one line with exit code 2 for bad input."""
 
+import codecs
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from prunebench import __version__, cli
 from prunebench.errors import InputError
+
+CONFIG = Path(__file__).parents[2] / "config"
 
 VERBS = [
     *(
@@ -14,6 +20,7 @@ VERBS = [
         "compare",
         "calibrate",
         "plan",
+        "doctor",
         "run",
         "prepare-data",
         "tabulate",
@@ -63,7 +70,7 @@ def test_the_overview_names_every_verb_and_a_version(call):
     assert call("--version") == (0, f"{__version__}\n", "")
 
 
-SPEC = ["run", "out", "--spec", "spec.json", "--data", "none.safetensors"]
+SPEC = ["run", "out", "--spec", "spec.json"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +88,15 @@ SPEC = ["run", "out", "--spec", "spec.json", "--data", "none.safetensors"]
         (["plan", "x", "--cores", "2"], "", "need hours"),
         (["plan", "x", "--save", "x.csv"], "", "--probe --save"),
         (["plan", "x", "--machine", "x.csv", "--probe"], "", "--probe --save"),
+        ([*SPEC, "--job", "os"], '{"a": 1}', "--job 'os' is no `module:function`"),
+        ([*SPEC, "--job", "no.such:job"], '{"a": 1}', "--job 'no.such:job' is no `module:function`"),
+        ([*SPEC, "--job", "os:getcwd"], '{"a": 1}', "does no job"),
+        ([*SPEC, "--job", "os:name"], '{"a": 1}', "does no job"),
+        (["prepare-data", "--spec", "{", "--out", "out/x"], "", "--spec is not JSON"),
+        (["prepare-data", "--spec", "[" * 9999, "--out", "out/x"], "", "--spec is not JSON"),
+        (["prepare-data", "--spec", '{"source": "digts"}', "--out", "out/x"], "", "did you mean 'digits'?"),
+        (["prepare-data", "--spec", "{}", "--plugin", "no.py", "--out", "out/x"], "", "no.py: no such file"),
+        (["claims", "x" * 5000], "", "File name too long"),
         (["compare", "nowhere", "elsewhere"], "", "nowhere"),
         (["calibrate", "nowhere", "--out", "out"], "", "nowhere"),
         (["tabulate", "s_cyc", "--plan", "none.json", "--out", "out"], "", "none.json"),
@@ -97,8 +113,6 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, words, content, m
 
 
 def test_an_unknown_paper_is_named_with_those_there_are(call, tmp_path):
-    from pathlib import Path
-
     from prunebench.suite.preset import load_preset
 
     preset = load_preset(Path(__file__).parents[2] / "config/smoke.yaml")
@@ -121,3 +135,109 @@ def test_a_broken_plan_is_one_line(call, tmp_path, text):
     assert err.startswith("prunebench: ")
     assert err.count("\n") == 1
     assert not (tmp_path / "runs.csv").exists()
+
+
+# --- Wrong input is found before what is slow to import
+
+WRONG = [
+    "plan nowhere",
+    "plan smoke --config seeds=[0,0]",
+    "plan smoke --machine none.csv",
+    "run out --spec none.json",
+    "run out --spec {}.json",
+    "run out --plan none.json",
+    "run out --plan plan.json",
+    "run runs/dense/x --plan plan.json",
+    "prepare-data --spec {x --out out/x",
+    'prepare-data --spec {"source":"digts"} --out out/x',
+    "tabulate s_cic --plan plan.json --out out",
+    "tabulate s_cyc --plan plan.json --out out",
+    "tabulate-runs --plan plan.json --out out.csv",
+    "draw s_cic --plan plan.json --tables . --out out",
+    "draw s_cyc --plan plan.json --tables . --out out",
+    "judge-claims --plan {}.json --out out",
+    "write-report . --figures . --out {}.json/x",
+    "calibrate . --out out",
+    "compare . .",
+    "claims .",
+]
+
+ASK = """
+import shlex, sys
+from prunebench import cli
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["prunebench", *line.split()]
+    try:
+        cli.main()
+    except SystemExit as end:
+        print(end.code, *(name for name in ("torch", "torchvision", "sklearn") if name in sys.modules), flush=True)
+"""
+
+
+def test_wrong_input_is_found_before_torch_is_imported(tmp_path):
+    """Every verb that may need torch, one after another in a fresh process."""
+    from prunebench.suite.preset import load_preset
+
+    (tmp_path / "config").symlink_to(CONFIG)
+    (tmp_path / "{}.json").write_text("{}")
+    (tmp_path / "plan.json").write_text(load_preset(CONFIG / "smoke.yaml").model_dump_json())
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], input="\n".join(WRONG), capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout == "2\n" * len(WRONG), done.stdout + done.stderr
+    assert done.stderr.count("\n") == len(WRONG)
+    assert {path.name for path in tmp_path.iterdir()} == {"config", "{}.json", "plan.json"}
+
+
+# --- Terminals
+
+LAPTOP = CONFIG.parent / "results/reference/laptop"
+
+
+def command(*words, **how):
+    return subprocess.run([sys.executable, "-m", "prunebench", *words], stderr=subprocess.PIPE, timeout=300, **how)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=lambda settings: " ".join(settings.values()),
+)
+def test_a_terminal_without_unicode_gets_plain_signs(settings):
+    """Of a verdict no letter is lost, and `?` stays the sign of what is undecided."""
+    words = ["claims", LAPTOP] if "LC_ALL" in settings else ["claims", LAPTOP, "--markdown"]
+    done = command(*words, stdout=subprocess.PIPE, env=os.environ | settings)
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode(settings.get("PYTHONIOENCODING", "ascii"))
+    assert "x A1 " in text or "x not reproduced" in text
+    assert "+ B8 " in text or "+ reproduced" in text
+    assert "[-2.5, +2.3] points" in text
+
+
+def test_letters_that_an_encoding_lacks_are_spelt_out():
+    assert "✓ ✗ – × − é ß 漢".encode("ascii", "prunebench-plainly") == b"+ x - x - e ? ?"
+    assert "× é ✓".encode("latin-1", "prunebench-plainly") == b"\xd7 \xe9 +"
+    with pytest.raises(AssertionError):
+        codecs.lookup_error("prunebench-plainly")(UnicodeDecodeError("ascii", b"x", 0, 1, ""))
+
+
+def test_a_closed_pipe_is_no_fault_of_ours():
+    """As behind `| head -1`: no word is said, and the exit code tells that not all was read."""
+    read, write = os.pipe()
+    os.close(read)
+    done = command("claims", LAPTOP, "--markdown", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device without room")
+def test_no_room_for_the_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = command("claims", LAPTOP, "--markdown", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.decode() == "prunebench: [Errno 28] No space left on device\n"

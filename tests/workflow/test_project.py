@@ -194,7 +194,8 @@ def check_of(command):
 def readme_commands():
     if not README.exists():
         return [pytest.param("", marks=pytest.mark.skip(reason="there is no README.md yet"))]
-    return list(dict.fromkeys(commands_of(README.read_text())))
+    trouble = (ROOT / "docs/trouble.md").read_text()
+    return list(dict.fromkeys([*commands_of(README.read_text()), *commands_of(trouble)]))
 
 
 @pytest.mark.parametrize("command", readme_commands())

@@ -3,14 +3,14 @@
 import fcntl
 import itertools
 import os
-import platform
 import tempfile
 from contextlib import AbstractContextManager
-from functools import cache
 from pathlib import Path
 from typing import IO
 
 import torch
+
+from prunebench.runs.cpu import BF16, cpu_flags, cpu_name
 
 
 def pick_device(index: int | None = None) -> torch.device:
@@ -76,10 +76,8 @@ def resolve_precision(wish: str, device: torch.device) -> str:
     if wish != "auto":
         return wish
     if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        native = bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
-    return "bf16" if native else "fp32"
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    return "bf16" if BF16 & cpu_flags() else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
@@ -87,22 +85,8 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-@cache
-def cpu_flags() -> frozenset[str]:
-    """The CPU's feature flags as Linux names them; empty on other systems."""
-    return frozenset(_cpuinfo("flags").split())
-
-
 def device_name(device: torch.device) -> str:
     """The device's model, for provenance."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _cpuinfo(field: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
+    return cpu_name()

@@ -27,10 +27,11 @@ def resume_path(out: Path) -> Path:
 
 
 def spec_class(run: Callable[..., Any]) -> type[Spec]:
-    """The class of the specs that a job's function takes, by the annotation of its first parameter."""
-    hints = list(typing.get_type_hints(run).values())
-    (first,) = typing.get_args(hints[0]) or (hints[0],)
-    assert issubclass(first, Spec)
+    """The class of the specs that a job's function takes, by the annotation of its first parameter; else InputError."""
+    hints = list(typing.get_type_hints(run).values()) if callable(run) else []
+    (first, *_) = (typing.get_args(hints[0]) or (hints[0],)) if hints else (None,)
+    if not (isinstance(first, type) and issubclass(first, Spec)):
+        raise InputError(f"{run!r:.80} does no job: its first parameter is annotated with no spec")
     return first
 
 

@@ -41,15 +41,14 @@ _PARTS: Mapping[str, Callable[[Any], str]] = {
     "k": lambda k: f"leading {k}",
     "c_factor": lambda factor: f"c x {factor:g}",
     "mu_shift": lambda shift: f"mu {shift:+g}",
-    "against": lambda other: f"against {other}",
 }
-"""How a label shows the value of an axis. Of other axes it shows text as it is, numbers as `weight decay 0.005`."""
+"""How a label shows the number of an axis; numbers of others as `weight decay 0.005`, text as it is."""
 
 
 def _part(axis: str, at: Value) -> str:
-    if axis in _PARTS:
-        return _PARTS[axis](at)
-    return at if isinstance(at, str) else f"{axis.replace('_', ' ')} {at:g}"
+    if isinstance(at, str):
+        return f"against {at}" if axis == "against" else at
+    return _PARTS[axis](at) if axis in _PARTS else f"{axis.replace('_', ' ')} {at:g}"
 
 
 def label(of: Cell) -> str:
@@ -67,10 +66,17 @@ def dumps(of: Cell) -> str:
 
 def loads(text: str) -> Cell:
     """The cell of `dumps`; ValueError where the text is none."""
-    axes = json.loads(text)
+    try:
+        axes = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError:
+        axes = None
     if not isinstance(axes, dict) or not all(isinstance(at, str | int | float) for at in axes.values()):
         raise ValueError(f"{text:.80} is no cell")
     return tuple(axes.items())
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} equals no cell")
 
 
 def label_of(text: str) -> str:

@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from prunebench.errors import InputError
-from prunebench.files import check, write_text
+from prunebench.files import write_text
 from prunebench.stats import Interval, RandomEffects, random_effects, t_interval
 from prunebench.suite.cells import Cell, dumps, label, loads
+from prunebench.suite.inputs import LARGEST, read_frame
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run at this scale"]
 
@@ -275,16 +276,23 @@ def sample(observations: pd.DataFrame, claim: Claim) -> Sample:
 
 def read_observations(path: Path) -> pd.DataFrame:
     """observations.csv with its cells as data; InputError where it is missing or no table of observations."""
-    check(path)
+    if not path.exists():
+        raise InputError(f"cannot read {path}: No such file or directory; `snakemake claims` makes it")
+    # Nothing but an empty value is missing: a quantity may be called "NA".
+    nothing = {"value": [""]}
+    frame = read_frame(path, OBSERVATION, converters={"cell": loads}, keep_default_na=False, na_values=nothing)
     try:
-        # Nothing but an empty value is missing: a quantity may be called "NA".
-        nothing = {"value": [""]}
-        frame = pd.read_csv(path, converters={"cell": loads}, keep_default_na=False, na_values=nothing)
-        return frame.astype({"claim": str, "quantity": str, "seed": int, "value": float})[[*OBSERVATION]]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; `snakemake claims` makes it") from None
+        frame = frame.astype({"claim": str, "quantity": str, "seed": int, "value": float})[[*OBSERVATION]]
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is no table of observations: {' '.join(str(error).split())}") from None
+    if (twice := frame.duplicated(["claim", "quantity", "cell", "seed"])).any():
+        first = frame[twice].iloc[0]
+        where = f"{first['quantity']} in the cell '{label(first['cell'])}' at seed {first['seed']}"
+        raise InputError(f"{path}: claim {first['claim']} has two values of {where}")
+    if (beyond := frame["value"].abs() > LARGEST).any():
+        first = frame[beyond].iloc[0]
+        raise InputError(f"{path}: claim {first['claim']} has the value {first['value']}, which is none")
+    return frame
 
 
 def write_observations(path: Path, observations: pd.DataFrame) -> None:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.errors import InputError, nearest
-from prunebench.files import check, write_csv
+from prunebench.errors import InputError, nearest, printable
+from prunebench.files import write_csv
 from prunebench.parsing import flatten
 from prunebench.suite.effects import effect, number
-from prunebench.suite.inputs import read_json
+from prunebench.suite.inputs import read_frame, read_json
 from prunebench.suite.record import Cell, Finding, Headline, Ledger, read_ledger
 
 COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high", "difference", "note")
@@ -185,12 +185,8 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def _runs(path: Path) -> pd.DataFrame:
     """runs.csv as text, by folder; test accuracies are numbers."""
-    check(path)
-    try:
-        # As text: a commit of digits is no number.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={"test_accuracy": ["", "nan"]})
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    # As text: a commit of digits is no number.
+    table = read_frame(path, dtype=str, keep_default_na=False, na_values={"test_accuracy": ["", "nan"]})
     for column in ("folder", "test_accuracy"):
         if column not in table:
             raise InputError(f"{path}: column {column} is missing; found {', '.join(table.columns)}")
@@ -320,8 +316,8 @@ def _table(console: Console, heads: tuple[str, ...], lines: Iterable[tuple[str, 
 
 
 def _text(line: str) -> Text:
-    """As it is, without markup; what steers a terminal is left out, for the files may come from anyone."""
-    return Text("".join(letter if letter.isprintable() else " " for letter in line))
+    """As it is, without markup."""
+    return Text(printable(line))
 
 
 def _short(value: str | None) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from prunebench.errors import InputError
+from prunebench.parsing import parse_yaml
 from prunebench.runs.plugins import located
 from prunebench.suite.costs import JobCost, exhibits_of
 from prunebench.suite.machine import Machine
@@ -35,10 +35,12 @@ def preset_of(name: str, overrides: Iterable[str]) -> Preset:
         key, sign, value = text.partition("=")
         if not sign or not key:
             raise InputError(f"--config {text}: must be key=value")
+        if key in values:
+            raise InputError(f"--config has the key '{key}' twice")
         try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--config {key}: {' '.join(str(error).split())}") from None
+            values[key] = parse_yaml(value)
+        except InputError as error:
+            raise InputError(f"--config {key}: {error}") from None
     with suppress(InputError):  # where there is no such file, `load_preset` names the nearest preset
         file = located(str(file))
     return load_preset(file, values)

@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from prunebench.errors import InputError, nearest
-from prunebench.parsing import Name, Strict, distinct, flatten, known, parse
+from prunebench.files import read_text
+from prunebench.parsing import Label, Name, Strict, distinct, flatten, known, parse, parse_yaml
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.runs.plugins import load_plugins
 from prunebench.schedules import Schedule
@@ -22,6 +22,9 @@ from prunebench.suite.asked import check_asked
 from prunebench.suite.paper import Paper
 from prunebench.suite.registry import papers
 from prunebench.suite.tasks import Dataset, Resources, ScheduleConfig, Seed, Task
+
+LARGEST = 1 << 18
+"""Bytes of the largest file of a preset; the longest one here has a twentieth of them."""
 
 ClaimId = Annotated[str, Field(pattern=r"^(all|[A-Z][0-9]+[a-z]?(:[A-Za-z0-9._-]+)?)$")]
 """A claim's identifier, `A3:my_schedule` for one that is asked of another method, or `all`."""
@@ -64,7 +67,7 @@ class Preset(Strict):
 
     preset: Name
     """The preset's name: its results lie in results/<preset>."""
-    scale: str
+    scale: Label
     """A label that every table and figure carries, such as `scaled-down: ...`."""
     raw_data: str | None = None
     """Folder that holds the raw data files; null takes an earlier download, the system's package, the mirror or a
@@ -73,7 +76,7 @@ class Preset(Strict):
     """Folders of papers from outside the package, relative to the working directory or to the workflow's folder."""
     plugins: list[str] = []
     """Python files of your own that register schedules, criteria, updates, networks or probes."""
-    seeds: list[Seed] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1, max_length=1000)
     """Training seeds. The same seed pairs runs across schedules and criteria: same initialisation, same data order."""
     datasets: dict[Name, Dataset]
     """Prepared data sets by name."""
@@ -187,13 +190,15 @@ def load_preset(path: Path, overrides: Mapping[str, Any] | None = None) -> Prese
 
     `overrides` are laid over the file's values, key by key; Snakemake hands on `--config` that way.
     """
+    path = Path(path)
+    if not path.exists():
+        presets = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise InputError(f"{path}: No such file or directory; {nearest(path.stem, presets)}")
+    text = read_text(path, LARGEST)
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        presets = sorted(p.stem for p in Path(path).parent.glob("*.yaml"))
-        raise InputError(f"{path}: {error.strerror}; {nearest(Path(path).stem, presets)}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return parse_preset(_overlaid(content, overrides) if overrides else content, str(path))
 
 

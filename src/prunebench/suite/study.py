@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from prunebench.errors import InputError
-from prunebench.files import check
 from prunebench.runs.spec import NETWORKS_FILE, RunSpec, Spec
+from prunebench.suite.inputs import read_frame
 from prunebench.suite.paper import Paper, Stage
 from prunebench.suite.plan import Plan, make_plan
 from prunebench.suite.preset import Preset
@@ -21,11 +21,7 @@ RUN = ["task", "seed", "arm"]
 
 def read_table(path: Path) -> pd.DataFrame:
     """A run's CSV; raises InputError, naming the file, where it is missing or no CSV."""
-    check(path)
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    return read_frame(path)
 
 
 def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ else:
     SourceConfig = registered(SOURCES, "source")
 
 
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=10**9)]
 """A training seed."""
 
 
@@ -124,13 +124,13 @@ class ScheduleConfig(Strict):
 class Resources(Strict):
     """What one training job asks for."""
 
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads of a process; results depend on it in the last bits, so it is part of the preset."""
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode images which stream from shards, of each process that trains; they change no result."""
     mem_mb: int = Field(default=1500, ge=100)
     """Resident memory in MB."""
     runtime: int = Field(default=60, ge=1)
     """Minutes."""
-    gpu: int = Field(default=0, ge=0)
+    gpu: int = Field(default=0, ge=0, le=1024)
     """GPUs. A job that trains has a process on each of several (docs/distributed.md), any other job one."""

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prunebench.errors import printable
 from prunebench.suite.effects import effect, where
 from prunebench.suite.ledger import summary
 from prunebench.suite.record import Finding, Headline, Ledger
@@ -18,12 +19,14 @@ def print_ledger(ledger: Ledger, console: Console) -> None:
     grid.add_column(overflow="fold")
     for finding in ledger.findings:
         head = f"{SIGNS[finding.verdict]} {finding.id}"
-        grid.add_row(Text(head), Text.assemble((finding.verdict, "bold"), f": {finding.sentence}"))
+        grid.add_row(
+            Text(printable(head)), Text.assemble((finding.verdict, "bold"), f": {printable(finding.sentence)}")
+        )
         grid.add_row("", Text(_details(finding)))
     console.print(grid)
     for line in ledger.missing:
-        console.print(Text(f"Missing: {line}"))
-    console.print(Text(summary(ledger)))
+        console.print(Text(printable(f"Missing: {line}")))
+    console.print(Text(printable(summary(ledger))))
 
 
 def _details(finding: Finding) -> str:
@@ -32,7 +35,7 @@ def _details(finding: Finding) -> str:
         lines.insert(0, _measured(headline))
     if finding.seeds_note:
         lines.append(f"{finding.seeds_note[:1].upper()}{finding.seeds_note[1:]}.")
-    return "\n".join([*lines, f"Published: {finding.published}", ""])
+    return "\n".join(map(printable, [*lines, f"Published: {finding.published}", ""]))
 
 
 def _measured(headline: Headline) -> str:
@@ -47,5 +50,5 @@ def markdown(ledger: Ledger) -> str:
         measured = _measured(headline) if headline else finding.why
         verdict = f"{SIGNS[finding.verdict]} {finding.verdict}"
         cells = (finding.id, finding.sentence, verdict, measured, finding.published)
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append(f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"

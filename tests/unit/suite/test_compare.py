@@ -401,7 +401,7 @@ def test_a_folder_that_is_not_there(two):
         ("claims.json", None, r"cannot read {}: No such file"),
         ("claims.json", "{", "{} is not JSON: "),
         ("claims.json", "[" * 100_000, "{} is not JSON: "),
-        ("claims.json", b"\xff\xfe", "{} is not JSON: "),
+        ("claims.json", b"\xff\xfe", "{} is UTF-16"),
         ("claims.json", "[]", "{}: must hold a mapping"),
         ("claims.json", "{}", "{}: 'preset': field required"),
         ("claims.json", {"findings": [{}]}, "{}: 'findings.0.id': field required"),
@@ -414,11 +414,11 @@ def test_a_folder_that_is_not_there(two):
         ("claims.json", {"findings": [finding(), finding()]}, "{}: findings: claim A3 is there twice"),
         ("plan.json", "nonsense", "{} is not JSON: "),
         ("plan.json", "[1]", "{}: must hold a mapping"),
-        ("runs.csv", "", "cannot read {}: "),
+        ("runs.csv", "", "{} is not a table: it is empty"),
         ("runs.csv", "folder,status\nx,trained\n", "{}: column test_accuracy is missing; found folder, status"),
         ("runs.csv", "folder,test_accuracy\nx,1\nx,2\n", "{}: run x is there twice"),
         ("runs.csv", "folder,test_accuracy\nx,good\n", "{}: column test_accuracy: "),
-        ("runs.csv", 'folder,test_accuracy\n"x,1\n', "cannot read {}: "),
+        ("runs.csv", 'folder,test_accuracy\n"x,1\n', "{} is not a table: line 2"),
     ],
 )
 def test_a_broken_file_is_named(two, name, content, message):

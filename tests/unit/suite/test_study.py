@@ -77,11 +77,11 @@ def test_tables_without_rows_know_no_types_and_leave_those_of_others():
     assert list(stacked([empty, empty]).columns) == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\0a"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\0a", b'a,b\n1,"'])
 def test_a_table_that_is_none_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "phases.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot read .*phases\.csv: "):
+    with pytest.raises(InputError, match=r"phases\.csv(: No such| is UTF-16| is not a table)"):
         read_table(tmp_path / "phases.csv")
 
 

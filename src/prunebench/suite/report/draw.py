@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from prunebench.errors import InputError
-from prunebench.files import check
+from prunebench.suite.inputs import number, read_frame
 from prunebench.suite.paper import Figure, Paper, Table, resolve
 from prunebench.suite.report.style import not_run, save, shared_style
 
@@ -59,19 +60,14 @@ def draw_figures(
 
 def _read(path: Path, table: Table) -> pd.DataFrame:
     texts = [column.name for column in table.columns if column.unit == "name"]
-    check(path)
-    try:
-        # Only an empty cell is missing: a schedule may be named "NA", and one named "1" stays text.
-        frame = pd.read_csv(
-            path, converters=dict.fromkeys((*texts, "scale"), str), keep_default_na=False, na_values=[""]
-        )
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a table: {error}") from error
-    absent = [column.name for column in table.columns if column.name not in frame]
-    if len(frame) and absent:
-        raise InputError(f"{path}: column {absent[0]} is missing; found {', '.join(frame.columns)}")
+    # Only an empty cell is missing: a schedule may be named "NA", and one named "1" stays text.
+    words = dict.fromkeys((*texts, "scale"), str)
+    names = [column.name for column in table.columns]
+    frame = read_frame(path, names, converters=words, keep_default_na=False, na_values=[""])
+    for column in table.columns:
+        if len(frame) and column.name not in texts and not is_numeric_dtype(frame[column.name]):
+            word = next(cell for cell in frame[column.name] if isinstance(cell, str) and number(cell) is None)
+            raise InputError(f"{path}: column {column.name} has '{word:.80}', which is no number")
     return frame
 
 

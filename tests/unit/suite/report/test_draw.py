@@ -59,7 +59,7 @@ def test_same_tables_same_bytes(paper, tables, tmp_path):
     [
         (None, "cannot read .*shown_accuracy.csv"),
         (b"", "is not a table"),
-        (b"\xff\xfe", "is not a table"),
+        (b"\xff\xfe", "is UTF-16"),
         (b"schedule,n,difference,scale\nours,3,0.1,x\n", "column difference_low is missing; found schedule, n, "),
     ],
 )

@@ -353,7 +353,7 @@ def test_markup_in_any_value_is_text(made_up, preset, change, tmp_path):
         ("runs.csv", "study,task\nshown,x\n", "runs.csv: column seed is missing; found study, task"),
         ("runs.csv", "study,task\nshown\n", "runs.csv is not a table: line 2"),
         ("tables/shown_accuracy.csv", 'a,b\n"1', "shown_accuracy.csv is not a table"),
-        ("tables/shown_accuracy.csv", b"a\n\xff\n", "cannot read"),
+        ("tables/shown_accuracy.csv", b"a\n\xff\n", "is not UTF-8 (line 2"),
     ],
 )
 def test_a_broken_file_is_one_clear_line(folder, name, content, words):
