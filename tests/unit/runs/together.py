@@ -19,7 +19,7 @@ from torch import nn
 from prunebench.errors import InputError
 from prunebench.models import register_network
 from prunebench.runs.checkpoint import ResumeFile
-from prunebench.runs.distributed import _digest, joined
+from prunebench.runs.distributed import digest_of_contents, joined
 from prunebench.runs.engine import train
 from prunebench.runs.probes import PROBES, Probe
 from prunebench.runs.run import run_job
@@ -51,7 +51,7 @@ class Watch(Probe):
     def before_update(self, view, done):
         state = view.state
         held = state.model.state_dict(), state.masks, *map(dict, state.update.save())
-        self.seen.append(_digest(part for part in held if all(torch.is_tensor(t) for t in part.values())).hex())
+        self.seen.append(digest_of_contents(part for part in held if all(torch.is_tensor(t) for t in part.values())))
         rank, at = self.send[0] or (None, None)
         if (view.job.processes.rank, done) == (rank, at):
             os.kill(os.getpid(), signal.SIGTERM)
