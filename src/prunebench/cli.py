@@ -209,7 +209,15 @@ def run(
         content, function = _given(spec, job)
     from prunebench.runs.run import run_job
 
-    run_job(content, function, out, runs, data, threads=threads, workers=workers, save_every=save_every, eager=eager)
+    how: dict[str, Any] = {"threads": threads, "workers": workers, "save_every": save_every, "eager": eager}
+    try:
+        run_job(content, function, out, runs, data, **how)
+    except SystemExit as end:
+        if end.code == os.EX_TEMPFAIL:  # told to stop, it has saved
+            from prunebench.suite.slurm import queue_again
+
+            queue_again()
+        raise
 
 
 def _given(spec: Path, job: str) -> tuple[Any, Any]:
@@ -250,29 +258,48 @@ def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path |
 
 @app.command(rich_help_panel=WORKFLOW)
 def prepare_data(
-    spec: Annotated[str, typer.Option(help="The data set's entry of the preset, as JSON.")],
     out: Annotated[Path, typer.Option(help="Prepared file to write (.safetensors); its manifest lies beside it.")],
+    plan: Annotated[
+        Path | None, typer.Option(help="The resolved preset, plan.json; the data set is that of the file's name.")
+    ] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="The data set's entry of a preset as JSON, instead of --plan.")
+    ] = None,
     cache: Annotated[Path, typer.Option(help="Folder to keep downloads in.")] = Path("data"),
     raw_data: Annotated[
         Path | None, typer.Option(envvar="PRUNEBENCH_RAW_DATA", help="Folder with the raw files.")
     ] = None,
-    plugin: Annotated[list[str] | None, typer.Option(help="A file of yours that registers the source.")] = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="With --spec: a file of yours that registers the source.")
+    ] = None,
 ) -> None:
     """Turn a raw data set into one prepared, checksummed array file."""
+    if (plan is None) == (spec is None):
+        raise InputError("a data set comes from --plan or from --spec: give exactly one of them")
+    if plan is not None:
+        entries = _preset_of(plan).datasets
+        if out.stem not in entries:
+            raise InputError(f"{plan} has no data set '{out.stem}': {nearest(out.stem, entries)}")
+        splits = dict(entries[out.stem])
+    else:
+        splits = _dataset_of(str(spec), plugin or [])
+    from prunebench.data.prepare import prepare  # imports torch
+
+    prepare(splits.pop("source"), raw_data, cache, out=out, manifest=out.with_suffix(".json"), **splits)
+
+
+def _dataset_of(spec: str, plugins: list[str]) -> dict[str, Any]:
+    """The data set's entry that JSON describes."""
     from prunebench.parsing import parse
     from prunebench.runs.plugins import load_plugins
     from prunebench.suite.tasks import Dataset
 
-    load_plugins(plugin or [])
-
+    load_plugins(plugins)
     try:
         content = json.loads(spec)
     except (ValueError, RecursionError) as error:
         raise InputError(f"--spec is not JSON: {error}: {spec:.80}") from None
-    splits = dict(parse(Dataset, content, "--spec"))
-    from prunebench.data.prepare import prepare  # imports torch
-
-    prepare(splits.pop("source"), raw_data, cache, out=out, manifest=out.with_suffix(".json"), **splits)
+    return dict(parse(Dataset, content, "--spec"))
 
 
 @app.command(rich_help_panel=WORKFLOW)

@@ -122,7 +122,7 @@ def test_every_training_job_asks_for_the_resources_of_the_preset(snakemake, expe
     asked = ("preset=smoke", "resources={mem_mb: 1234, runtime: 56}")
     done = snakemake.dry_run(tmp_path, "--snakefile", tmp_path / "Snakefile", config=asked)
     assert done.returncode == 0, done.stdout
-    jobs = re.findall(r"^rule (\w+):\n.*?^    resources: (.*?)$", done.stdout, re.MULTILINE | re.DOTALL)
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n.*?^    resources: (.*?)$", done.stdout, re.MULTILINE | re.DOTALL)
     shown = {rule: text for rule, text in jobs if rule in expected().plan.stages}
     assert {"train_dense", "prune_chains", "retrain_gmp", "train_minima", "search_max_lr"} <= shown.keys()
     for rule, text in shown.items():

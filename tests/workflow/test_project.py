@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prunebench.suite import slurm
 from prunebench.suite.record import read_ledger
 from prunebench.suite.terminal import markdown
 
@@ -70,7 +71,8 @@ def test_ci_runs_the_tests_through_make():
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     lines = [line.strip() for line in script.read_text().splitlines()]
-    assert "make test" in lines
+    assert lines[-1] == "make test"
+    assert "PRUNEBENCH_SLURM_TESTS=1 .venv/bin/python -m pytest tests/slurm" in lines
     assert lines[0].startswith("#!")
     assert any(line.startswith("set -e") for line in lines)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
@@ -168,6 +170,10 @@ def is_installed_from_here(snakemake, words):
             assert word in (".[dev]",)
 
 
+def is_a_variable_that_is_read(snakemake, words):
+    assert words[1].partition("=")[0] in (*slurm.CHOICES, slurm.MACHINE)
+
+
 def starts_nothing(snakemake, words):
     """Moves, clones, shows: nothing of ours that could fail."""
 
@@ -183,7 +189,9 @@ CHECKS = [
         r"(git clone|cd|source \.venv/bin/activate|\. \.venv/bin/activate|python3? -m venv \.venv|ls|open|xdg-open)\b",
         starts_nothing,
     ),
-    (r"(less|cat|column|head|cp) ", names_files_that_exist),
+    (r"(less|cat|column|head|tail|cp) ", names_files_that_exist),
+    (r"export ", is_a_variable_that_is_read),
+    (r"squeue ", starts_nothing),
 ]
 
 
@@ -191,18 +199,17 @@ def check_of(command):
     return next((check for pattern, check in CHECKS if re.match(pattern, command)), None)
 
 
-def readme_commands():
-    if not README.exists():
-        return [pytest.param("", marks=pytest.mark.skip(reason="there is no README.md yet"))]
-    trouble = (ROOT / "docs/trouble.md").read_text()
-    return list(dict.fromkeys([*commands_of(README.read_text()), *commands_of(trouble)]))
+def printed_commands():
+    """Of the README, of what leads from a cluster's login node to the report, and of what to do in trouble."""
+    documents = (README, ROOT / "docs/cluster.md", ROOT / "docs/trouble.md")
+    return list(dict.fromkeys(command for path in documents for command in commands_of(path.read_text())))
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_every_command_of_the_readme_works(tmp_path, snakemake, command):
+@pytest.mark.parametrize("command", printed_commands())
+def test_every_printed_command_works(tmp_path, snakemake, command):
     """Dry, where it would train. A command that no line of CHECKS knows is a command that nobody tests."""
     for part in re.split(r" && |; ", command.partition(" # ")[0]):
-        part = re.sub(r"^([A-Z_]+=\S+ )+", "", part.strip())
+        part = re.sub(r"^([A-Z_]+=\S+ )+|^srun (--\S+ \d+ )+", "", part.strip())
         check = check_of(part)
         assert check, f"add a check for: {part}"
         part = part.replace("snakemake --cores all", "snakemake --cores 2")

@@ -1,7 +1,6 @@
 """The preset, its plan, and the paths that the other rule files name. Imports no torch, reads no data."""
 
 import gc
-import json
 import os
 import platform
 import re
@@ -16,12 +15,15 @@ from snakemake.utils import min_version
 from prunebench.errors import InputError, nearest
 from prunebench.files import lock, seal, write_json
 from prunebench.runs.plugins import ROOT
+from prunebench.suite import slurm
 from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.failures import in_short
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import changes, load_preset
 from prunebench.suite.report import captions
 
 min_version("9.0")
+logger.addFilter(in_short)
 if not os.access(".", os.W_OK):
     raise WorkflowError(
         f"cannot write into {Path.cwd()}: results go there; start from a folder of yours, or mend this one"

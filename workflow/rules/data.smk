@@ -2,13 +2,9 @@ localrules:
     prepare_data,  # may download, and compute nodes seldom reach the internet
 
 
-def dataset_spec(wildcards):
-    """A data set's entry of the preset as JSON."""
-    return json.dumps(PRESET.datasets[wildcards.dataset].content(), sort_keys=True)
-
-
-# A source may be a plugin's.
-PLUGINS = "".join(f" --plugin {shlex.quote(path)}" for path in PRESET.plugins)
+def dataset_digest(wildcards):
+    """The digest of a data set's entry of the preset."""
+    return PRESET.datasets[wildcards.dataset].digest()[:12]
 
 
 rule prepare_data:
@@ -18,16 +14,24 @@ rule prepare_data:
     log:
         f"{RESULTS}/logs/prepare_data/{{dataset}}.log",
     params:
-        spec=dataset_spec,
+        digest=dataset_digest,
+        plan=PLAN_FILE,
     message:
         "Preparing data set {wildcards.dataset}"
     shell:
-        f"prunebench prepare-data --spec {{params.spec:q}} --out {{output.data:q}}{PLUGINS} > {{log:q}} 2>&1"
+        "prunebench prepare-data --plan {params.plan:q} --out {output.data:q} > {log:q} 2>&1"
 
 
-# Not a rule, since every job would depend on it: Snakemake compares a job's parameters with those of its last run only
-# if no job that it depends on has to run.
+# The plan is not a rule's output, since every job would depend on it: Snakemake compares a job's parameters with those
+# of its last run only if no job that it depends on has to run.
 onstart:
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            workflow.executor_settings.status_command = slurm.status_command()
+        except InputError as error:
+            raise WorkflowError(str(error))
+        if slurm.MACHINE not in os.environ:
+            logger.info(slurm.SLOW)
     lock_folder()
     write_json(Path(PLAN_FILE), PRESET.model_dump(mode="json", exclude={"raw_data"}))
     seal(Path(PLAN_FILE).with_suffix(".sha256"), [Path(PLAN_FILE)])

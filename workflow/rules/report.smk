@@ -3,6 +3,7 @@
 
 localrules:
     judge_claims,
+    calibrate,
     draw_calibration,
     write_report,
 

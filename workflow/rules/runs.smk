@@ -1,7 +1,10 @@
 """All jobs of the plan: one template becomes a rule per stage. It is a loop and not `use rule ... as ... with:`, which
 needs rule names in this file: the stages of a paper from outside are not known here."""
 
+from functools import cache
+
 from prunebench.runs.spec import RunSpec
+from prunebench.suite import slurm
 
 
 def job_of(stage, wildcards):
@@ -27,6 +30,8 @@ def inputs_of(stage):
 
 def gpus_of(stage):
     """The GPUs that a job asks for: one at most where it trains no arms, which is all that processes can share."""
+    if not stage.device:
+        return 0
     return PRESET.resources.gpu if isinstance(stage.jobs[0], RunSpec) else min(PRESET.resources.gpu, 1)
 
 
@@ -40,7 +45,25 @@ def command_of(stage):
     return f"{command} --threads {{threads}} > {{log:q}} 2>&1"
 
 
+@cache
+def requests():
+    """What each job asks a cluster for: counted with torch, so only where jobs are submitted."""
+    return slurm.requests(PLAN)
+
+
+def asked(stage, name):
+    """`runtime` or `mem_mb` of a stage's jobs at an attempt; where they run at once, the preset's."""
+
+    def value(wildcards, attempt):
+        if workflow.local_exec or not workflow.is_main_process:
+            return getattr(PRESET.resources, name)
+        return requests()[job_of(stage, wildcards).folder].at(name, attempt)
+
+    return value
+
+
 for STAGE in PLAN.stages.values():
+    LOCAL = not slurm.is_submitted(PRESET, STAGE, gpus_of(STAGE))
 
     rule:
         name:
@@ -54,12 +77,13 @@ for STAGE in PLAN.stages.values():
         benchmark:
             f"{RESULTS}/benchmarks/{STAGE.name}/{{run}}.tsv"
         priority: STAGE.priority
-        localrule: STAGE.local
+        localrule: LOCAL
         threads: PRESET.resources.threads * max(1, gpus_of(STAGE))
         resources:
-            mem_mb=PRESET.resources.mem_mb,
-            runtime=PRESET.resources.runtime,
-            gpu=gpus_of(STAGE),
+            **slurm.choices(gpus_of(STAGE)),
+            mem_mb=asked(STAGE, "mem_mb"),
+            runtime=asked(STAGE, "runtime"),
+            local_jobs=int(LOCAL),
         params:
             digest=digest_of(STAGE),
             plan=PLAN_FILE,

@@ -117,6 +117,7 @@ class Stage:
     folder: what the jobs' folders begin with. run: (Job, out) for jobs on a task's data, (spec, runs, out) for others.
     title: what the job's message begins with. part: the key of the study's configuration that it belongs to, for a
     stage of no seed, which a ledger can do without. optional: a ledger waits for it no more than for a missing seed.
+    device: whether its jobs use a GPU where there is one.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Stage:
     local: bool = False
     part: str = ""
     optional: bool = False
+    device: bool = True
 
     def __post_init__(self) -> None:
         for job in self.jobs:

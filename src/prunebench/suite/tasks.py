@@ -129,8 +129,12 @@ class Resources(Strict):
     workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode images which stream from shards, of each process that trains; they change no result."""
     mem_mb: int = Field(default=1500, ge=100)
-    """Resident memory in MB."""
-    runtime: int = Field(default=60, ge=1)
-    """Minutes."""
+    """Resident memory in MB that a job asks a cluster for at least; its data and network may need more."""
+    runtime: int = Field(default=1440, ge=1)
+    """Minutes that a job asks a cluster for at most; one that takes longer saves its state, is queued again and goes on
+    (docs/cluster.md)."""
+    submit: Literal["long", "all"] = "long"
+    """Which jobs a cluster's queue does: those that take longer than seconds and those that need a GPU, or all. The
+    others run where Snakemake runs."""
     gpu: int = Field(default=0, ge=0, le=1024)
     """GPUs. A job that trains has a process on each of several (docs/distributed.md), any other job one."""

@@ -69,7 +69,9 @@ def plan(config: Cascade, preset: Preset, networks: DenseNetworks) -> list[Stage
         title = f"Retraining ({name.replace('_', '-')})"
         stages.append(Stage(STAGES[name], f"cascade/{name}", tuple(jobs), title, priority=5))
     title = "Comparing kept weights"
-    compared = Stage("compare_masks", "cascade/overlap", tuple(overlaps), title, ".overlaps:compare", optional=True)
+    compared = Stage(
+        "compare_masks", "cascade/overlap", tuple(overlaps), title, ".overlaps:compare", optional=True, device=False
+    )
     return [*stages, compared]
 
 
