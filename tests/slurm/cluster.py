@@ -19,7 +19,8 @@ from pathlib import Path
 CONFIG = Path("/etc/slurm/slurm.conf")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb-install-db")
 
-# `urgent` preempts what runs in `normal`. A job that is told to stop has KillWait seconds to save.
+# `urgent` preempts what runs in `normal`. A job that is told to stop has KillWait seconds to save; one that is queued
+# again waits until its credential is void.
 SLURM = """\
 ClusterName=tests
 SlurmctldHost={host}
@@ -28,7 +29,7 @@ SlurmdUser=root
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -229,7 +230,7 @@ def reached(port):
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(condition, what, seconds=90):
+def until(condition, what, seconds=180):
     """Waits for a condition; TimeoutError that says what it waited for."""
     end = time.monotonic() + seconds
     while not condition():

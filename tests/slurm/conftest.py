@@ -61,7 +61,7 @@ class Submitted:
         """What it has printed so far."""
         return self.output.read_text()
 
-    def finish(self, seconds=420):
+    def finish(self, seconds=900):
         """Waits for its end; gives its exit code."""
         return self.process.wait(seconds)
 

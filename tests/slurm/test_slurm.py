@@ -58,7 +58,7 @@ class Victim:
 
     def until(self, condition, what):
         """Waits for a condition, while Snakemake runs."""
-        self._until(lambda: condition() or self.submitted.process.poll() is not None, what, 240)
+        self._until(lambda: condition() or self.submitted.process.poll() is not None, what, 600)
         assert self.submitted.process.poll() is None, self.submitted.text
 
     def jobs(self, state):
@@ -106,7 +106,8 @@ def test_a_job_that_meets_every_fate_ends_with_the_same_tables(cluster, snakemak
     assert goes_on in job.met(number)
 
     assert job.trains() == number
-    cluster.call("scontrol", "update", f"jobid={number}", "timelimit=1")
+    minutes = int(cluster.call("squeue", "-h", "-j", number, "-o", "%M").split(":")[0])
+    cluster.call("scontrol", "update", f"jobid={number}", f"timelimit={minutes + 2}")
     assert goes_on in job.met(number)  # warned before its time is up, it puts itself into the queue again
     cluster.call("scontrol", "update", f"jobid={number}", "timelimit=60")
 
