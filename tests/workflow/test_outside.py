@@ -211,4 +211,4 @@ def test_a_data_set_of_a_user_s_file_is_prepared_and_its_preset_planned(snakemak
     target = "results/smoke/data/mine.safetensors"
     done = snakemake.dry_run(tmp_path, "--printshellcmds", target, config=("preset=mine.yaml",))
     assert done.returncode == 0, done.stdout
-    assert f"--out {target} --plugin stripes.py" in done.stdout
+    assert f"prepare-data --plan results/smoke/plan.json --out {target}" in done.stdout
