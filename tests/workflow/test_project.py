@@ -72,7 +72,8 @@ def test_ci_runs_the_tests_through_make():
     assert os.access(script, os.X_OK)
     lines = [line.strip() for line in script.read_text().splitlines()]
     assert lines[-1] == "make test"
-    assert "PRUNEBENCH_SLURM_TESTS=1 .venv/bin/python -m pytest tests/slurm" in lines
+    assert "slurm_tests || slurm_tests --last-failed" in lines
+    assert any("PRUNEBENCH_SLURM_TESTS=1 .venv/bin/python -m pytest tests/slurm" in line for line in lines)
     assert lines[0].startswith("#!")
     assert any(line.startswith("set -e") for line in lines)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
