@@ -72,34 +72,27 @@ def child(results, folder, save_every, log, fate):
 
 def at_update(number, signum):
     """The signal arrives at the `number`-th moment at which the job asks whether to save."""
-    from prunebench.runs.checkpoint import ResumeFile
-
-    seen, due = 0, ResumeFile.due
-
-    def asked(self):
-        nonlocal seen
-        seen += 1
-        if seen == number:
-            os.kill(os.getpid(), signum)
-        return due(self)
-
-    ResumeFile.due = asked
+    _when_asked("due", number, signum)
 
 
 def in_measurement(number, signum):
     """The signal arrives at the `number`-th moment at which a measurement asks whether to end."""
+    _when_asked("leave", number, signum)
+
+
+def _when_asked(question, number, signum):
     from prunebench.runs.checkpoint import ResumeFile
 
-    seen, leave = 0, ResumeFile.leave
+    seen, ask = 0, getattr(ResumeFile, question)
 
     def asked(self):
         nonlocal seen
         seen += 1
         if seen == number:
             os.kill(os.getpid(), signum)
-        leave(self)
+        return ask(self)
 
-    ResumeFile.leave = asked
+    setattr(ResumeFile, question, asked)
 
 
 def after_seconds(seconds):

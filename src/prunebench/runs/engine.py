@@ -198,7 +198,7 @@ def train_phase(view: View) -> bool:
             # With the weights of normalisation: a job that starts here may prune them, too.
             every = prunable_parameters(state.model, include_norm=True)
             state.previous = {name: p.detach().clone() for name, p in every.items()}
-        lr_at = [phase.lr(epoch * per_epoch + step, per_epoch) for step in range(per_epoch)]
+        lr_at = [phase.lr(epoch * per_epoch + number, per_epoch) for number in range(per_epoch)]
         _train_epoch_(view, step, lr_at)
         where = f"{view.arm.name}, phase {view.number}, epoch {epoch}"
         job.processes.check_same(where, state.masks, state.model.state_dict())
