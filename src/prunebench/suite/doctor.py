@@ -337,7 +337,7 @@ def check_slurm() -> Item:
     version = _ask("sbatch", "--version")[1]
     good, answer = _ask("sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now-1minutes")
     if not good:
-        mend = "without accounts the state of jobs comes from squeue: --slurm-status-command squeue"
+        mend = "none is needed where SLURM remembers ended jobs for minutes: the profile asks squeue (docs/cluster.md)"
         return Item("slurm", "warning", f"{version}, partitions {said}; sacct does not answer ({answer})", mend)
     return Item("slurm", "ok", f"{version}, partitions {said}; sacct answers")
 
