@@ -1,6 +1,7 @@
 """The preset, its plan, and the paths that the other rule files name. Imports no torch, reads no data."""
 
 import gc
+import inspect
 import os
 import platform
 import re
@@ -36,6 +37,8 @@ if not PRESET_FILE.exists():
     presets = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
     raise WorkflowError(f"no preset '{CHOSEN}' in {PRESET_FILE.parent.name}/: {nearest(CHOSEN, presets)}")
 
+# Nearly all that is made, here and by Snakemake, stays to the end: every 700 objects are too often to look for garbage.
+gc.set_threshold(20_000)
 os.environ.setdefault(ROOT, str(workflow.basedir))
 # Not `configfile:`: Snakemake would write `--config` into the file's mappings, and an alias shares one mapping with
 # other keys, which would change, too.
@@ -66,6 +69,12 @@ EXHIBITS.append((None, (CALIBRATION,), (POWER,)))
 if workflow.is_main_process:
     for line in changes(Path(PLAN_FILE), PRESET):
         logger.info(line)
+
+
+def signed(function):
+    """A function of a rule with its signature: Snakemake asks for it up to five times per job, and would make it anew."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 def lock_folder():
