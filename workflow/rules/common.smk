@@ -16,7 +16,7 @@ from snakemake.utils import min_version
 from prunebench.errors import InputError, nearest
 from prunebench.files import lock, seal, write_json
 from prunebench.runs.plugins import ROOT
-from prunebench.suite import slurm
+from prunebench.suite import programs, slurm
 from prunebench.suite.exhibits import CALIBRATION, POWER
 from prunebench.suite.failures import in_short
 from prunebench.suite.plan import make_plan
