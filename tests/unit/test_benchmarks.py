@@ -121,3 +121,17 @@ def test_everything_for_a_gpu_keeps_to_its_time(tmp_path):
     assert {path.name for path in tmp_path.glob("*.log")} == {
         f"{name}.log" for name in ("tests", "steps", "plan-smoke", "preset")
     }
+
+
+def test_stages_for_a_gpu_can_be_left_out_by_name(tmp_path):
+    environment = os.environ | {"DEVICE": "cpu", "OUT": str(tmp_path / "out"), "PYTHON": sys.executable}
+
+    def call(skip):
+        line, how = [FOLDER / "gpu.sh"], {"capture_output": True, "text": True, "timeout": 60}
+        return subprocess.run(line, env=environment | {"SKIP": skip}, **how)
+
+    done = call("tests steps plan-smoke preset")
+    assert (done.returncode, done.stdout.count("left out"), [*tmp_path.rglob("*.log")]) == (0, 4, [])
+    wrong = call("tests step")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "SKIP names 'step', but the stages are: tests steps plan-smoke preset \n"
