@@ -25,7 +25,7 @@ COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high
 
 PROVENANCE = (
     *("prunebench", "commit", "dirty", "source_digest", "python", "torch", "numpy", "platform", "device", "threads"),
-    *("precision", "data_sha256"),
+    *("precision", "numerics", "data_sha256"),
 )
 """Columns of runs.csv that say by which code and on which machine a run was made."""
 
