@@ -77,11 +77,12 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A folder of results.")],
     b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
     out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Say in a few lines whether A came out as B did.")] = False,
 ) -> None:
     """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
     from prunebench.suite import compare as comparison
 
-    comparison.main(a, b, out)
+    comparison.main(a, b, out, brief)
 
 
 @app.command(rich_help_panel=PEOPLE)
