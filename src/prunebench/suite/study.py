@@ -131,9 +131,8 @@ def is_stale(job: Spec, runs: Path) -> bool:
 def complete(study: Study) -> tuple[Study | None, list[str]]:
     """The study of the seeds and parts whose runs are complete, and a line for each that is not.
 
-    Pairing needs all runs of a seed; a run of another preset is none. A part without seeds, such as timings, is left out
-    where a run of it is missing.
-    None where no seed is complete.
+    Pairing needs all runs of a seed; a run of another preset is none. A part without seeds, such as timings, is left
+    out where a run of it is missing. None where no seed is complete.
     """
 
     def there(job: Spec) -> bool:
