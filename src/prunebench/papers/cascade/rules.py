@@ -127,7 +127,7 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
     An eta squared measures an effect by the noise: where nothing is shed in most cells, the least excess has a large
     one, so means must also be apart. That every effect is estimated below that of a small one rests on no interval,
     but it hardly happens where one is large on both outcomes, and an upper bound below it would take hundreds of seeds.
-    Where an outcome hardly moves, as where nothing is shed, that is certain with few seeds, and what asks for both fails.
+    Where an outcome hardly moves, as where nothing is shed, few seeds are certain of it, and what asks for both fails.
     Iterative and gradual pruning prune what has shed: that the pruning schedule moves the excess is in part how it is
     measured, so there accuracy decides.
     """
