@@ -163,8 +163,9 @@ def test_gains_are_paired_against_the_benchmark_that_validation_picks_and_equal_
 
 def test_every_criterion_counts_for_a4_and_other_shapes_for_a7(observed):
     by_criterion = values_of(observed, "A4", "gain")
-    assert list(by_criterion) == ["global_magnitude", "layer_magnitude", "global_gradient"]
-    assert by_criterion["global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
+    criteria = ("global_magnitude", "layer_magnitude", "global_gradient")
+    assert list(by_criterion) == [f"net · {name}" for name in criteria]
+    assert by_criterion["net · global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
     shapes = values_of(observed, "A7", "gain")
     assert shapes == {"net · global_magnitude · constant · constant_at_top": pytest.approx([0.0125, 0.0215, 0.0305])}
 
