@@ -212,9 +212,17 @@ class MadeUpResults:
             high, low = (f"the mean's interval lies {side} 0.01" for side in ("above", "below"))
             return Ruling({high: above(mean.low, 0.01)}, {low: below(mean.high, 0.01)})
 
+        def simple(claim):
+            first = claim.quantities[0].name
+            truths = {
+                "no_effect": lambda margins, cells: {first: 0.01},
+                "claimed": lambda margins, cells: {first: 0.02},
+            }
+            return replace(claim, judge=judge, direction=None, **truths)
+
         with pytest.MonkeyPatch.context() as patch:
             of = ledger.all_claims
-            patch.setattr(ledger, "all_claims", lambda preset: [replace(claim, judge=judge) for claim in of(preset)])
+            patch.setattr(ledger, "all_claims", lambda preset: [*map(simple, of(preset))])
             seen = ledger.Seen(self.observations(preset), missing, networks=self.networks(preset))
             return ledger.judge(preset, seen).model_dump(mode="json")
 

@@ -173,8 +173,10 @@ class Power:
 
 def power(claim: Claim, observed: Sample, margins: Any) -> Power | None:
     """A rule's power with the seeds and the spread of one table of observations; None where it cannot be simulated."""
+    if observed.n < 2:
+        return None
     _, worlds = _worlds(claim, observed, margins)
-    if not worlds or observed.n < 2:
+    if not worlds:
         return None
     known = [{observed.n: world.rates(observed.n, _LADDER_TABLES)} for world in worlds]
     needed = [world.seeds_for_power(rates) for world, rates in zip(worlds, known, strict=True)]
