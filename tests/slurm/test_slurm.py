@@ -13,7 +13,7 @@ def tables(folder):
     """Name -> rows of every CSV file, without times; of LaTeX files and claims the text, where no time stands in it."""
     found = {}
     for path in sorted(folder.rglob("*.csv")):
-        if path.name in ("runs.csv", "observations.csv", "claims.csv", "calibration.csv"):
+        if path.name in ("runs.csv", "observations.csv", "claims.csv") or path.name.startswith("calibration"):
             continue  # of each run's provenance, or of claims about time
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

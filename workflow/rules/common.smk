@@ -15,8 +15,7 @@ from snakemake.utils import min_version
 from prunebench.errors import InputError, nearest
 from prunebench.files import lock, seal, write_json
 from prunebench.runs.plugins import ROOT
-from prunebench.suite import slurm
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite import exhibits, slurm
 from prunebench.suite.failures import in_short
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import changes, load_preset
@@ -61,7 +60,7 @@ PLAN_FILE = f"{RESULTS}/plan.json"
 DIGEST = PRESET.model_copy(update={"raw_data": None}).digest()[:12]
 LEDGER = [f"{RESULTS}/{name}" for name in ("claims.json", "claims.csv", "report.html")]
 EXHIBITS = [(paper, paper.tables, paper.figures) for paper, _ in PRESET.studies().values()]
-EXHIBITS.append((None, (CALIBRATION,), (POWER,)))
+EXHIBITS.append((None, exhibits.TABLES, exhibits.FIGURES))
 
 if workflow.is_main_process:
     for line in changes(Path(PLAN_FILE), PRESET):

@@ -319,7 +319,7 @@ def show(comparison: Comparison, console: Console) -> None:
 
 def _line(pair: ClaimPair) -> tuple[str, ...]:
     quantity = next((headline.quantity for headline in pair.headlines if headline), "")
-    verdicts = (finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b))
+    verdicts = (finding.shown if finding else "not in this ledger" for finding in (pair.a, pair.b))
     name = f"{pair.id} {quantity}".strip()
     return (name, *verdicts, *map(effect, pair.headlines), _difference(pair), ", ".join(pair.notes))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from prunebench.runs.estimate import Estimate, Sizes
 from prunebench.runs.spec import Choice, RunSpec, Spec, TaskSpec
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.exhibits import FIGURES, TABLES
 from prunebench.suite.machine import Workload, workload_of
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import Plan
@@ -152,9 +152,9 @@ class Exhibits:
 def exhibits_of(preset: Preset) -> Exhibits:
     """What is made of the jobs' results; the prepared data sets are not among it, their logs are."""
     papers = [paper for paper, _ in preset.studies().values()]
-    tables = [table for paper in papers for table in paper.tables] + [CALIBRATION]
-    figures = [figure for paper in papers for figure in paper.figures] + [POWER]
-    files = len(FILES_OF_RESULTS) + len(RECORDS_OF_RESULTS) + 2 * len([*papers, CALIBRATION])
+    tables = [table for paper in papers for table in paper.tables] + [*TABLES]
+    figures = [figure for paper in papers for figure in paper.figures] + [*FIGURES]
+    files = len(FILES_OF_RESULTS) + len(RECORDS_OF_RESULTS) + 2 * (len(papers) + 1)
     files += sum(len(table.files) for table in tables) + sum(len(figure.files) for figure in figures)
     logs = len(LOGS_OF_RESULTS) + 2 * len(papers) + len(preset.datasets)
     return Exhibits(files + logs, 2 * FIGURE_BYTES * len(figures) + TABLE_BYTES * len(tables))

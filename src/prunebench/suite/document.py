@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from prunebench.suite import config_docs
 from prunebench.suite.claim import Claim
-from prunebench.suite.exhibits import CALIBRATION
+from prunebench.suite.exhibits import TABLES as OF_CALIBRATION
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.registry import papers
 from prunebench.suite.report import captions
@@ -56,7 +56,7 @@ def tables() -> str:
     parts = [TABLES]
     for paper in papers().values():
         parts += [_heading(paper), *(_table(paper, table) for table in paper.tables)]
-    return "\n".join([*parts, "## Calibration of the rules\n", _table(None, CALIBRATION)])
+    return "\n".join([*parts, "## Calibration of the rules\n", *(_table(None, table) for table in OF_CALIBRATION)])
 
 
 def _table(paper: Paper | None, table: Table) -> str:
@@ -86,6 +86,10 @@ def _claim(claim: Claim, margins: object) -> str:
         f"* Published: {claim.published}",
         f"* The claimed effect in the calibration: {claim.claimed_as}",
     ]
+    if claim.direction:
+        lines.append(
+            f"* Direction: the paper gives none; the verdict says which was found: {' or '.join(claim.direction)}"
+        )
     if claim.asks:
         lines.append(f"* Can be asked of another {claim.asks}: `claims: {{ask: [{{like: {claim.id}, method: NAME}}]}}`")
     if evidence:

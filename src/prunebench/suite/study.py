@@ -119,6 +119,11 @@ def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.Dat
     return frame
 
 
+def dense_ends(study: Study) -> pd.DataFrame:
+    """The ends of the dense networks that a study's jobs start from (`Paper.unpruned`)."""
+    return study.rows("train_dense", "phases")
+
+
 # --- What is there
 
 

@@ -5,7 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.errors import printable
-from prunebench.suite.effects import effect, where
+from prunebench.suite import effects
+from prunebench.suite.effects import chance, effect, where
 from prunebench.suite.ledger import summary
 from prunebench.suite.record import Finding, Headline, Ledger
 
@@ -20,7 +21,7 @@ def print_ledger(ledger: Ledger, console: Console) -> None:
     for finding in ledger.findings:
         head = f"{SIGNS[finding.verdict]} {finding.id}"
         grid.add_row(
-            Text(printable(head)), Text.assemble((finding.verdict, "bold"), f": {printable(finding.sentence)}")
+            Text(printable(head)), Text.assemble((printable(finding.shown), "bold"), f": {printable(finding.sentence)}")
         )
         grid.add_row("", Text(_details(finding)))
     console.print(grid)
@@ -35,6 +36,12 @@ def _details(finding: Finding) -> str:
         lines.insert(0, _measured(headline))
     if finding.seeds_note:
         lines.append(f"{finding.seeds_note[:1].upper()}{finding.seeds_note[1:]}.")
+    if firm := effects.firmness(finding):
+        lines.append(firm)
+    if (power := effects.power_of(finding)) and power not in finding.why:
+        lines.append(power)
+    if networks := effects.networks(finding):
+        lines.append(f"Without pruning: {', '.join(networks)}.")
     return "\n".join(map(printable, [*lines, f"Published: {finding.published}", ""]))
 
 
@@ -44,11 +51,15 @@ def _measured(headline: Headline) -> str:
 
 def markdown(ledger: Ledger) -> str:
     """A Markdown table, one row per claim."""
-    lines = ["| | claim | verdict | measured, mean [95 % interval] | published |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| | claim | verdict | a repeat agrees | power | measured, mean [95 % interval] | published |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for finding in ledger.findings:
         headline = finding.headline
         measured = _measured(headline) if headline else finding.why
-        verdict = f"{SIGNS[finding.verdict]} {finding.verdict}"
-        cells = (finding.id, finding.sentence, verdict, measured, finding.published)
+        verdict = f"{SIGNS[finding.verdict]} {finding.shown}"
+        sure = (chance(finding.stability), chance(finding.power))
+        cells = (finding.id, finding.sentence, verdict, *sure, measured, finding.published)
         lines.append(f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
