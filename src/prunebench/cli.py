@@ -399,11 +399,12 @@ def write_report(
 def document(
     root: Annotated[Path, typer.Argument(help="The repository, whose generated documents are written anew.")] = Path(),
 ) -> None:
-    """Generate the configuration's schema and documents, docs/claims.md and docs/tables.md from the code."""
+    """Generate what is written by hand nowhere: the configuration's schema and documents, docs/claims.md and
+    docs/tables.md from the code, docs/verdicts.md, docs/power.md and README's verdicts from the kept runs."""
     from prunebench.files import write_text
     from prunebench.suite.document import documents
 
-    for path, text in documents().items():
+    for path, text in documents(root).items():
         write_text(root / path, text)
 
 
