@@ -399,8 +399,8 @@ def write_report(
 def document(
     root: Annotated[Path, typer.Argument(help="The repository, whose generated documents are written anew.")] = Path(),
 ) -> None:
-    """Generate what is written by hand nowhere: the configuration's schema and documents, docs/claims.md and
-    docs/tables.md from the code, docs/verdicts.md, docs/power.md and README's verdicts from the kept runs."""
+    """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md and
+    docs/tables.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's verdicts."""
     from prunebench.files import write_text
     from prunebench.suite.document import documents
 

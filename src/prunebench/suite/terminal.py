@@ -8,7 +8,7 @@ from prunebench.errors import printable
 from prunebench.suite import effects
 from prunebench.suite.effects import chance, effect, where
 from prunebench.suite.ledger import summary
-from prunebench.suite.record import Finding, Headline, Ledger
+from prunebench.suite.record import Finding, Ledger
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "not run at this scale": "–"}
 
@@ -32,8 +32,8 @@ def print_ledger(ledger: Ledger, console: Console) -> None:
 
 def _details(finding: Finding) -> str:
     lines = [finding.why]
-    if headline := finding.headline:
-        lines.insert(0, _measured(headline))
+    if finding.headline:
+        lines.insert(0, measured(finding))
     if finding.seeds_note:
         lines.append(f"{finding.seeds_note[:1].upper()}{finding.seeds_note[1:]}.")
     if firm := effects.firmness(finding):
@@ -45,8 +45,10 @@ def _details(finding: Finding) -> str:
     return "\n".join(map(printable, [*lines, f"Published: {finding.published}", ""]))
 
 
-def _measured(headline: Headline) -> str:
-    return f"{effect(headline)}: {headline.meaning} ({where(headline)})"
+def measured(finding: Finding) -> str:
+    """The effect that stands for a claim with what it is and where, or why there is none."""
+    headline = finding.headline
+    return f"{effect(headline)}: {headline.meaning} ({where(headline)})" if headline else finding.why
 
 
 def markdown(ledger: Ledger) -> str:
@@ -56,10 +58,8 @@ def markdown(ledger: Ledger) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for finding in ledger.findings:
-        headline = finding.headline
-        measured = _measured(headline) if headline else finding.why
         verdict = f"{SIGNS[finding.verdict]} {finding.shown}"
         sure = (chance(finding.stability), chance(finding.power))
-        cells = (finding.id, finding.sentence, verdict, *sure, measured, finding.published)
+        cells = (finding.id, finding.sentence, verdict, *sure, measured(finding), finding.published)
         lines.append(f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"

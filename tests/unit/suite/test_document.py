@@ -72,7 +72,7 @@ def test_a_kind_stands_once_and_is_linked_where_it_is_allowed(toys):
     "path",
     [
         *("workflow/schemas/config.schema.json", "config/README.md", "docs/claims.md", "docs/tables.md"),
-        *("docs/verdicts.md", "docs/power.md", "README.md"),
+        *("docs/verdicts.md", "docs/laptop.md", "docs/power.md", "README.md"),
     ],
 )
 def test_the_documents_of_the_repository_are_those_that_the_code_gives(request, path):
