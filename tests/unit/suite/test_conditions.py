@@ -145,6 +145,16 @@ def test_an_effect_in_either_direction_and_no_other_has_words_for_both(condition
         claim(condition, direction=direction)
 
 
+def test_controls_must_hold_like_the_other_conditions_and_are_told_apart():
+    controlled = claim({"more": every("gain", ">", 0)}, controls={"its control": every("other", "<", 0)})
+    assert controlled.controls == ("its control",)
+    ruling = controlled.judge(sample(gain=(0.1,), other=(0.1,)), MARGINS)
+    assert {text: bool(holds[0]) for text, holds in ruling.reproduced.items()} == {"more": True, "its control": False}
+    assert ruling.verdicts.tolist() == [0]
+    assert controlled.judge(sample(gain=(0.1,), other=(-0.1,)), MARGINS).verdicts.tolist() == [1]
+    assert [each.decides for each in controlled.quantities] == [True, False, True]
+
+
 # --- What follows
 
 
