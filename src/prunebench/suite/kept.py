@@ -72,7 +72,7 @@ def verdicts(root: Path) -> str:
 
 
 def figures(root: Path, name: str) -> str:
-    """docs/<name>.md: a kept run's figures that are in docs/gallery, with captions and the claims that they are about."""
+    """docs/<name>.md: a kept run's figures that lie in docs/gallery, with captions and the claims they are about."""
     ledger = ledgers(root)[name]
     found = {finding.id: finding for finding in ledger.findings}
     parts = [FIGURES.format(name=name, scale=_sentence(ledger.scale))]
