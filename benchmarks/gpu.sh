@@ -8,12 +8,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-results/gpu} PYTHON=${PYTHON:-.venv/bin/python} SEEDS=${SEEDS:-0,1,2} CHAINS=${CHAINS:-8} LIMIT=${LIMIT:-480}
-TASKS=(--tasks cifar10-resnet20 cifar10-vgg16 cifar10-wrn28x10) PRESETS=(workstation paper) SECOND=2 CHAIN_ROWS=(2 4 8)
+TASKS=(--tasks cifar10-resnet20 cifar10-vgg16 cifar10-wrn28x10) PRESETS=(workstation paper) SECOND=2 CHAIN_ROWS=(2 4 8) TOGETHER=(--seeds 8)
 CONFIG=(preset=cifar "seeds=[$SEEDS]")
 [ -n "${NPZ:-}" ] && CONFIG+=("datasets={cifar10: {source: {kind: npz, path: $(realpath "$NPZ")}}}")
 [ -n "${RAW_DATA:-}" ] && CONFIG+=("raw_data=$(realpath "$RAW_DATA")")
 if [ "${DEVICE:-}" = cpu ]; then
     export CUDA_VISIBLE_DEVICES=
+    TOGETHER=(--preset smoke --task digits-resnet8 --seeds 2)
     TASKS=(--preset smoke --tasks digits-resnet8) PRESETS=(smoke) SECOND=0.2 CHAIN_ROWS=(2) CONFIG=(preset=smoke "seeds=[0]")
 fi
 mkdir -p "$OUT"
@@ -36,6 +37,7 @@ nvidia-smi >"$OUT/nvidia-smi.txt" 2>/dev/null
 stage tests 120 "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests/unit
 stage steps 240 "$PYTHON" benchmarks/gpu_steps.py "${TASKS[@]}" --chains "${CHAIN_ROWS[@]}" --seconds "$SECOND" \
     --minutes 3 --csv "$OUT/steps.csv"
+stage seeds 60 "$PYTHON" benchmarks/seeds_together.py "${TOGETHER[@]}" --seconds "$SECOND"
 for preset in "${PRESETS[@]}"; do
     stage "plan-$preset" 60 "$PYTHON" -m prunebench plan "$preset" --probe --seconds 1 --gpus 1 --save "$OUT/$preset.csv"
 done

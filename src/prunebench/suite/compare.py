@@ -263,7 +263,7 @@ def counts(runs: pd.DataFrame) -> dict[str, int]:
 def in_short(comparison: Comparison) -> Iterator[str]:
     """What somebody who has repeated a kept run wants to know: whether it came out alike, and if not, whether noise
     explains it."""
-    measured = [p for p in comparison.claims if p.a and p.b and p.a.quantities and p.b.quantities]
+    measured = [pair for pair in comparison.claims if all(map(_is_measured, (pair.a, pair.b)))]
     same = [pair for pair in measured if pair.id in comparison.equal]
     changed = [pair for pair in comparison.claims if pair.changed]
     if measured and len(same) == len(measured):
@@ -275,6 +275,10 @@ def in_short(comparison: Comparison) -> Iterator[str]:
     for pair in changed:
         verdicts = [finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b)]
         yield f"  {pair.id}: {verdicts[0]} here, {verdicts[1]} there; {_explained(pair)}"
+
+
+def _is_measured(finding: Finding | None) -> bool:
+    return finding is not None and any(each.cells for each in finding.quantities)
 
 
 def _explained(pair: ClaimPair) -> str:
