@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from prunebench.suite.paper import Figure, Paper
     from prunebench.suite.preset import Preset
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for words that are no command, wherever a version has it."""
 
 PEOPLE, WORKFLOW = "For people", "Called by the workflow"
 
@@ -444,15 +447,23 @@ def main() -> None:
             stream.reconfigure(errors="prunebench-plainly")  # type: ignore[union-attr]
     try:
         try:
-            app()
+            raise SystemExit(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
         finally:
             if sys.stdout:
                 sys.stdout.flush()
     except BrokenPipeError:  # its reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
-    except (InputError, OSError) as error:  # of the system's refusals, those that no reader or writer of ours foresaw
+    except (InputError, OSError, UsageError) as error:  # of the system's refusals, those that nothing of ours foresaw
         if "--debug" in sys.argv:
             raise
-        print(f"prunebench: {printable(' '.join(str(error).split()))[:2000]}", file=sys.stderr)
+        said = _of_usage(error) if isinstance(error, UsageError) else str(error)
+        print(f"prunebench: {printable(' '.join(said.split()))[:2000]}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _of_usage(error: Any) -> str:
+    """What is wrong with the words of a command, and where it says which there are."""
+    said = error.format_message().rstrip(".")
+    verb = error.ctx.command_path if error.ctx else "prunebench"
+    return f"{said[:1].lower()}{said[1:]} (`{verb} --help`)"

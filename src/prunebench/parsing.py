@@ -12,7 +12,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, wraps
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -20,6 +20,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError, core_schema
 
 from prunebench.errors import InputError, nearest
+
+T = typing.TypeVar("T")
 
 
 class Strict(BaseModel):
@@ -33,16 +35,24 @@ class Strict(BaseModel):
     @classmethod
     def _every_key_is_known(cls, content: Any) -> Any:
         """Before pydantic's own check, whose error does not say which keys are allowed."""
-        strict = cls.model_config.get("extra") == "forbid"  # not a record of another version
-        if strict and isinstance(content, Mapping) and not content.keys() <= cls.__pydantic_fields__.keys():
-            key = next(key for key in content if key not in cls.__pydantic_fields__)
-            hint = nearest(str(key), cls.__pydantic_fields__)
-            raise PydanticCustomError("unknown_key", "", {"key": key, "hint": hint})
-        if strict and isinstance(content, Mapping):
-            for key, value in content.items():
-                if _has_truth(value) and "bool" not in str(cls.__pydantic_fields__[key].annotation):
-                    raise PydanticCustomError("truth_value", "", {"key": key})
+        if type(content) is not dict and not isinstance(content, Mapping):
+            return content
+        if cls.model_config.get("extra") != "forbid":  # a record of another version
+            return content
+        fields = cls.__pydantic_fields__
+        if not content.keys() <= fields.keys():
+            key = next(key for key in content if key not in fields)
+            raise PydanticCustomError("unknown_key", "", {"key": key, "hint": nearest(str(key), fields)})
+        for key, value in content.items():
+            kind = type(value)
+            has_truth = kind is bool or (kind is list and bool in map(type, value))  # pydantic would take it for 1 or 0
+            if has_truth and "bool" not in str(fields[key].annotation):
+                raise PydanticCustomError("truth_value", "", {"key": key})
         return content
+
+    def __eq__(self, other: object) -> bool:
+        """Of one class, with equal fields: all that pydantic's own comparison finds here, at a third of its time."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def content(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON types: a new optional key changes no content that was there."""
@@ -53,28 +63,31 @@ class Strict(BaseModel):
         return digest_of(self.content())
 
 
-def _has_truth(value: object) -> bool:
-    """Whether it is a truth value, or a list with one: pydantic would take it for 1 or 0."""
-    return isinstance(value, bool) or (isinstance(value, list) and bool in map(type, value))
-
-
 def digest_of(content: object) -> str:
     """SHA-256, in hexadecimal, of JSON content: equal content gives equal digests."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
 
-_KNOWN: dict[int, tuple[object, str]] = {}
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
-def once(model: Strict, digest: Callable[[], str]) -> str:
-    """The digest of this very model, taken at the first call.
+def by_identity(function: Callable[..., T]) -> Callable[..., T]:
+    """Like `functools.cache` for frozen arguments by position, but by their identity: equal models may print otherwise.
 
-    By identity, beside the model itself, so that no other one ever has its identity. A cache within a model would go
-    into its changed copies.
+    Beside the value it keeps the arguments, so that no others ever have their identity. A cache within a model would
+    go into its changed copies.
     """
-    if id(model) not in _KNOWN:
-        _KNOWN[id(model)] = model, digest()
-    return _KNOWN[id(model)][1]
+    known: dict[tuple[int, ...], tuple[object, T]] = {}
+
+    @wraps(function)
+    def cached(*arguments: object) -> T:
+        key = tuple(map(id, arguments))
+        entry = known.get(key)
+        if entry is None:
+            entry = known[key] = arguments, function(*arguments)
+        return entry[1]
+
+    return cached
 
 
 _NO_WORDS = frozenset(("nan", "null", "inf", "infinity", "true", "false"))
@@ -110,7 +123,6 @@ Positive = Annotated[float, Field(gt=0)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 """A number of epochs."""
 
-T = typing.TypeVar("T")
 M = typing.TypeVar("M", bound=Strict)
 
 
@@ -158,6 +170,18 @@ def kind_of(registry: Mapping[str, type], entry: object) -> str:
     return next(name for name, cls in registry.items() if cls is type(entry))
 
 
+@by_identity
+def _options(entry: Any) -> dict[str, Any]:
+    """Fields of a registered dataclass that differ from their defaults."""
+    shown = {}
+    for field in dataclasses.fields(entry):
+        value = getattr(entry, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if value != default:
+            shown[field.name] = list(value) if isinstance(value, tuple) else value
+    return shown
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Registered:
     registry: Mapping[str, type]
@@ -181,13 +205,7 @@ class _Registered:
         return cls(**{name: field for name, field in settings if name != "kind"})
 
     def dump(self, entry: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = {"kind": kind_of(self.registry, entry)}
-        for field in dataclasses.fields(entry):
-            value = getattr(entry, field.name)
-            default = field.default_factory() if callable(field.default_factory) else field.default
-            if value != default:
-                shown[field.name] = list(value) if isinstance(value, tuple) else value
-        return shown
+        return {"kind": kind_of(self.registry, entry), **_options(entry)}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         serialization = core_schema.plain_serializer_function_ser_schema(self.dump)
@@ -196,6 +214,10 @@ class _Registered:
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         kinds = [handler(twin(cls, kind).__pydantic_core_schema__) for kind, cls in self.registry.items()]
         return {"oneOf": [*kinds, {"enum": [*self.registry]}]}
+
+
+class _Twin(Strict):
+    model_config = ConfigDict(use_attribute_docstrings=False)  # pydantic would look for the source of each, in vain
 
 
 @cache
@@ -209,7 +231,7 @@ def twin(cls: type, kind: str) -> type[Strict]:
             default = Field(default_factory=field.default_factory)
         fields[field.name] = (hints[field.name], default)
     doc = " ".join((inspect.getdoc(cls) or "").split())
-    return create_model(f"{cls.__name__}Config", __base__=Strict, __doc__=doc, **fields)
+    return create_model(f"{cls.__name__}Config", __base__=_Twin, __doc__=doc, **fields)
 
 
 # --- YAML

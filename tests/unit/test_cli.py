@@ -112,6 +112,32 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, words, content, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plam"], "no such command 'plam'. Did you mean 'plan'"),
+        (["claims", "--markdwn"], "no such option: --markdwn"),
+        (["claims", "a", "b"], "got unexpected extra argument"),
+        (["plan"], "missing argument 'preset' (`prunebench plan --help`)"),
+        (["draw", "s_cyc"], "missing option '--plan' (`prunebench draw --help`)"),
+        (["plan", "x", "--cores", "many"], "invalid value for '--cores'"),
+        (["plan", "x", "--seconds"], "option '--seconds' requires an argument"),
+        (["claims", "--markdown=3"], "option '--markdown' does not take a value"),
+        (["claims", "--\x1b[2J\n"], "no such option: --"),
+    ],
+)
+def test_words_that_are_no_command_are_one_line_too(call, words, message):
+    code, out, err = call(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"prunebench: {message}")
+    assert err.count("\n") == 1
+    assert err[:-1].isprintable()
+
+
+def test_no_words_at_all_are_answered_with_the_overview(call):
+    assert call() == call("--help")
+
+
 def test_an_unknown_paper_is_named_with_those_there_are(call, tmp_path):
     from prunebench.suite.preset import load_preset
 

@@ -1,6 +1,7 @@
 """The preset, its plan, and the paths that the other rule files name. Imports no torch, reads no data."""
 
 import gc
+import inspect
 import os
 import platform
 import re
@@ -15,7 +16,7 @@ from snakemake.utils import min_version
 from prunebench.errors import InputError, nearest
 from prunebench.files import lock, seal, write_json
 from prunebench.runs.plugins import ROOT
-from prunebench.suite import exhibits, slurm
+from prunebench.suite import exhibits, programs, slurm
 from prunebench.suite.failures import in_short
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import changes, load_preset
@@ -35,6 +36,8 @@ if not PRESET_FILE.exists():
     presets = (path.stem for path in PRESET_FILE.parent.glob("*.yaml"))
     raise WorkflowError(f"no preset '{CHOSEN}' in {PRESET_FILE.parent.name}/: {nearest(CHOSEN, presets)}")
 
+# Nearly all that is made, here and by Snakemake, stays to the end: every 700 objects are too often to look for garbage.
+gc.set_threshold(20_000)
 os.environ.setdefault(ROOT, str(workflow.basedir))
 # Not `configfile:`: Snakemake would write `--config` into the file's mappings, and an alias shares one mapping with
 # other keys, which would change, too.
@@ -65,6 +68,12 @@ EXHIBITS.append((None, exhibits.TABLES, exhibits.FIGURES))
 if workflow.is_main_process:
     for line in changes(Path(PLAN_FILE), PRESET):
         logger.info(line)
+
+
+def signed(function):
+    """A function of a rule with its signature: Snakemake asks for it up to five times per job, and would make it anew."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 def lock_folder():

@@ -27,7 +27,7 @@ rule prepare_data:
 onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
-            workflow.executor_settings.status_command = slurm.status_command()
+            workflow.executor_settings.status_command = programs.status_command()
         except InputError as error:
             raise WorkflowError(str(error))
         if slurm.MACHINE not in os.environ:

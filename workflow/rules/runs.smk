@@ -14,7 +14,7 @@ def job_of(stage, wildcards):
 
 def digest_of(stage):
     """The digest of a job's spec: a changed number reruns the jobs whose specs hold it and no other."""
-    return lambda wildcards: job_of(stage, wildcards).digest()[:12]
+    return signed(lambda wildcards: job_of(stage, wildcards).digest()[:12])
 
 
 def inputs_of(stage):
@@ -25,7 +25,7 @@ def inputs_of(stage):
         data = [f"{RESULTS}/data/{job.data}.safetensors"] if job.data else []
         return data + [f"{RUNS}/{file}" for file in job.needs]
 
-    return inputs
+    return signed(inputs)
 
 
 def gpus_of(stage):
@@ -60,7 +60,7 @@ def asked(stage, name):
             return getattr(PRESET.resources, name)
         return requests()[job_of(stage, wildcards).folder].at(name, attempt)
 
-    return value
+    return signed(value)
 
 
 for STAGE in PLAN.stages.values():

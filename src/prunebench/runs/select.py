@@ -27,9 +27,11 @@ def select(spec: Choice, runs: Path, out: Path) -> None:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 ends = {row["arm"]: row for row in csv.DictReader(file)}  # each arm's last phase
-        except (OSError, KeyError) as error:
+            for arm, row in ends.items():
+                rank(row)
+                candidates.append((axes[arm] | row, folder))
+        except (OSError, KeyError, ValueError, csv.Error) as error:
             raise InputError(f"{path} is no table of arms' phases: {error}") from None
-        candidates += [(axes[arm] | row, folder) for arm, row in ends.items()]
     winner, folder = max(candidates, key=lambda item: rank(item[0]))
     rows = [row | {"selected": int(row is winner)} for row, _ in candidates]
     write_bytes(out / NETWORKS_FILE, (runs / folder / NETWORKS_FILE).read_bytes())

@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 
 from prunebench.errors import InputError
 from prunebench.models.kinds import NETWORKS, NetworkKind
-from prunebench.parsing import Name, Strict, digest_of, once, registered, registered_name
+from prunebench.parsing import Name, Strict, by_identity, digest_of, registered, registered_name
 from prunebench.pruning.criteria import CRITERIA, get_criterion
 from prunebench.runs.estimate import Estimate, Sizes, of_arms
+from prunebench.runs.plugins import used_plugins
 from prunebench.runs.probes import PROBES, Probe
 from prunebench.runs.updates import UPDATES, Update
 from prunebench.schedules import POLICIES, PROFILES, Constant, Policy, Profile
@@ -216,9 +217,9 @@ Prune = Annotated[ToSparsity | Matched | Shed | NOfM | Blocks, Field(discriminat
 class Phase(Strict):
     """What happens between two positions of an arm: prunes in order, what becomes of the weights, training."""
 
-    axes: dict[str, Any] = {}
+    axes: dict[str, Any] = Field(default_factory=dict)
     """What the phase is in its study's tables, such as {cycle: 3}."""
-    prune: list[Prune] = []
+    prune: list[Prune] = Field(default_factory=list)
     """Prunes, in order."""
     rewind: int | None = Field(default=None, ge=0)
     """The weights left after the prunes go back to those after this epoch, kept by the arm or by its start."""
@@ -240,14 +241,14 @@ class Phase(Strict):
     """The update's state (momentum, ...) goes on from the phase before; else it begins anew."""
     order: int = 0
     """Place of the first epoch in the job's order of data: phases of the same place see the same images."""
-    keep: list[int] = []
+    keep: list[int] = Field(default_factory=list)
     """Epochs of the arm (0: its start) after which its network is kept, for rewinding and for other jobs."""
     keep_previous: bool = False
     """Keep the weights of one epoch before the phase's end, too, for criteria that compare with them."""
     recalibrate: int = Field(default=0, ge=0)
     """Training images on which batch normalisation's statistics are taken anew after the prunes and after each epoch;
     0 leaves them as training left them."""
-    probes: list[ProbeConfig] = []
+    probes: list[ProbeConfig] = Field(default_factory=list)
     """What is measured while the phase runs."""
 
     @model_validator(mode="after")
@@ -273,13 +274,13 @@ class Arm(Strict):
     """A trajectory: from a start through phases."""
 
     name: str
-    axes: dict[str, Any] = {}
+    axes: dict[str, Any] = Field(default_factory=dict)
     """What the arm is in its study's tables, such as {criterion: random, sparsity: 0.8}."""
     start: Start = Init(kind="init")
     """Where it starts."""
     phases: list[Phase] = Field(min_length=1)
     """Its phases."""
-    follows: list[str] = []
+    follows: list[str] = Field(default_factory=list)
     """For a control: earlier arms of the job over whose survivors probes of survivors measure it."""
 
     @property
@@ -331,13 +332,11 @@ class TaskSpec(Spec):
     seed: int
     include_norm: bool = False
     """Prune normalisation weights, too."""
-    plugins: dict[str, str] = {}
+    plugins: dict[str, str] = Field(default_factory=dict)
     """The user's files that the job depends on, each with its SHA-256; found by the names that the spec holds."""
 
     @model_validator(mode="after")
     def _names_its_plugins(self) -> Self:
-        from prunebench.runs.plugins import used_plugins
-
         used = used_plugins(lambda: _strings(self.model_dump(mode="json", exclude={"plugins"})))
         if self.plugins not in ({}, used):
             raise InputError(f"the files {', '.join(self.plugins)} are not those that this spec was made with")
@@ -361,7 +360,7 @@ def _strings(content: Any) -> set[str]:
 class RunSpec(TaskSpec):
     """A job that trains arms, one after another: a process start costs about what a small one trains."""
 
-    axes: dict[str, Any] = {}
+    axes: dict[str, Any] = Field(default_factory=dict)
     """What the job is in tables that list runs, such as {criterion: random, schedule: s_cyc}."""
     arms: list[Arm] = Field(min_length=1)
     evaluate_train: bool = False
@@ -380,7 +379,8 @@ class RunSpec(TaskSpec):
                 if name not in before:
                     raise InputError(f"arm {arm.name} follows '{name}', which is no earlier arm of the job")
             before.add(arm.name)
-            _check_phases(arm)
+            if fault := _fault_of(type(arm.start) in (Trained, Best), *arm.phases):
+                raise InputError(f"arm {arm.name}{fault}")
         return self
 
     @property
@@ -401,11 +401,7 @@ class RunSpec(TaskSpec):
 
     def digest(self) -> str:
         """SHA-256 of `content`, in which phases stand by theirs: many jobs of a plan have the same ones."""
-        return once(self, self._digest)
-
-    def _digest(self) -> str:
-        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"arms": {"__all__": {"phases"}}})
-        return digest_of([own, [[once(phase, phase.digest) for phase in arm.phases] for arm in self.arms]])
+        return _digest_of_run(self)
 
     def estimate(self, sizes: Sizes) -> Estimate:
         """What its arms cost and leave."""
@@ -422,24 +418,49 @@ class RunSpec(TaskSpec):
         return (probe for arm in self.arms for phase in arm.phases for probe in phase.probes)
 
 
-def _check_phases(arm: Arm) -> None:
-    """Raises InputError where a phase needs what no phase before it leaves."""
-    given = isinstance(arm.start, Trained | Best)
+@by_identity
+def _digest_of_run(run: RunSpec) -> str:
+    own = run.model_dump(mode="json", exclude_defaults=True, exclude={"arms": {"__all__": {"phases"}}})
+    return digest_of([own, [_digests_of(*arm.phases) for arm in run.arms]])
+
+
+@by_identity
+def _digests_of(*phases: Phase) -> list[str]:
+    return [_digest_of_phase(phase) for phase in phases]
+
+
+@by_identity
+def _digest_of_phase(phase: Phase) -> str:
+    return phase.digest()
+
+
+@by_identity
+def _fault_of(given: bool, *phases: Phase) -> str:
+    """What a phase needs that no phase before it leaves; empty where each has what it needs.
+
+    given: whether they start from a network of another job, which leaves what is asked of it.
+    """
     kept: set[int] = set()
-    for number, phase in enumerate(arm.phases):
-        before = arm.phases[number - 1] if number else None
-        kept |= {*phase.keep}
+    before = None
+    for number, phase in enumerate(phases):
+        kept.update(phase.keep)
         if phase.rewind is not None and phase.rewind not in kept and not given:
-            raise InputError(f"arm {arm.name} rewinds to epoch {phase.rewind}, which it does not keep")
+            return f" rewinds to epoch {phase.rewind}, which it does not keep"
         if phase.carry and (before is None or type(phase.update) is not type(before.update)):
-            raise InputError(f"arm {arm.name}: phase {number} carries on the state of another update")
-        criteria = [get_criterion(action.criterion) for action in phase.prune if isinstance(action, _Scored)]
+            return f": phase {number} carries on the state of another update"
         has_previous = before.keep_previous if before else given
-        if any(criterion.needs_previous_weights for criterion in criteria) and not has_previous:
-            raise InputError(
-                f"arm {arm.name}: phase {number} prunes by a criterion that compares with weights of an epoch before, "
+        if not has_previous and any(map(_compares, phase.prune)):
+            return (
+                f": phase {number} prunes by a criterion that compares with weights of an epoch before, "
                 "which nothing keeps"
             )
+        before = phase
+    return ""
+
+
+def _compares(prune: Any) -> bool:
+    """Whether a prune is by a criterion that compares with weights of an epoch before."""
+    return isinstance(prune, _Scored) and get_criterion(prune.criterion).needs_previous_weights
 
 
 class Choice(Spec):
@@ -451,7 +472,7 @@ class Choice(Spec):
     """Digests of their specs."""
     seed: int
     task: Name
-    axes: dict[str, Any] = {}
+    axes: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import prunebench
+from prunebench.errors import InputError
 from prunebench.runs.cpu import BF16, cpu_flags, cpu_name
+from prunebench.suite.programs import ask, in_line, status_command
 
 PYTHONS = (3, 11), (3, 13)
 """The first and the last version of Python that is tested."""
@@ -35,7 +36,6 @@ FONT = "DejaVu Sans"
 
 GB = 1e9
 ASK_TORCH_SECONDS = 180.0
-ASK_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ print(json.dumps(facts))
 
 def ask_torch() -> dict[str, Any]:
     """What torch says of itself; with the key `fault` alone where it cannot be imported or cannot multiply."""
-    good, said = _ask(sys.executable, "-c", _ASK, seconds=ASK_TORCH_SECONDS)
+    good, said = ask(sys.executable, "-c", _ASK, seconds=ASK_TORCH_SECONDS)
     if not good:
         return {"fault": said}
     facts: dict[str, Any] = json.loads(said)
@@ -163,7 +163,7 @@ def check_torchvision(torch: Mapping[str, Any]) -> Item:
         return Item("torchvision", "warning", "not asked, since torch does not work")
     if fault := torch.get("torchvision_fault"):
         mend = "install torch and torchvision from one index; its networks and mirror of Fashion-MNIST need it"
-        return Item("torchvision", "warning", f"does not work ({_line(fault)})", mend)
+        return Item("torchvision", "warning", f"does not work ({in_line(fault)})", mend)
     return Item("torchvision", "ok", f"torchvision {torch['torchvision']}")
 
 
@@ -205,10 +205,10 @@ def check_instructions() -> Item:
 
 def check_gpu(torch: Mapping[str, Any]) -> Item:
     """The GPUs that torch sees and computes on, beside those that the driver sees."""
-    there, said = _ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
-    driver = said if there else ""
+    there, said = ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+    driver = in_line(said) if there else ""
     if fault := torch.get("gpu_fault"):
-        return Item("gpu", "warning", f"{driver or 'seen'}, but torch cannot compute on it ({_line(fault)})", _DRIVER)
+        return Item("gpu", "warning", f"{driver or 'seen'}, but torch cannot compute on it ({in_line(fault)})", _DRIVER)
     if gpus := torch.get("gpus"):
         return Item("gpu", "ok", f"{', '.join(gpus)} ({driver or 'nvidia-smi does not answer'})")
     if driver and "fault" not in torch:
@@ -328,18 +328,16 @@ def check_data(source: str, cache: Path, raw_data: Path | None) -> Item:
 
 
 def check_slurm() -> Item:
-    """Whether jobs can be submitted, and whether the cluster keeps accounts, which Snakemake asks about ended jobs."""
+    """Whether jobs can be submitted, and by which command `--profile slurm` will ask how they end."""
     if not shutil.which("sbatch"):
         return Item("slurm", "ok", "none here; without --profile slurm jobs run on this machine")
-    good, said = _ask("sinfo", "--noheader", "--format=%P %a %D")
-    if not good:
-        return Item("slurm", "warning", f"sbatch is here, but sinfo fails ({said})", "ask who runs the cluster")
-    version = _ask("sbatch", "--version")[1]
-    good, answer = _ask("sacct", "--noheader", "--parsable2", "--format=JobID", "--starttime=now-1minutes")
-    if not good:
-        mend = "none is needed where SLURM remembers ended jobs for minutes: the profile asks squeue (docs/cluster.md)"
-        return Item("slurm", "warning", f"{version}, partitions {said}; sacct does not answer ({answer})", mend)
-    return Item("slurm", "ok", f"{version}, partitions {said}; sacct answers")
+    version = in_line(ask("sbatch", "--version")[1])
+    try:
+        command = status_command()
+    except InputError as error:
+        return Item("slurm", "warning", f"{version}; {error}", "ask who runs the cluster (docs/cluster.md)")
+    partitions = in_line(ask("sinfo", "--noheader", "--format=%P %a %D")[1])
+    return Item("slurm", "ok", f"{version}, partitions {partitions}; --profile slurm asks {command} how jobs end")
 
 
 def check_chromium() -> Item:
@@ -348,10 +346,10 @@ def check_chromium() -> Item:
     if not program:
         mend = "only the page's tests need it: apt-get install chromium, or set CHROMIUM"
         return Item("chromium", "warning", f"none of {', '.join(CHROMIUM)}", mend)
-    good, said = _ask(program, "--version")
+    good, said = ask(program, "--version")
     if not good:
         return Item("chromium", "warning", f"{program} does not start ({said})", "install it anew, or set CHROMIUM")
-    return Item("chromium", "ok", f"{said} at {program}")
+    return Item("chromium", "ok", f"{in_line(said)} at {program}")
 
 
 def check_font() -> Item:
@@ -362,7 +360,7 @@ def check_font() -> Item:
         found = font_manager.findfont(FONT, fallback_to_default=False)
     except (ImportError, ValueError, OSError) as error:
         mend = "pip install --force-reinstall matplotlib, which brings it"
-        return Item("fonts", "warning", f"{FONT} is not found ({_line(str(error))})", mend)
+        return Item("fonts", "warning", f"{FONT} is not found ({in_line(str(error))})", mend)
     return Item("fonts", "ok", f"{FONT} at {found}")
 
 
@@ -414,27 +412,6 @@ def check_speed(torch: Mapping[str, Any]) -> Item:
     return Item(
         "speed", "ok", f"{rows[0].device}, fp32, one thread: {', '.join(speeds)}; a job starts in {rows[0].start_s} s"
     )
-
-
-# --- Asking
-
-
-def _ask(*command: str, seconds: float = ASK_SECONDS) -> tuple[bool, str]:
-    """Whether a program succeeds, and what it says: its output in one line, or the last line of its error."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return False, f"no answer in {seconds:.0f} s"
-    except OSError as error:
-        return False, error.strerror or str(error)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        return False, _line(lines[-1]) if lines else f"it ends with {done.returncode}"
-    return True, " ".join(done.stdout.split())
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 def _text(path: Path) -> str:

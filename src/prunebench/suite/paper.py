@@ -132,10 +132,11 @@ class Stage:
     device: bool = True
 
     def __post_init__(self) -> None:
+        files = self.jobs[0].files if self.jobs else ()
         for job in self.jobs:
             if not job.folder.startswith(f"{self.folder}/"):
                 raise ValueError(f"stage {self.name}: job {job.folder} is not below {self.folder}")
-            if job.files != self.jobs[0].files:
+            if job.files != files:
                 raise ValueError(f"stage {self.name}: {job.folder} leaves other files than {self.jobs[0].folder}")
 
     @property

@@ -21,6 +21,9 @@ AXES = ("criterion", "schedule", "cycle")
 COST = ("steps", "images", "flops", "flops_sparse", "seconds")
 """Columns of cost that add up."""
 
+NUMBERS = ("validation_accuracy", "test_accuracy", *COST, "peak_memory_mb", "sparsity")
+"""Columns of phases.csv that a job is listed by."""
+
 
 def write_runs(preset: Preset, runs: Path, out: Path) -> None:
     """Writes runs.csv: one line per job that trains.
@@ -38,7 +41,7 @@ def write_runs(preset: Preset, runs: Path, out: Path) -> None:
 def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
     study, _, part = stage.folder.partition("/")
     axes = _axes(job)
-    phases = read_table(folder / "phases.csv")
+    phases = read_table(folder / "phases.csv", NUMBERS)
     if phases.empty:
         raise InputError(f"{folder / 'phases.csv'} has no rows")
     end = _end(job, phases)
@@ -81,7 +84,7 @@ def _end(job: RunSpec, phases: pd.DataFrame) -> "pd.Series[Any]":
 def _sparsity(job: RunSpec, end: "pd.Series[Any]", folder: Path) -> float:
     """The share of weights that is zero at the end: pruned or, where a probe counts zeros, also left by the update."""
     if "weights" in job.tables:
-        counted = read_table(folder / "weights.csv")
+        counted = read_table(folder / "weights.csv", ["sparsity"])
         counted = counted[counted["arm"] == end["arm"]]
         if len(counted):
             return float(counted["sparsity"].iloc[-1])

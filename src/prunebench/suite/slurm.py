@@ -1,17 +1,14 @@
-"""Jobs on a SLURM cluster: what must be there, what a job asks for, what it does when its time is up.
+"""Jobs on a SLURM cluster: what a job asks for, what it does when its time is up.
 
 How it is used: docs/cluster.md. Imports no torch; `requests` does when it is called.
 """
 
 import math
 import os
-import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunebench.errors import InputError
 from prunebench.runs.estimate import Sizes
 from prunebench.runs.spec import TaskSpec
 from prunebench.suite.costs import OPEN_TEST, JobCost, costs_of
@@ -34,9 +31,6 @@ CHOICES = {
 """Environment variables -> resources of a job. The first two are sbatch's own, but Snakemake would choose a partition
 and an account itself; sbatch reads its others, such as SBATCH_QOS and SBATCH_CONSTRAINT, alone."""
 
-LONGEST_PAUSE = 200
-"""Seconds, rounded up, between two questions of Snakemake's plugin how jobs are."""
-
 SHORT = 2e7
 """Pixels of all images that a job trains, up to which it is short: at most 20 s for small networks [ours: laptop]."""
 
@@ -58,44 +52,6 @@ COPIES = 8
 
 FLOPS_PER_ACTIVATION = 64
 """FLOPs of a forward pass per number that it keeps for the backward pass; ResNet-20 has twice as many [ours]."""
-
-
-def status_command() -> str:
-    """The command by which Snakemake asks how jobs are: `squeue`, or `sacct` where SLURM forgets jobs too early for it.
-
-    Not `sacct` first, as the plugin does: without an accounting database it says nothing, and of a job that somebody
-    cancelled `CANCELLED by 1000`, which the plugin (2.8) does not know; both times Snakemake waits for ever. Raises
-    InputError where jobs cannot be submitted, or nothing tells how they end.
-    """
-    for program in ("sbatch", "sinfo", "squeue", "scontrol"):
-        if shutil.which(program) is None:
-            raise InputError(
-                f"no SLURM here: there is no '{program}'. Start it on a login node, or without the profile"
-            )
-    _, said = _ask("sinfo", "--noheader")
-    if said:
-        raise InputError(f"SLURM does not answer; sinfo says: {said}")
-    config, _ = _ask("scontrol", "show", "config")
-    age = int((re.search(r"^MinJobAge\s*=\s*(\d+)", config, re.MULTILINE) or "00")[1])
-    if age >= LONGEST_PAUSE:
-        return "squeue"
-    if shutil.which("sacct") and not _ask("sacct", "--noheader", "--allocations")[1]:
-        return "sacct"
-    raise InputError(
-        f"SLURM forgets jobs {age} s after their end (MinJobAge) and keeps no accounts: Snakemake, which asks every "
-        f"{LONGEST_PAUSE} s, would not see them end"
-    )
-
-
-def _ask(*words: str) -> tuple[str, str]:
-    """What a command says, and what it says to its failure: nothing where it does not fail."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        return "", "nothing within a minute"
-    if not done.returncode:
-        return done.stdout, ""
-    return "", (done.stderr.strip().splitlines() or [f"nothing, but ends with {done.returncode}"])[-1]
 
 
 def choices(gpus: int) -> dict[str, int | str]:

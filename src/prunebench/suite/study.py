@@ -1,12 +1,13 @@
 """What a paper's tables and claims are made from: its part of the preset, and its runs' tables as stacked frames."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from prunebench.errors import InputError
 from prunebench.runs.spec import NETWORKS_FILE, RunSpec, Spec
@@ -19,9 +20,41 @@ RUN = ["task", "seed", "arm"]
 """What names an arm's run among those of a stage."""
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A run's CSV; raises InputError, naming the file, where it is missing or no CSV."""
-    return read_frame(path)
+def read_table(path: Path, numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """A run's CSV; raises InputError, naming the file, where it is missing or no CSV.
+
+    A column holds numbers or words: so, too, where one of `numbers` is missing or has a word, or another has both.
+    """
+    frame = read_frame(path, numbers)
+    for name in _words(frame):
+        _refuse_words(path, frame[name], name in numbers)
+    return frame
+
+
+def _words(frame: pd.DataFrame) -> list[str]:
+    return [name for name, kind in frame.dtypes.items() if not is_numeric_dtype(kind)]
+
+
+def _refuse_words(path: Path, column: "pd.Series[Any]", numbers: bool) -> None:
+    """InputError for the first word of a column that is one of numbers, or has numbers, too."""
+    cells = column.dropna()
+    words = cells[pd.to_numeric(cells, errors="coerce").isna()]
+    if len(words) and (numbers or len(words) < len(cells)):
+        raise InputError(f"{path}: column {column.name} has '{words.iloc[0]:.80}', which is no number")
+
+
+def _refuse_mixed(frames: Mapping[Path, pd.DataFrame]) -> None:
+    """InputError for a column that has words in one run's table and numbers in another's."""
+
+    def has_numbers(frame: pd.DataFrame, name: str) -> bool:
+        return name in frame and is_numeric_dtype(frame[name]) and bool(frame[name].notna().any())
+
+    words = {path: _words(frame) for path, frame in frames.items()}
+    named = {name for names in words.values() for name in names}
+    mixed = {name for name in named if any(has_numbers(frame, name) for frame in frames.values())}
+    for path, names in words.items():
+        for name in mixed.intersection(names):
+            _refuse_words(path, frames[path][name], True)
 
 
 def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -81,16 +114,20 @@ class Study:
         names = (stages,) if isinstance(stages, str) else tuple(stages)
         key = ("|".join(names), table)
         if key not in self._frames:
-            frames = [frame for job in self.jobs(*names) if (frame := self._job_rows(job, table)) is not None]
+            jobs = {self.runs / job.folder / f"{table}.csv": job for job in self.jobs(*names) if table in job.tables}
+            tables = {path: self._table(job, table) for path, job in jobs.items()}
+            _refuse_mixed(tables)
+            frames = [self._job_rows(job, tables[path]) for path, job in jobs.items()]
             self._frames[key] = stacked(frames) if frames else pd.DataFrame()
         return self._frames[key].copy()
 
-    def _job_rows(self, job: Spec, table: str) -> pd.DataFrame | None:
-        if table not in job.tables:
-            return None
+    def _table(self, job: Spec, table: str) -> pd.DataFrame:
+        """InputError where the job's folder is another preset's, or holds no table."""
         if is_stale(job, self.runs):
             raise InputError(f"{self.runs / job.folder} is of another preset than this one; `snakemake` does it anew")
-        rows = read_table(self.runs / job.folder / f"{table}.csv")
+        return read_table(self.runs / job.folder / f"{table}.csv")
+
+    def _job_rows(self, job: Spec, rows: pd.DataFrame) -> pd.DataFrame:
         axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)} | getattr(job, "axes", {})
         if isinstance(job, RunSpec):
             return _with_axes(job, rows, axes)

@@ -181,12 +181,16 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_first(tmp_path, ends
     assert (tmp_path / "choice/networks.safetensors").read_text() == f"batch-{number}"
 
 
-@pytest.mark.parametrize("damage", ["no folder", "no arm column", "no spec"])
+@pytest.mark.parametrize("damage", ["no folder", "no arm column", "no spec", "a word for a number", "another arm"])
 def test_jobs_that_cannot_be_chosen_among_are_named(tmp_path, damage):
     choice = Choice(folder="choice", among=["batch"], specs=[], seed=0, task="digits")
     if damage == "no arm column":
         write_json(tmp_path / "batch/spec.json", {"arms": []})
         (tmp_path / "batch/phases.csv").write_text("phase\n0\n")
+    elif damage in ("a word for a number", "another arm"):
+        arm, validation = ("a", "good") if damage == "a word for a number" else ("b", 0.5)
+        write_json(tmp_path / "batch/spec.json", {"arms": [{"name": "a"}]})
+        write_csv(tmp_path / "batch/phases.csv", [{"arm": arm} | end(validation)], ["arm", *end(0.5)])
     elif damage == "no spec":
         write_csv(tmp_path / "batch/phases.csv", [{"arm": "a"} | end(0.5)], ["arm", *end(0.5)])
     with pytest.raises(InputError, match="batch"):

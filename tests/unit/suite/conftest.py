@@ -1,5 +1,6 @@
 """Two made-up papers in the place of the package's, their presets, runs and observations."""
 
+import stat
 from pathlib import Path
 
 import pandas as pd
@@ -168,5 +169,18 @@ def observations():
             for seed, value in enumerate(over_seeds)
         ]
         return pd.DataFrame(rows, columns=list(OBSERVATION))
+
+    return make
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Makes programs in the only folder of the PATH: name -> lines of a shell script."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def make(**scripts):
+        for name, script in scripts.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(stat.S_IRWXU)
 
     return make

@@ -285,28 +285,27 @@ def test_what_is_looked_for_is_what_the_sources_look_for():
 # --- Programs
 
 
+SLURM = {
+    "sbatch": "echo slurm 22",
+    "sinfo": "echo all up 3",
+    "squeue": "exit 0",
+    "scontrol": "echo MinJobAge = 300 sec",
+}
+
+
 @pytest.mark.parametrize(
-    ("programs", "state", "words"),
+    ("there", "state", "words"),
     [
         ({}, "ok", ["none here"]),
-        (
-            {"sbatch": ("slurm 22",), "sinfo": ("all up 3",), "sacct": ("",)},
-            "ok",
-            ["slurm 22", "all up 3", "sacct answers"],
-        ),
-        ({"sbatch": ("slurm 22",), "sinfo": ("", 1, "no controller")}, "warning", ["sinfo fails (no controller)"]),
-        (
-            {"sbatch": ("slurm 22",), "sinfo": ("all",), "sacct": ("", 1, "accounting storage is disabled")},
-            "warning",
-            ["(accounting storage is disabled)", "squeue"],
-        ),
-        ({"sbatch": ("slurm 22",), "sinfo": ("all",)}, "warning", ["sacct does not answer (No such file"]),
+        (SLURM, "ok", ["slurm 22", "all up 3", "--profile slurm asks squeue"]),
+        (SLURM | {"scontrol": "echo MinJobAge = 60 sec", "sacct": "exit 0"}, "ok", ["--profile slurm asks sacct"]),
+        (SLURM | {"sinfo": "echo no controller >&2; exit 1"}, "warning", ["sinfo says: no controller"]),
+        (SLURM | {"scontrol": "echo MinJobAge = 60 sec"}, "warning", ["forgets jobs 60 s after their end"]),
+        ({"sbatch": "echo slurm 22"}, "warning", ["slurm 22", "there is no 'sinfo'"]),
     ],
 )
-def test_slurm_and_its_accounting(no_programs, program, monkeypatch, tmp_path, programs, state, words):
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))  # the system may have a real one
-    for name, how in programs.items():
-        program(name, *how)
+def test_slurm_and_what_the_profile_will_ask_of_it(programs, there, state, words):
+    programs(**there)
     shown(doctor.check_slurm(), state, *words)
 
 

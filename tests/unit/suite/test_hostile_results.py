@@ -248,6 +248,35 @@ def test_a_run_s_table_that_was_changed_outside_is_named(toy_preset, toy_runs, r
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("verb", "which"),
+    [
+        *(
+            (verb, which)
+            for verb in ("judge-claims", "tabulate", "tabulate-runs")
+            for which in ("one row", "every row")
+        ),
+        ("tabulate-runs", "the only row"),
+    ],
+)
+def test_a_word_among_a_run_s_numbers_is_named(toy_preset, toy_runs, refusal, tmp_path, verb, which):
+    """Of a table without a record of its checksum: sums and means of words are no numbers, or a traceback."""
+    preset = toy_preset()
+    runs = toy_runs(preset, tmp_path / "runs")
+    (tmp_path / "plan.json").write_text(preset.model_dump_json())
+    folder = {"the only row": "toy/search/net/seed-0/batch-1"}.get(which, "toy/chains/net/ours/seed-1")
+    path = runs / folder / "phases.csv"
+    header, *rows = csv.reader(path.read_text().splitlines())
+    assert len(rows) == (1 if which == "the only row" else 2)
+    for row in rows if which == "every row" else rows[-1:]:
+        row[header.index("validation_accuracy")] = "good"
+    path.write_text("".join(",".join(row) + "\n" for row in (header, *rows)))
+    line = refusal(
+        *(verb, *(["toy"] if verb == "tabulate" else []), "--plan", tmp_path / "plan.json", "--out", tmp_path / "out")
+    )
+    assert f"{path}: column validation_accuracy has 'good', which is no number" in line
+
+
 # --- What is harmless
 
 

@@ -1,5 +1,7 @@
 """From a preset to jobs: dense networks that several jobs share, and how a job is looked up."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +34,23 @@ def test_every_job_of_a_kept_preset_has_a_folder_and_a_specification_of_its_own(
 def test_a_specification_survives_its_own_json(kept):
     for job in kept.jobs():
         assert type(job).model_validate(job.content()) == job
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIG.glob("*.yaml")))
+def test_a_digest_is_that_of_the_specification_s_json_whatever_a_plan_shares(name):
+    """Computed anew from the JSON of each job and phase alone: kept results are found by it."""
+
+    def sha256(content):
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def expected(content):
+        if "arms" not in content:
+            return sha256(content)
+        own = content | {"arms": [{k: v for k, v in arm.items() if k != "phases"} for arm in content["arms"]]}
+        return sha256([own, [[sha256(phase) for phase in arm["phases"]] for arm in content["arms"]]])
+
+    jobs = make_plan(load_preset(CONFIG / f"{name}.yaml")).jobs()
+    assert [job.digest() for job in jobs] == [expected(json.loads(json.dumps(job.content()))) for job in jobs]
 
 
 def test_each_seed_of_a_kept_preset_has_as_many_jobs(kept):

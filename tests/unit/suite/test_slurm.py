@@ -1,7 +1,5 @@
-"""What jobs ask a cluster for, which of them it does, and what is said where there is none."""
+"""What jobs ask a cluster for, and which of them it does."""
 
-import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -18,61 +16,6 @@ from prunebench.suite.plan import make_plan
 
 def plan_of(preset, *overrides):
     return make_plan(preset_of(preset, overrides))
-
-
-@pytest.fixture
-def programs(tmp_path, monkeypatch):
-    """Makes programs in the only folder of the PATH: name -> lines of a shell script."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    def make(**scripts):
-        for name, script in scripts.items():
-            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-            (tmp_path / name).chmod(stat.S_IRWXU)
-
-    return make
-
-
-QUIET = dict.fromkeys(("sbatch", "sinfo", "squeue", "scontrol"), "exit 0")
-
-
-# --- What is there
-
-
-def test_without_slurm_the_missing_program_is_named(programs):
-    with pytest.raises(InputError, match="no SLURM here: there is no 'sbatch'"):
-        slurm.status_command()
-    programs(**{**QUIET, "scontrol": "exit 0"})
-    os.remove(Path(os.environ["PATH"]) / "squeue")
-    with pytest.raises(InputError, match="there is no 'squeue'"):
-        slurm.status_command()
-
-
-def test_where_the_controller_or_munge_is_silent_its_own_words_are_said(programs):
-    programs(**QUIET | {"sinfo": "echo first >&2; echo 'Unable to contact slurm controller' >&2; exit 1"})
-    with pytest.raises(InputError, match=r"^SLURM does not answer; sinfo says: Unable to contact slurm controller$"):
-        slurm.status_command()
-    programs(sinfo="exit 3")  # in silence
-    with pytest.raises(InputError, match="SLURM does not answer"):
-        slurm.status_command()
-
-
-ACCOUNTS, NO_ACCOUNTS = "exit 0", "echo 'Slurm accounting storage is disabled' >&2; exit 1"
-
-
-@pytest.mark.parametrize(
-    ("age", "sacct", "command"),
-    [(300, ACCOUNTS, "squeue"), (300, NO_ACCOUNTS, "squeue"), (60, ACCOUNTS, "sacct"), (200, NO_ACCOUNTS, "squeue")],
-)
-def test_states_of_jobs_come_from_accounts_only_where_slurm_forgets_jobs_early(programs, age, sacct, command):
-    programs(**QUIET | {"scontrol": f"echo 'Licenses = (null)\nMinJobAge               = {age} sec'", "sacct": sacct})
-    assert slurm.status_command() == command
-
-
-def test_where_nothing_tells_how_jobs_end_none_is_started(programs):
-    programs(**QUIET | {"scontrol": "echo 'MinJobAge = 60 sec'", "sacct": NO_ACCOUNTS})
-    with pytest.raises(InputError, match="forgets jobs 60 s after their end"):
-        slurm.status_command()
 
 
 # --- What a job asks for

@@ -5,6 +5,7 @@ Baselines, curves and curvature start from the networks of that job.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from prunebench.papers.directional.config import (
@@ -18,7 +19,6 @@ from prunebench.papers.directional.config import (
     Curvature,
     Directional,
     Overhead,
-    Sensitivity,
     Toy,
     arm_of,
 )
@@ -37,14 +37,17 @@ DENSE: Mapping[str, Any] = {"c": None, "mu": None, "matched_to": ""}
 
 def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[Stage]:
     """Minima, baselines, gRDA around the reference and as released, curves, curvature, exact problems and timings."""
-    each = [_Jobs(config, preset, task, seed) for task in config.grda for seed in preset.seeds_of(task)]
-    around = config.sensitivity
+    each = [
+        _Jobs(arms, seed)
+        for arms in (_Arms(config, preset, task) for task in config.grda)
+        for seed in preset.seeds_of(arms.task)
+    ]
 
     def on(part: Any) -> "list[_Jobs]":
         """The tasks and seeds that have a part."""
         return [of for of in each if of.has(part)]
 
-    sensitivity = [of.around(around) for of in on(around)] if around else []
+    sensitivity = [of.around() for of in on(config.sensitivity)]
     baselines = [of.baselines(config.baselines) for of in on(config.baselines)] if config.baselines else []
     curves = [of.curves(config.connectivity) for of in on(config.connectivity)] if config.connectivity else []
     curvatures = [of.curvatures(config.curvature) for of in on(config.curvature)] if config.curvature else []
@@ -67,15 +70,111 @@ def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[S
     ]
 
 
+class _Arms:
+    """The arms of a task, those that every seed has made once: a large plan's time is that of its models."""
+
+    def __init__(self, config: Directional, preset: Preset, task: str) -> None:
+        self.config, self.preset, self.task = config, preset, task
+        self.epochs, self.settings = preset.tasks[task].training.epochs, config.grda[task]
+        self._minima: dict[tuple[bool, ...], list[Arm]] = {}
+
+    def arm(
+        self, name: str, method: str, update: Update, *, start: Any = None, axes: Mapping[str, Any] = DENSE, **how: Any
+    ) -> Arm:
+        """An arm of one phase: the paper's training, from scratch and under the study's LR schedule, but for `how`."""
+        profile = self.config.profiles.get(self.task, self.config.profile)
+        phase = {"epochs": self.epochs, "profile": profile, "max_lr": self.config.max_lr}
+        phase |= {"update": update, "probes": [Weights(), Layers()], **how}
+        axes = {"method": method, **axes}
+        return Arm(name=name, axes=axes, start=start or Init(kind="init"), phases=[Phase.model_validate(phase)])
+
+    def grda(self, setting: Grda, keep: list[int], **axes: float) -> Arm:
+        """gRDA at a setting."""
+        axes_of = {"c": setting.c, "mu": setting.mu, "matched_to": setting.label, **axes}
+        return self.arm(arm_of(setting), "grda", setting, axes=axes_of, keep=keep)
+
+    def minima(self, matched: bool, curved: bool, bent: bool) -> list[Arm]:
+        """Those whose minima are compared, by which parts of the study look at them."""
+        which = matched, curved, bent
+        if which not in self._minima:
+            self._minima[which] = [*self._make_minima(*which)]
+        return self._minima[which]
+
+    def _make_minima(self, matched: bool, curved: bool, bent: bool) -> Iterator[Arm]:
+        config = self.config
+        # Kept is what other jobs start from or look at: a wide ResNet has 146 MB.
+        last = [self.epochs] if matched else []
+        end = [self.epochs] if matched or curved else []
+        looked_at = sorted({*config.curvature.epochs, self.epochs}) if config.curvature and bent else end
+        independent = Init(kind="init", draw="independent")
+        yield self.arm(SGD, SGD, Sgd(), keep=looked_at)
+        # Controls of curves and curvature alone.
+        if curved or bent:
+            # Other epochs of the order of data than the first ones: another order and augmentation of the same images.
+            yield self.arm(ORDER, ORDER, Sgd(), keep=looked_at, order=self.epochs)
+        if curved:
+            yield self.arm(INIT, INIT, Sgd(), keep=end, start=independent, order=2 * self.epochs)
+        yield self.grda(self.settings[0], looked_at)
+        for setting in self.settings[1:]:
+            yield self.grda(setting, last)
+        for strength in config.baselines.l1 if config.baselines and matched else ():
+            yield self.arm(f"l1.{strength:g}", UNCUT, ProximalL1(l1=strength), keep=last)
+        for name, update in config.updates.items():
+            yield self.arm(name, name, update, axes={**DENSE, "matched_to": name}, keep=last)
+
+    @cached_property
+    def around(self) -> list[Arm]:
+        """gRDA around the reference."""
+        around = self.config.sensitivity.settings(self.settings[0]) if self.config.sensitivity else []
+        return [self.grda(setting, [], c_factor=factor, mu_shift=shift) for setting, factor, shift in around]
+
+    @cached_property
+    def released(self) -> Arm:
+        """gRDA at the reference setting under a constant LR."""
+        setting = self.settings[0]
+        axes = {"c": setting.c, "mu": setting.mu, "matched_to": setting.label}
+        return self.arm(f"{arm_of(setting)}.constant", "grda", setting, axes=axes, profile=Constant())
+
+    @cached_property
+    def strong(self) -> list[Arm]:
+        """The strong dense baseline, if there are baselines."""
+        if self.config.baselines is None:
+            return []
+        recipe = self.config.baselines.strong
+        return [self.arm(STRONG, STRONG, Sgd(recipe.momentum, recipe.weight_decay), max_lr=recipe.max_lr)]
+
+    def matched(self, part: Baselines, setting: Grda, minima: Minima) -> Iterator[Arm]:
+        """Baselines at the sparsity that a setting of gRDA ended with in a seed's minima."""
+        like = minima.start(arm_of(setting))
+
+        def arm(method: str, start: Any = None, strength: float | None = None, **how: Any) -> Arm:
+            name = f"{method}{f'.{strength:g}' if strength else ''}.{arm_of(setting)}"
+            axes = {**DENSE, "matched_to": setting.label, "strength": strength}
+            return self.arm(name, method, Sgd(), start=start, axes=axes, **how)
+
+        def prune(criterion: str = "global_magnitude", ramp: Ramp | None = None) -> list[Matched]:
+            return [Matched(kind="matched", criterion=criterion, like=like, ramp=ramp)]
+
+        for strength in part.l1:
+            # The cut moves every activation: batch normalisation gets statistics that fit what is left.
+            cut = {"epochs": 0, "prune": prune(), "recalibrate": self.config.recalibration_images}
+            yield arm("l1", minima.start(f"l1.{strength:g}"), strength, **cut)
+        yield arm("gmp_gradual", prune=prune(ramp=part.ramp))
+        tuning = dict(part.fine_tuning) | {"order": self.epochs}
+        yield arm("gmp_one_shot", minima.start(SGD), prune=prune(), **tuning)
+        yield arm("random", prune=prune("random"))
+
+
 class _Jobs:
     """The jobs of one task and seed; that of the minima, which others start from, is `trained`."""
 
-    def __init__(self, config: Directional, preset: Preset, task: str, seed: int) -> None:
-        self.config, self.preset, self.task, self.seed = config, preset, task, seed
-        self.epochs, self.settings = preset.tasks[task].training.epochs, config.grda[task]
-        self.trained = self._job("minima", self._minima_arms(), hands_on="kept")
-        arms = {name: name for name in (SGD, ORDER, INIT)} | {"grda": arm_of(self.settings[0])}
-        self.minima = Minima(run=self.trained.folder, spec=self.trained.digest(), arms=arms, epochs=self.epochs)
+    def __init__(self, arms: _Arms, seed: int) -> None:
+        self.arms, self.seed = arms, seed
+        self.config, self.preset, self.task = arms.config, arms.preset, arms.task
+        parts = map(self.has, (self.config.baselines, self.config.connectivity, self.config.curvature))
+        self.trained = self._job("minima", arms.minima(*parts), hands_on="kept")
+        names = {name: name for name in (SGD, ORDER, INIT)} | {"grda": arm_of(arms.settings[0])}
+        self.minima = Minima(run=self.trained.folder, spec=self.trained.digest(), arms=names, epochs=arms.epochs)
 
     def has(self, part: Any) -> bool:
         """Whether the task and seed have a part of the study."""
@@ -87,86 +186,21 @@ class _Jobs:
         folder = f"directional/{part}/{self.task}/seed-{self.seed}"
         return {"folder": folder, **self.preset.task_fields(self.task, self.seed)}
 
-    def _job(self, part: str, arms: Iterable[Arm], **more: Any) -> RunSpec:
-        return RunSpec(**self._fields(part), axes={"part": part}, arms=[*arms], evaluate_train=True, **more)
+    def _job(self, part: str, arms: list[Arm], **more: Any) -> RunSpec:
+        return RunSpec(**self._fields(part), axes={"part": part}, arms=arms, evaluate_train=True, **more)
 
-    def _arm(
-        self, name: str, method: str, update: Update, *, start: Any = None, axes: Mapping[str, Any] = DENSE, **how: Any
-    ) -> Arm:
-        """An arm of one phase: the paper's training, from scratch and under the study's LR schedule, but for `how`."""
-        profile = self.config.profiles.get(self.task, self.config.profile)
-        phase = {"epochs": self.epochs, "profile": profile, "max_lr": self.config.max_lr}
-        phase |= {"update": update, "probes": [Weights(), Layers()], **how}
-        axes = {"method": method, **axes}
-        return Arm(name=name, axes=axes, start=start or Init(kind="init"), phases=[Phase.model_validate(phase)])
-
-    def _grda(self, setting: Grda, keep: list[int], **axes: float) -> Arm:
-        axes_of = {"c": setting.c, "mu": setting.mu, "matched_to": setting.label, **axes}
-        return self._arm(arm_of(setting), "grda", setting, axes=axes_of, keep=keep)
-
-    def _minima_arms(self) -> Iterator[Arm]:
-        config = self.config
-        matched, curved, bent = map(self.has, (config.baselines, config.connectivity, config.curvature))
-        # Kept is what other jobs start from or look at: a wide ResNet has 146 MB.
-        last = [self.epochs] if matched else []
-        end = [self.epochs] if matched or curved else []
-        looked_at = sorted({*config.curvature.epochs, self.epochs}) if config.curvature and bent else end
-        independent = Init(kind="init", draw="independent")
-        yield self._arm(SGD, SGD, Sgd(), keep=looked_at)
-        # Controls of curves and curvature alone.
-        if curved or bent:
-            # Other epochs of the order of data than the first ones: another order and augmentation of the same images.
-            yield self._arm(ORDER, ORDER, Sgd(), keep=looked_at, order=self.epochs)
-        if curved:
-            yield self._arm(INIT, INIT, Sgd(), keep=end, start=independent, order=2 * self.epochs)
-        yield self._grda(self.settings[0], looked_at)
-        for setting in self.settings[1:]:
-            yield self._grda(setting, last)
-        for strength in config.baselines.l1 if config.baselines and matched else ():
-            yield self._arm(f"l1.{strength:g}", UNCUT, ProximalL1(l1=strength), keep=last)
-        for name, update in self.config.updates.items():
-            yield self._arm(name, name, update, axes={**DENSE, "matched_to": name}, keep=last)
-
-    def around(self, part: Sensitivity) -> RunSpec:
+    def around(self) -> RunSpec:
         """gRDA around the reference."""
-        around = part.settings(self.settings[0])
-        arms = [self._grda(setting, [], c_factor=factor, mu_shift=shift) for setting, factor, shift in around]
-        return self._job("sensitivity", arms)
+        return self._job("sensitivity", self.arms.around)
 
     def released(self) -> RunSpec:
         """gRDA at the reference setting under a constant LR."""
-        setting = self.settings[0]
-        axes = {"c": setting.c, "mu": setting.mu, "matched_to": setting.label}
-        name = f"{arm_of(setting)}.constant"
-        return self._job("released", [self._arm(name, "grda", setting, axes=axes, profile=Constant())])
+        return self._job("released", [self.arms.released])
 
     def baselines(self, part: Baselines) -> RunSpec:
         """The strong dense baseline, then those at the sparsity that each setting of gRDA ended with."""
-        strong = Sgd(part.strong.momentum, part.strong.weight_decay)
-        arms = [self._arm(STRONG, STRONG, strong, max_lr=part.strong.max_lr)]
-        for setting in self.settings:
-            arms += self._matched_arms(part, setting)
-        return self._job("baselines", arms)
-
-    def _matched_arms(self, part: Baselines, setting: Grda) -> Iterator[Arm]:
-        like = self.minima.start(arm_of(setting))
-
-        def arm(method: str, start: Any = None, strength: float | None = None, **how: Any) -> Arm:
-            name = f"{method}{f'.{strength:g}' if strength else ''}.{arm_of(setting)}"
-            axes = {**DENSE, "matched_to": setting.label, "strength": strength}
-            return self._arm(name, method, Sgd(), start=start, axes=axes, **how)
-
-        def prune(criterion: str = "global_magnitude", ramp: Ramp | None = None) -> list[Matched]:
-            return [Matched(kind="matched", criterion=criterion, like=like, ramp=ramp)]
-
-        for strength in part.l1:
-            # The cut moves every activation: batch normalisation gets statistics that fit what is left.
-            cut = {"epochs": 0, "prune": prune(), "recalibrate": self.config.recalibration_images}
-            yield arm("l1", self.minima.start(f"l1.{strength:g}"), strength, **cut)
-        yield arm("gmp_gradual", prune=prune(ramp=part.ramp))
-        tuning = dict(part.fine_tuning) | {"order": self.epochs}
-        yield arm("gmp_one_shot", self.minima.start(SGD), prune=prune(), **tuning)
-        yield arm("random", prune=prune("random"))
+        matched = (arm for of in self.arms.settings for arm in self.arms.matched(part, of, self.minima))
+        return self._job("baselines", [*self.arms.strong, *matched])
 
     def curves(self, part: Connectivity) -> Curves:
         """Paths between the minima, and planes of the first seeds."""
@@ -178,7 +212,7 @@ class _Jobs:
 
     def curvatures(self, part: Curvature) -> Curvatures:
         """The Hessian along SGD's trajectory."""
-        epochs = sorted({*part.epochs, self.epochs})
+        epochs = sorted({*part.epochs, self.arms.epochs})
         measured = part.model_copy(update={"tasks": None, "seeds": None})
         return Curvatures(**self._fields("curvature"), minima=self.minima, curvature=measured, epochs=epochs)
 
