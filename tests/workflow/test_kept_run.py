@@ -1,4 +1,4 @@
-"""The kept laptop run is what this machine computes, to the byte, on any x86-64 CPU with AVX2 and the same libraries."""
+"""The kept laptop run is what this machine computes, to the byte: the same libraries on an x86-64 CPU with AVX2."""
 
 import csv
 import json
