@@ -15,6 +15,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from prunebench.runs import numerics
+
+# What is computed in this process and in those that it starts is what jobs compute.
+numerics.pin()
+
 # Test files run side by side, one per core: a library that starts threads of its own for each would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

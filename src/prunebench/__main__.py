@@ -5,6 +5,9 @@ import sys
 
 def main() -> None:
     """The console command: `prunebench.cli`, or one line and exit code 2 where a package of the workflow is missing."""
+    from prunebench.runs import numerics
+
+    numerics.pin()
     try:
         from prunebench import cli
 

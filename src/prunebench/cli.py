@@ -16,6 +16,7 @@ import typer
 
 from prunebench import __version__
 from prunebench.errors import InputError, nearest, printable
+from prunebench.runs.numerics import Numerics, unpin
 
 if TYPE_CHECKING:
     from prunebench.suite.paper import Figure, Paper
@@ -76,11 +77,12 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A folder of results.")],
     b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
     out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Say in a few lines whether A came out as B did.")] = False,
 ) -> None:
     """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
     from prunebench.suite import compare as comparison
 
-    comparison.main(a, b, out)
+    comparison.main(a, b, out, brief)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -182,6 +184,9 @@ def run(
     data: Annotated[Path | None, typer.Option(help="With --spec: the prepared data set (.safetensors).")] = None,
     runs: Annotated[Path, typer.Option(help="With --spec: the folder with all runs.")] = Path(),
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 1,
+    numerics: Annotated[
+        Numerics, typer.Option(help="How a CPU computes: the same bytes on every x86-64 CPU with AVX2, or its own way.")
+    ] = "portable",
     workers: Annotated[
         int,
         typer.Option(
@@ -201,6 +206,8 @@ def run(
     """Do one job, such as training its arms. A killed job resumes where it was."""
     if (plan is None) == (spec is None):
         raise InputError("a job comes from --plan or from --spec: give exactly one of them")
+    if numerics == "native":
+        unpin()  # before torch is imported
     if plan is not None:
         content, function, runs, data = _planned(plan, out, digest)
     if spec is not None:
@@ -209,7 +216,13 @@ def run(
         content, function = _given(spec, job)
     from prunebench.runs.run import run_job
 
-    how: dict[str, Any] = {"threads": threads, "workers": workers, "save_every": save_every, "eager": eager}
+    how: dict[str, Any] = {
+        "threads": threads,
+        "numerics": numerics,
+        "workers": workers,
+        "save_every": save_every,
+        "eager": eager,
+    }
     try:
         run_job(content, function, out, runs, data, **how)
     except SystemExit as end:

@@ -11,6 +11,7 @@ from typing import IO
 
 import torch
 
+from prunebench.errors import InputError
 from prunebench.runs.cpu import BF16, cpu_flags, cpu_name
 
 
@@ -87,17 +88,16 @@ def set_up(device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def resolve_precision(wish: str, device: torch.device) -> str:
-    """`bf16` or `fp32`: what `auto` means on this device.
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises InputError for bf16 on a device that would emulate it, slower than fp32.
 
-    bf16 where the hardware multiplies it natively: CUDA from compute capability 8.0, x86 with AVX512_BF16 or AMX.
-    Elsewhere autocast would emulate it, slower than fp32.
+    CUDA multiplies it natively from compute capability 8.0, x86 with AVX512_BF16 or AMX.
     """
-    if wish != "auto":
-        return wish
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    return "bf16" if BF16 & cpu_flags() else "fp32"
+    if precision == "bf16":
+        cuda = device.type == "cuda"
+        native = torch.cuda.get_device_capability(device) >= (8, 0) if cuda else BF16 & cpu_flags()
+        if not native:
+            raise InputError(f"precision: bf16, but {device_name(device)} has no native bf16: ask for fp32")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ import numpy
 import torch
 
 import prunebench
+from prunebench.runs import numerics
 from prunebench.runs.device import device_name
 
 PACKAGE = Path(prunebench.__file__).parent
@@ -53,6 +54,7 @@ def provenance(device: torch.device, precision: str, data: str) -> dict[str, Any
         "platform": platform.platform(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "numerics": numerics.found() if device.type == "cpu" else "native",
         "precision": precision,
         "data_sha256": data,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from prunebench.errors import InputError
 from prunebench.runs.spec import NETWORKS_FILE, RunSpec, Spec
-from prunebench.suite.inputs import read_frame
+from prunebench.suite.inputs import read_frame, read_json
 from prunebench.suite.paper import Paper, Stage
 from prunebench.suite.plan import Plan, make_plan
 from prunebench.suite.preset import Preset
@@ -88,6 +88,8 @@ class Study:
     def _job_rows(self, job: Spec, table: str) -> pd.DataFrame | None:
         if table not in job.tables:
             return None
+        if is_stale(job, self.runs):
+            raise InputError(f"{self.runs / job.folder} is of another preset than this one; `snakemake` does it anew")
         rows = read_table(self.runs / job.folder / f"{table}.csv")
         axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)} | getattr(job, "axes", {})
         if isinstance(job, RunSpec):
@@ -120,15 +122,21 @@ def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.Dat
 # --- What is there
 
 
+def is_stale(job: Spec, runs: Path) -> bool:
+    """Whether the job's folder holds what another spec left, such as that of a preset before it was changed."""
+    left = runs / job.folder / "spec.json"
+    return left.exists() and read_json(left) != job.content()
+
+
 def complete(study: Study) -> tuple[Study | None, list[str]]:
     """The study of the seeds and parts whose runs are complete, and a line for each that is not.
 
-    Pairing needs all runs of a seed. A part without seeds, such as timings, is left out where a run of it is missing.
-    None where no seed is complete.
+    Pairing needs all runs of a seed; a run of another preset is none. A part without seeds, such as timings, is left
+    out where a run of it is missing. None where no seed is complete.
     """
 
     def there(job: Spec) -> bool:
-        return (study.runs / job.folder / "provenance.json").exists()
+        return (study.runs / job.folder / "provenance.json").exists() and not is_stale(job, study.runs)
 
     stages = [stage for stage in study.stages.values() if not stage.optional]
     seeds, absent = [], []

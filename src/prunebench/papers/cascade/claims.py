@@ -237,7 +237,8 @@ CLAIMS: tuple[Claim, ...] = (
         rule="Analysis of variance of pruning schedule x LR schedule with seeds as blocks, on accuracy and on excess. "
         "Reproduced: for one of the two factors, on both outcomes, partial eta squared is at least {b6_effect:g} with "
         "p < {b6_p:g}, and means are at least {b6_accuracy:.1%} and {b6_excess:.1%} apart. Not reproduced: every "
-        "partial eta squared, also the interaction's, is below {b6_none:g}.",
+        "partial eta squared, also the interaction's, is below {b6_none:g}, or on one of the outcomes all "
+        "combinations are for certain less than that apart.",
         judge=rules.schedules_matter,
         no_effect=rules.by_lr_schedule(0.02, 0.0),
         claimed=rules.by_lr_schedule(0.02, 0.1),
