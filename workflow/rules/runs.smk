@@ -75,8 +75,6 @@ for STAGE in PLAN.stages.values():
             expand(f"{RUNS}/{STAGE.folder}/{{run}}/{{file}}", file=STAGE.files, allow_missing=True),
         log:
             f"{RESULTS}/logs/{STAGE.name}/{{run}}.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{STAGE.name}/{{run}}.tsv"
         priority: STAGE.priority
         localrule: LOCAL
         threads: PRESET.resources.threads * max(1, gpus_of(STAGE))

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -57,5 +58,6 @@ def provenance(device: torch.device, precision: str, data: str) -> dict[str, Any
         "numerics": numerics.found() if device.type == "cpu" else "native",
         "precision": precision,
         "data_sha256": data,
+        "cpu_seconds": round(sum(os.times()[:4]), 2),  # of this process and those that it has waited for
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

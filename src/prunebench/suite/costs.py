@@ -20,8 +20,8 @@ OPEN_TEST = 10_000
 CELL_BYTES = 12
 """Of one number in a CSV file [ours: 4 to 15 in the tables of the smoke preset's runs]."""
 
-JOB_BYTES = 1500
-"""Of a job's provenance, log and benchmark together [ours: smoke preset]."""
+JOB_BYTES = 1200
+"""Of a job's provenance and log together [ours: smoke preset]."""
 
 FIGURE_BYTES, TABLE_BYTES = 350_000, 25_000
 """Of a figure in all its files, twice since the report holds it, and of a table [ours: smoke and laptop presets]."""
@@ -76,7 +76,7 @@ def network_of(job: TaskSpec, workload: Workload) -> Network:
 class JobCost:
     """What one job costs and leaves. workload, network: None for a job that is on no task's network.
 
-    bytes: of all its files, its log and its benchmark among them.
+    bytes: of all its files, its log among them.
     """
 
     stage: Stage
@@ -93,8 +93,8 @@ class JobCost:
 
     @property
     def files(self) -> int:
-        """Its files with their checksums, its log and its benchmark."""
-        return len(self.job.files) + 3
+        """Its files with their checksums, and its log."""
+        return len(self.job.files) + 2
 
     @property
     def images(self) -> float:
