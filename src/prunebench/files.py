@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import secrets
 import shutil
 import stat
@@ -69,6 +70,53 @@ def lock(descriptor: int) -> None:
     Raises another OSError where the disk has no locks.
     """
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Waits, with a line, until no other process is in such a block of the folder, which is made if it is missing.
+
+    A file `.lock` names the process within; it is gone afterwards, and the kernel drops the lock of a killed one. Where
+    the disk has no locks, none is waited for. Raises InputError where the system refuses the file.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(path)
+        while not _is(path, descriptor):  # the one who was waited for has removed it
+            os.close(descriptor)
+            descriptor = _locked(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        with suppress(OSError):  # no room, which a job may not need
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        holder = os.read(descriptor, 200).decode(errors="replace")
+        print(f"waiting for {holder or 'another process'}, which works in {path.parent}", flush=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        pass
+    return descriptor
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether a path is that of an open file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def remove_leftovers(path: Path) -> None:

@@ -1,13 +1,15 @@
 """Files that stay: what killed writers leave is cleared away, and a damaged file is known by its checksum."""
 
 import os
+import platform
 import signal
 import subprocess
+import threading
 
 import pytest
 
 from prunebench.errors import InputError
-from prunebench.files import atomic_output, check, seal, temporary_folder, write_text
+from prunebench.files import atomic_output, check, seal, sole_writer, temporary_folder, write_text
 
 
 def killed_while(write):
@@ -50,6 +52,25 @@ def test_a_writer_that_lives_loses_nothing_to_another(tmp_path):
         assert path.read_text() == "second"
     assert path.read_text() == "first"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_who_comes_second_into_a_folder_waits_until_the_first_has_ended_or_was_killed(tmp_path, capfd, killed):
+    folder, (ready, begun), (may, go) = tmp_path / "deep/folder", os.pipe(), os.pipe()
+    first = os.fork()
+    if first == 0:
+        with sole_writer(folder):
+            os.write(begun, b"!")
+            os.read(may, 1)
+        os._exit(0)
+    os.read(ready, 1)
+    end = (lambda: os.kill(first, signal.SIGKILL)) if killed else (lambda: os.write(go, b"!"))
+    threading.Timer(0.3, end).start()
+    with sole_writer(folder):
+        assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == (-signal.SIGKILL if killed else 0)
+        assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert capfd.readouterr().out == f"waiting for process {first} on {platform.node()}, which works in {folder}\n"
+    assert not [*folder.iterdir()]
 
 
 def test_folders_of_killed_processes_are_removed_and_those_of_living_ones_are_not(tmp_path):

@@ -1,5 +1,6 @@
 """The workflow where a user may have it: names with spaces, no home folder, a folder that is read-only or in use."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -122,24 +123,51 @@ def test_a_disk_that_is_really_full_is_one_line_and_with_more_room_the_same_comm
     ]
 
 
-def test_a_signal_to_all_processes_of_a_job_lets_it_save(tmp_path, snakemake):
-    """As a cluster sends it: to the job, and to the shells in between, with which the job would be killed."""
+@pytest.fixture
+def endless(tmp_path, snakemake):
+    """Starts Snakemake on a job that trains for ever; waits until the job's log, which it gives, has a word."""
+    log = tmp_path / "results/smoke/logs/train_dense" / f"{DENSE.partition('dense/')[2]}.log"
     tasks = {key: {"training": {"epochs": 100_000}} for key in ("digits-resnet8", "digits-resnet8-fifth")}
-    endless = ("preset=smoke", f"tasks={json.dumps(tasks)}")
-    line = snakemake.command(tmp_path, "--cores", "1", f"{DENSE}/provenance.json", config=endless)
-    log = tmp_path / "results/smoke/logs/train_dense" / DENSE.partition("dense/")[2]
-    log = log.with_name(f"{log.name}.log")
-    with subprocess.Popen(line, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 300
-        while "epoch 1:" not in (log.read_text() if log.exists() else ""):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    config = ("preset=smoke", f"tasks={json.dumps(tasks)}")
+    line = snakemake.command(tmp_path, "--cores", "1", f"{DENSE}/provenance.json", config=config)
+
+    @contextlib.contextmanager
+    def start(word):
+        quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen(line, cwd=tmp_path, **quiet) as process:
+            wait_for(log, word, 300, process)
+            yield process, log
+
+    return start
+
+
+def wait_for(log, word, seconds, process=None):
+    """Until a log has a word; the process, if one is given, has to live so long."""
+    deadline = time.monotonic() + seconds
+    while word not in (log.read_text() if log.exists() else ""):
+        assert process is None or process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+STOPPED = "told to stop (signal 15): state saved in "
+
+
+def test_a_signal_to_all_processes_of_a_job_lets_it_save(tmp_path, endless):
+    """As a cluster sends it: to the job, and to the shells in between, with which the job would be killed."""
+    with endless("epoch 1:") as (process, log):
         os.killpg(process.pid, signal.SIGTERM)
-        told = time.monotonic()
-        while (end := "told to stop (signal 15): state saved in ") not in log.read_text():
-            assert time.monotonic() < told + 10
-            time.sleep(0.05)
+        wait_for(log, STOPPED, 10)
     assert process.returncode == 1
-    resume = log.read_text().partition(end)[2].strip()
+    resume = log.read_text().partition(STOPPED)[2].strip()
     assert (tmp_path / resume).stat().st_size > 10_000
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="a job is told of Snakemake's end on Linux")
+def test_when_snakemake_alone_is_killed_its_job_saves_and_ends_and_the_next_one_goes_on(endless):
+    with endless("epoch 1:") as (process, log):
+        process.kill()
+        wait_for(log, STOPPED, 10)
+    with endless("going on in dense at ") as (process, log):
+        os.killpg(process.pid, signal.SIGTERM)
+        wait_for(log, STOPPED, 10)

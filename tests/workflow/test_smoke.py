@@ -66,7 +66,7 @@ def test_smoke_makes_every_table_figure_and_run(smoke, expected, rows_of):
     assert {row["folder"]: row["spec_sha256"] for row in runs} == {spec.folder: spec.digest() for spec in specs}
     kept = json.loads((smoke / "results/smoke/plan.json").read_text())
     assert kept == preset.model_dump(mode="json", exclude={"raw_data"})
-    assert not [*smoke.rglob(".resume*"), *smoke.rglob("*.tmp")]
+    assert not [path for left in (".resume*", "*.tmp", ".lock") for path in smoke.rglob(left)]
     records = [*smoke.rglob("*.sha256")]
     assert len(records) == len([*expected().plan.jobs()]) + 2 * len(PAPERS) + 5
     for record in records:
@@ -448,7 +448,7 @@ def test_killed_again_and_again_it_ends_with_the_same_tables(
     assert untimed_observations(copy, rows_of) == untimed_observations(smoke, rows_of)
     for name in (f"{figure.name}.{form}" for figure in PAPERS["cascade"].figures for form in ("svg", "png")):
         assert (copy / "figures/smoke" / name).read_bytes() == (smoke / "figures/smoke" / name).read_bytes(), name
-    assert not [*copy.rglob(".resume*"), *copy.rglob("*.tmp")]
+    assert not [path for left in (".resume*", "*.tmp", ".lock") for path in copy.rglob(left)]
 
 
 def said(folder, since):

@@ -49,9 +49,10 @@ except InputError as error:
     raise WorkflowError(str(error))
 gc.freeze()  # the plan stays to the end; looking for garbage in it is a quarter of a large dry run's time
 
-# Rules call the `prunebench` of Snakemake's own environment, activated or not. The folder of raw data is an environment
-# variable and no parameter, since it changes no result.
-VARIABLES = {ROOT: os.environ[ROOT]} | ({"PRUNEBENCH_RAW_DATA": PRESET.raw_data} if PRESET.raw_data else {})
+# Rules call the `prunebench` of Snakemake's own environment, activated or not. What changes no result is an environment
+# variable and no parameter: the folder of raw data, and the process with which jobs end.
+VARIABLES = {ROOT: os.environ[ROOT], "PRUNEBENCH_SNAKEMAKE": str(os.getpid())}
+VARIABLES |= {"PRUNEBENCH_RAW_DATA": PRESET.raw_data} if PRESET.raw_data else {}
 EXPORTS = "".join(f"export {name}={shlex.quote(value)}; " for name, value in VARIABLES.items())
 # bash outlives the signals by which a cluster announces an end, until the job has saved: if it died of them, the job
 # would be killed with it.

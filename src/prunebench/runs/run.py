@@ -1,5 +1,10 @@
 """Runs one job: reads its inputs, lets it resume where an earlier try was killed, calls its function."""
 
+import contextlib
+import os
+import select
+import signal
+import threading
 import typing
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +15,7 @@ import torch
 
 from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
-from prunebench.files import RUN_RECORD, check, seal, sha256_of
+from prunebench.files import RUN_RECORD, check, seal, sha256_of, sole_writer
 from prunebench.parsing import digest_of
 from prunebench.runs import numerics as cpu_numerics
 from prunebench.runs.checkpoint import ResumeFile
@@ -20,6 +25,9 @@ from prunebench.runs.job import Job
 from prunebench.runs.progress import reporting
 from prunebench.runs.provenance import source_digest
 from prunebench.runs.spec import RunSpec, Spec, TaskSpec
+
+SNAKEMAKE = "PRUNEBENCH_SNAKEMAKE"
+"""The environment variable that names the process of the Snakemake which started a job, on the same machine."""
 
 
 def resume_path(out: Path) -> Path:
@@ -34,6 +42,24 @@ def spec_class(run: Callable[..., Any]) -> type[Spec]:
     if not (isinstance(first, type) and issubclass(first, Spec)):
         raise InputError(f"{run!r:.80} does no job: its first parameter is annotated with no spec")
     return first
+
+
+def end_with(process: int) -> None:
+    """From now on the end of a process is a SIGTERM to this one: a Snakemake that is killed tells its jobs nothing.
+
+    Nothing where the system cannot tell (Linux can).
+    """
+
+    def wait() -> None:
+        try:
+            select.select([os.pidfd_open(process)], [], [])
+        except ProcessLookupError:  # it has ended already
+            pass
+        except (AttributeError, OSError):
+            return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_job(
@@ -59,6 +85,8 @@ def run_job(
     """
     cpu_numerics.check(numerics)
     torch.set_num_threads(threads)
+    if SNAKEMAKE in os.environ:
+        end_with(int(os.environ[SNAKEMAKE]))
     with joined() as processes:
         if isinstance(spec, RunSpec):
             processes.check_batch(spec.batch_size)
@@ -66,8 +94,9 @@ def run_job(
             processes.check_alone(spec.folder)
         inputs = [_digest(runs / need) for need in spec.needs]
         if not isinstance(spec, TaskSpec):
-            run(spec, runs, out)
-            seal(out / RUN_RECORD, [out / name for name in spec.files])
+            with sole_writer(out):
+                run(spec, runs, out)
+                seal(out / RUN_RECORD, [out / name for name in spec.files])
         elif data is None:
             raise InputError(f"job {spec.folder} needs the prepared data set '{spec.dataset}'")
         else:
@@ -95,9 +124,10 @@ def _run_task(
     shared = digest_of([spec.digest(), source_digest(), prepared.checksum, *inputs, *machine])
     processes.check_same(f"job {spec.folder}: spec, data, code or machine", shared)
     resume = ResumeFile(resume_path(out), shared, save_every, processes)
-    resume.stop_on_signals()
     epochs = sum(arm.epochs for arm in spec.arms) if isinstance(spec, RunSpec) else 1
-    with reporting(epochs) as report:
+    alone = sole_writer(out) if processes.rank == 0 else contextlib.nullcontext()
+    with alone, reporting(epochs) as report:
+        resume.stop_on_signals()  # while it waits for another process there is nothing to save
         run(Job(spec, prepared, device, runs, resume, report, processes, eager), out)
 
 
