@@ -20,6 +20,8 @@ reproduce: .venv/installed
 	@echo "prunebench: running preset $(PRESET); the report goes to results/$(PRESET)/report.html"
 	$(SNAKEMAKE) --config preset=$(PRESET) $(RAW)
 	@.venv/bin/prunebench claims results/$(PRESET)
+	@test ! -d results/reference/$(PRESET) || \
+		.venv/bin/prunebench compare results/$(PRESET) results/reference/$(PRESET) --brief
 
 smoke:
 	@$(MAKE) --no-print-directory reproduce PRESET=smoke

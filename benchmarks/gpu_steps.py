@@ -22,7 +22,7 @@ import torch
 
 from prunebench.analysis.cost import TRAINING_FACTOR
 from prunebench.errors import InputError
-from prunebench.runs.device import autocast, device_name, pick_device, resolve_precision, set_up
+from prunebench.runs.device import autocast, device_name, pick_device, set_up
 from prunebench.runs.spec import TaskSpec
 from prunebench.suite.costs import network_of
 from prunebench.suite.forecast import preset_of
@@ -125,7 +125,7 @@ def lines_of(options: argparse.Namespace, rows: Sequence[Row]) -> list[Mapping[s
         rate = measure(row, options)
         eager.setdefault(row.task, rate)  # a task's first row
         flops = rate * TRAINING_FACTOR * network_of(job, workload).flops
-        precision = resolve_precision(workload.precision, device)
+        precision = workload.precision
         values = row.task, workload.batch, precision, row.way, row.chains, rate
         line = dict(zip(COLUMNS, (*values, rate / eager[row.task], flops / limits[precision]), strict=True))
         print(*(f"{value:.4g}" if isinstance(value, float) else value for value in line.values()), flush=True)

@@ -36,7 +36,7 @@ from prunebench.models.kinds import NETWORKS, NetworkKind
 from prunebench.parsing import known
 from prunebench.pruning.masks import apply_masks_
 from prunebench.runs.checkpoint import ResumeFile
-from prunebench.runs.device import device_name, pick_device, resolve_precision
+from prunebench.runs.device import device_name, pick_device
 from prunebench.runs.engine import begin_, enter_, train_phase
 from prunebench.runs.job import Job, State
 from prunebench.runs.spec import Arm, Augmentation, Phase, RunSpec
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=128, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="of torch, both sides (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="the plain side's DataLoader (default: %(default)s)")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="prunebench's side")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="prunebench's side")
     parser.add_argument("--steps", type=int, default=20, help="updates in a block (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=7, help="per side (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="write one row per pair of blocks")
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.network}-{options.depth}, width factor {options.width:g}, "
         f"{options.channels}x{options.image_size}x{options.image_size}, batch {options.batch_size}, "
         f"{options.threads} thread(s), {options.workers} worker(s), "
-        f"precision fp32 against {resolve_precision(options.precision, device)}\n"
+        f"precision fp32 against {options.precision}\n"
         f"{device_name(device)}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}; "
         f"{options.blocks} blocks of {options.steps} steps"
     )

@@ -15,6 +15,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from prunebench.runs import numerics
+
+# What is computed in this process and in those that it starts is what jobs compute.
+numerics.pin()
+
 # Test files run side by side, one per core: a library that starts threads of its own for each would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -189,6 +194,13 @@ class MadeUpResults:
                 ]
         return pd.DataFrame(rows, columns=list(OBSERVATION))
 
+    def networks(self, preset):
+        """What a task's network reaches, for every study."""
+        from prunebench.suite.record import Network
+
+        network = Network(task=next(iter(preset.tasks)), accuracy=0.8432, n=len(preset.seeds))
+        return {key: [network] for key in preset.studies()}
+
     def ledger(self, preset, missing=()):
         """The content of claims.json."""
         key = preset.model_dump_json(), tuple(missing)
@@ -205,10 +217,19 @@ class MadeUpResults:
             high, low = (f"the mean's interval lies {side} 0.01" for side in ("above", "below"))
             return Ruling({high: above(mean.low, 0.01)}, {low: below(mean.high, 0.01)})
 
+        def simple(claim):
+            first = claim.quantities[0].name
+            truths = {
+                "no_effect": lambda margins, cells: {first: 0.01},
+                "claimed": lambda margins, cells: {first: 0.02},
+            }
+            return replace(claim, judge=judge, direction=None, **truths)
+
         with pytest.MonkeyPatch.context() as patch:
             of = ledger.all_claims
-            patch.setattr(ledger, "all_claims", lambda preset: [replace(claim, judge=judge) for claim in of(preset)])
-            return ledger.judge(preset, self.observations(preset), missing).model_dump(mode="json")
+            patch.setattr(ledger, "all_claims", lambda preset: [*map(simple, of(preset))])
+            seen = ledger.Seen(self.observations(preset), missing, networks=self.networks(preset))
+            return ledger.judge(preset, seen).model_dump(mode="json")
 
     def runs(self, preset):
         """A run per study and seed, as runs.csv has them."""
@@ -240,6 +261,19 @@ class MadeUpResults:
             for noise in ("independent", "shared by seed", "heavy-tailed")
         ]  # fmt: skip
 
+    def stability(self, preset):
+        """Rows of calibration_stability.csv."""
+        from prunebench.suite.asked import all_claims
+
+        return [
+            {
+                "claim": claim.id, "paper": claim.paper, "n": 10, "verdict": "reproduced", "same": 0.9,
+                "opposite": 0.001, "opposite_low": 0.0002, "half": 5, "splits": 252, "forecast_same": 0.8,
+                "found_same": 0.75, "forecast_opposite": 0.0, "found_opposite": 0.0, "scale": "x",
+            }
+            for claim in all_claims(preset)
+        ]  # fmt: skip
+
     def table(self):
         """Rows of every other table."""
         return [
@@ -269,7 +303,9 @@ class MadeUpResults:
             for figure in paper.figures:
                 (figures / f"{figure.name}.svg").write_text(self.SVG)
         self.rows(results / "tables" / "calibration.csv", self.calibration(preset))
-        (figures / "calibration_power.svg").write_text(self.SVG)
+        self.rows(results / "tables" / "calibration_stability.csv", self.stability(preset))
+        for name in ("calibration_power", "calibration_stability"):
+            (figures / f"{name}.svg").write_text(self.SVG)
         return results, figures
 
     @staticmethod

@@ -1,10 +1,18 @@
 """`prunebench`, and `python -m prunebench`."""
 
+import os
 import sys
 
 
 def main() -> None:
     """The console command: `prunebench.cli`, or one line and exit code 2 where a package of the workflow is missing."""
+    if server := os.environ.get("PRUNEBENCH_SERVER"):
+        from prunebench.server import hand_over
+
+        hand_over(server)
+    from prunebench.runs import numerics
+
+    numerics.pin()
     try:
         from prunebench import cli
 

@@ -16,6 +16,7 @@ import typer
 
 from prunebench import __version__
 from prunebench.errors import InputError, nearest, printable
+from prunebench.runs.numerics import Numerics, unpin
 
 if TYPE_CHECKING:
     from prunebench.suite.paper import Figure, Paper
@@ -79,31 +80,39 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A folder of results.")],
     b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
     out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="Say in a few lines whether A came out as B did.")] = False,
 ) -> None:
     """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
     from prunebench.suite import compare as comparison
 
-    comparison.main(a, b, out)
+    comparison.main(a, b, out, brief)
 
 
 @app.command(rich_help_panel=PEOPLE)
 def calibrate(
     results: Results,
-    out: Annotated[Path, typer.Option(help="Folder to write calibration.csv and calibration.tex into.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the tables calibration and calibration_stability into.")],
     tables: Annotated[
         int | None, typer.Option(min=100, help="Number of simulated tables; by default the preset's.")
     ] = None,
 ) -> None:
-    """Try every claim's rule on tables simulated without and with the claimed effect."""
+    """Try every claim's rule on tables simulated without and with the claimed effect, and how firm its verdict is."""
     preset = _preset_of(results / "plan.json")
     from prunebench.files import seal
-    from prunebench.suite.calibration import calibrate_results
-    from prunebench.suite.exhibits import CALIBRATION
+    from prunebench.suite import exhibits
+    from prunebench.suite.asked import all_claims
+    from prunebench.suite.calibration import calibrate_results, failures
+    from prunebench.suite.claim import read_observations
     from prunebench.suite.report.tables import write_table
+    from prunebench.suite.stability import check, forecast
 
-    frame = calibrate_results(preset, results / "observations.csv", tables, report=print)
-    write_table(CALIBRATION, frame, preset.scale, out)
-    seal(out / "calibration.sha256", [out / name for name in CALIBRATION.files])
+    rates = calibrate_results(preset, results / "observations.csv", tables, report=print)
+    firm = check(all_claims(preset), read_observations(results / "observations.csv"), preset.margins)
+    for table, frame in zip(exhibits.TABLES, (rates, firm), strict=True):
+        write_table(table, frame, preset.scale, out)
+    seal(out / "calibration.sha256", [out / name for table in exhibits.TABLES for name in table.files])
+    for line in (forecast(firm), *(f"{claim} fails: {how}" for claim, how in failures(rates, firm))):
+        print(line)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -185,6 +194,9 @@ def run(
     data: Annotated[Path | None, typer.Option(help="With --spec: the prepared data set (.safetensors).")] = None,
     runs: Annotated[Path, typer.Option(help="With --spec: the folder with all runs.")] = Path(),
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 1,
+    numerics: Annotated[
+        Numerics, typer.Option(help="How a CPU computes: the same bytes on every x86-64 CPU with AVX2, or its own way.")
+    ] = "portable",
     workers: Annotated[
         int,
         typer.Option(
@@ -204,6 +216,8 @@ def run(
     """Do one job, such as training its arms. A killed job resumes where it was."""
     if (plan is None) == (spec is None):
         raise InputError("a job comes from --plan or from --spec: give exactly one of them")
+    if numerics == "native":
+        unpin()  # before torch is imported
     if plan is not None:
         content, function, runs, data = _planned(plan, out, digest)
     if spec is not None:
@@ -212,7 +226,13 @@ def run(
         content, function = _given(spec, job)
     from prunebench.runs.run import run_job
 
-    how: dict[str, Any] = {"threads": threads, "workers": workers, "save_every": save_every, "eager": eager}
+    how: dict[str, Any] = {
+        "threads": threads,
+        "numerics": numerics,
+        "workers": workers,
+        "save_every": save_every,
+        "eager": eager,
+    }
     try:
         run_job(content, function, out, runs, data, **how)
     except SystemExit as end:
@@ -332,30 +352,37 @@ def tabulate_runs(plan: Plan, out: Annotated[Path, typer.Option(help="Table to w
 
 @app.command(rich_help_panel=WORKFLOW)
 def draw(paper: Key, plan: Plan, tables: Tables, out: Out) -> None:
-    """Draw the figures of a paper's study from its tables; `calibration` draws the rules' error rates."""
+    """Draw the figures of a paper's study from its tables; `calibration` draws the rules' error rates and stability."""
     preset = _preset_of(plan)
     known = None if paper == "calibration" else _paper(preset, paper)
     from prunebench.files import seal
-    from prunebench.suite.exhibits import CALIBRATION, POWER
+    from prunebench.suite import exhibits
     from prunebench.suite.report.draw import draw_figures, draw_paper
 
-    figures: tuple[Figure, ...] = known.figures if known else (POWER,)
+    figures: tuple[Figure, ...] = known.figures if known else exhibits.FIGURES
     if known:
         draw_paper(known, preset.margins(paper), tables, out)
     else:
         titles = {key: each.short for key, each in preset.all_papers().items()}
-        draw_figures(figures, (CALIBRATION,), tables, out, titles=titles)
+        draw_figures(figures, exhibits.TABLES, tables, out, titles=titles)
     seal(out / f"{paper}.sha256", [out / name for figure in figures for name in figure.files])
 
 
 @app.command(rich_help_panel=WORKFLOW)
-def judge_claims(plan: Plan, out: Out) -> None:
+def judge_claims(
+    plan: Plan,
+    out: Out,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read no run: decide anew by the observations.csv that is in the folder.")
+    ] = False,
+) -> None:
     """Decide every claim: observations.csv, claims.json and claims.csv."""
     preset = _preset_of(plan)
     from prunebench.files import seal
-    from prunebench.suite.ledger import summary, write_ledger
+    from prunebench.suite.ledger import summary, write_ledger, write_ledger_again
 
-    print(summary(write_ledger(preset, plan.parent / "runs", out)))
+    ledger = write_ledger_again(preset, out) if again else write_ledger(preset, plan.parent / "runs", out)
+    print(summary(ledger))
     seal(out / "claims.sha256", [out / name for name in ("claims.json", "claims.csv", "observations.csv")])
 
 
@@ -375,11 +402,12 @@ def write_report(
 def document(
     root: Annotated[Path, typer.Argument(help="The repository, whose generated documents are written anew.")] = Path(),
 ) -> None:
-    """Generate the configuration's schema and documents, docs/claims.md and docs/tables.md from the code."""
+    """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md and
+    docs/tables.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's verdicts."""
     from prunebench.files import write_text
     from prunebench.suite.document import documents
 
-    for path, text in documents().items():
+    for path, text in documents(root).items():
         write_text(root / path, text)
 
 

@@ -27,9 +27,7 @@ T = typing.TypeVar("T")
 class Strict(BaseModel):
     """Refuses unknown keys and changes after validation."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -49,12 +49,12 @@ def cluster(request):
 class Submitted:
     """A `snakemake` at work in the background, as a user starts it in the repository."""
 
-    def __init__(self, folder, *words, config, environment=None):
+    def __init__(self, folder, *words, config):
         folder.mkdir()
         self.folder, self.output = folder, folder / "output"
         line = [Path(sys.executable).with_name("snakemake"), "--directory", folder, *words, "--config", *config]
         with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(line, cwd=ROOT, stdout=output, stderr=output)
 
     @property
     def text(self):
@@ -80,13 +80,6 @@ def snakemake(tmp_path):
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
-
-
-@pytest.fixture
-def warm():
-    """An environment in which jobs that run at home start in 0.5 seconds, not 2 (tests/workflow/warm.py)."""
-    with _module(ROOT / "tests/workflow/conftest.py").Snakemake().warm() as environment:
-        yield environment
 
 
 @pytest.fixture

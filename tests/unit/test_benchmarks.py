@@ -100,6 +100,37 @@ def test_the_ways_to_train_on_a_gpu_are_measured_side_by_side(tmp_path, capsys):
     assert "TFLOP/s in a matrix product in bf16" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_seeds_in_one_process_are_measured_beside_one(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    options = ["--preset", "smoke", "--task", "digits-resnet8", "--seeds", "2", "--seconds", "0"]
+    assert script("seeds_together").main(options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" images/s")[0].rsplit(" ", 1)[0].strip() for line in lines[1:3]] == [
+        "one seed",
+        "2 seeds stacked",
+    ]
+    assert lines[3].startswith("stacked over one: ")
+
+
+def test_stacked_seeds_learn_what_each_learns_alone(monkeypatch):
+    import torch
+
+    monkeypatch.syspath_prepend(FOLDER)
+    of = script("seeds_together")
+    workload, job = of.job_of("smoke", "digits-resnet8")
+    made = of.networks(workload, job.network, 2, torch.device("cpu"))
+    stacked, _ = torch.func.stack_module_state(made)
+    images, classes = torch.randn(2, 16, 1, 8, 8), torch.randint(10, (2, 16))
+    together = of.detached(stacked)
+    of.stepper(made[0], together, {}, many=True)(images, classes)
+    for seed, model in enumerate(made):
+        alone = of.detached(dict(model.named_parameters()))
+        of.stepper(model, alone, {}, many=False)(images[seed], classes[seed])
+        for name, weight in alone.items():
+            torch.testing.assert_close(together[name][seed], weight, rtol=1e-3, atol=1e-4)
+
+
 def test_rows_that_would_begin_too_late_are_left_out(tmp_path, capsys):
     options = ["--preset", "smoke", "--tasks", "digits-mlp", "--minutes", "0", "--csv", str(tmp_path / "steps.csv")]
     assert script("gpu_steps").main(options) == 0
@@ -115,11 +146,12 @@ def test_everything_for_a_gpu_keeps_to_its_time(tmp_path):
     assert [line.split()[1] for line in done.stdout.splitlines() if " ended with 124 " in line] == [
         "tests",
         "steps",
+        "seeds",
         "plan-smoke",
         "preset",
     ]
     assert {path.name for path in tmp_path.glob("*.log")} == {
-        f"{name}.log" for name in ("tests", "steps", "plan-smoke", "preset")
+        f"{name}.log" for name in ("tests", "steps", "seeds", "plan-smoke", "preset")
     }
 
 
@@ -130,8 +162,8 @@ def test_stages_for_a_gpu_can_be_left_out_by_name(tmp_path):
         line, how = [FOLDER / "gpu.sh"], {"capture_output": True, "text": True, "timeout": 60}
         return subprocess.run(line, env=environment | {"SKIP": skip}, **how)
 
-    done = call("tests steps plan-smoke preset")
-    assert (done.returncode, done.stdout.count("left out"), [*tmp_path.rglob("*.log")]) == (0, 4, [])
+    done = call("tests steps seeds plan-smoke preset")
+    assert (done.returncode, done.stdout.count("left out"), [*tmp_path.rglob("*.log")]) == (0, 5, [])
     wrong = call("tests step")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "SKIP names 'step', but the stages are: tests steps plan-smoke preset \n"
+    assert wrong.stderr == "SKIP names 'step', but the stages are: tests steps seeds plan-smoke preset \n"

@@ -1,13 +1,10 @@
 """Snakemake as the tests call it, what a preset's plan says to expect of it, and one finished smoke run."""
 
-import contextlib
 import csv
 import json
 import multiprocessing
 import os
 import re
-import shlex
-import socket
 import subprocess
 import sys
 import tempfile
@@ -49,32 +46,12 @@ class Snakemake:
         """The command line, for a process of the test's own."""
         return [Path(sys.executable).with_name("snakemake"), *self.words(folder, *words, **how)]
 
-    def run(self, folder, *words, environment=None, **how):
-        """The command as a user starts it."""
+    def run(self, folder, *words, **how):
+        """The command as a user starts it. Each has a server, and so hash seeds, of its own: a result that two of them
+        write to the same bytes does not depend on any."""
         line = self.command(folder, *words, **how)
         merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.run(line, cwd=folder, timeout=TEST_SECONDS, env=environment, **merged)
-
-    @contextlib.contextmanager
-    def warm(self):
-        """Starts the server of warm.py; gives the environment in which bash, and so every rule, calls it `prunebench`.
-
-        Each server has hash seeds of its own: a result that two of them write to the same bytes does not depend on any.
-        """
-        script = Path(__file__).with_name("warm.py")
-        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(f"{folder}/socket")
-            listener.listen(64)
-            line = [sys.executable, script, "serve", str(listener.fileno())]
-            with subprocess.Popen(line, stdin=subprocess.PIPE, pass_fds=[listener.fileno()]):
-                listener.close()  # the server's alone: if it dies, calls fail and do not wait
-                call = shlex.join([sys.executable, "-I", "-S", str(script), "call", f"{folder}/socket"])
-                yield os.environ | {"BASH_FUNC_prunebench%%": f'() {{ {call} "$@"; }}'}
-
-    def run_warm(self, folder, *words, **how):
-        """The command; its jobs start without importing torch: 0.5 seconds each, not 2."""
-        with self.warm() as environment:
-            return self.run(folder, *words, environment=environment, **how)
+        return subprocess.run(line, cwd=folder, timeout=TEST_SECONDS, **merged)
 
     def dry_run(self, folder, *words, cores=2, **how):
         """Plans and runs nothing. The process comes from a server that has imported Snakemake: 1 second, not 3."""
@@ -185,7 +162,7 @@ def change(content, changes):
 def smoke(tmp_path_factory, snakemake):
     """The smoke preset from nothing to the last figure. Tests that change it do so in a copy."""
     folder = tmp_path_factory.mktemp("smoke")
-    done = snakemake.run_warm(folder, "--cores", "2")
+    done = snakemake.run(folder, "--cores", "2")
     assert done.returncode == 0, done.stdout[-6000:]
     return folder
 

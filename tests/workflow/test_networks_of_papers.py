@@ -14,6 +14,7 @@ import yaml
 from prunebench.data.prepare import prepare
 from prunebench.data.sources import source_of
 from prunebench.runs.checkpoint import ResumeFile
+from prunebench.runs.cpu import BF16, cpu_flags
 from prunebench.runs.run import resume_path, run_job
 from prunebench.runs.spec import Best, File, Matched, RunSpec, Trained
 from prunebench.suite.paper import resolve
@@ -136,7 +137,9 @@ def cut(job, arms, before, weights):
                 if isinstance(action, Matched):
                     phase.prune[place] = action.model_copy(update={"like": start(action.like)})
         kept.append(arm.model_copy(update={"phases": phases, "start": start(arm.start), "follows": []}))
-    return job.model_copy(update={"arms": kept, "batch_size": BATCH, "evaluate_train": False})
+    precision = job.precision if BF16 & cpu_flags() else "fp32"
+    how = {"batch_size": BATCH, "evaluate_train": False, "precision": precision}
+    return job.model_copy(update={"arms": kept, **how})
 
 
 class Killed(BaseException):

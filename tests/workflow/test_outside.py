@@ -72,7 +72,7 @@ def findings(results):
 
 @pytest.fixture(scope="module")
 def ideas(tmp_path_factory, snakemake):
-    """All of it as a user runs it: every job a process that imports torch itself."""
+    """All of it as a user runs it."""
     folder = tmp_path_factory.mktemp("ideas")
     (folder / "mine.yaml").write_text(IDEAS)
     done = snakemake.run(folder, "--cores", "2", config=["preset=mine.yaml"])
@@ -87,7 +87,7 @@ def rewinding(tmp_path_factory, snakemake):
     content = [line for line in (ROOT / "config/smoke.yaml").read_text().split("\n\n") if not line.startswith(KEYS)]
     claims = "claims: {calibration: {tables: 200, seeds: [3]}}\n"
     (folder / "smoke.yaml").write_text("\n\n".join(content) + REWINDING + claims)
-    done = snakemake.run_warm(folder, "--cores", "2", config=["preset=smoke.yaml"])
+    done = snakemake.run(folder, "--cores", "2", config=["preset=smoke.yaml"])
     assert done.returncode == 0, done.stdout[-6000:]
     return folder
 

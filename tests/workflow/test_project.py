@@ -13,8 +13,6 @@ import pytest
 import yaml
 
 from prunebench.suite import slurm
-from prunebench.suite.record import read_ledger
-from prunebench.suite.terminal import markdown
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -251,11 +249,6 @@ def test_the_readme_has_commands_and_its_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (ROOT / target).exists(), target
-
-
-def test_the_ledger_of_the_readme_is_the_one_that_is_kept():
-    """Stale? Put in what `prunebench claims results/reference/laptop --markdown` prints."""
-    assert markdown(read_ledger(ROOT / "results/reference/laptop")) in README.read_text()
 
 
 def test_commands_are_found_and_unknown_ones_are_told():

@@ -15,7 +15,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the Python packa
 
 LAPTOP = load_preset(Path(__file__).parents[2] / "config/laptop.yaml")
 IDS = [claim.id for claim in all_claims(LAPTOP)]
-FIGURES = sum(len(paper.figures) for paper, _ in LAPTOP.studies().values()) + 1  # and that of the calibration
+FIGURES = sum(len(paper.figures) for paper, _ in LAPTOP.studies().values()) + 2  # and those of the calibration
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -112,7 +112,7 @@ def test_the_ledger_is_complete_and_closed(open_page, ledger):
     assert opened(page) == []
     assert sort_state(page) == [["order", "ascending"]]
     verdicts = page.locator("tr.facts .c-verdict:has(svg.glyph)").all_inner_texts()
-    assert verdicts == [finding["verdict"] for finding in ledger["findings"]]
+    assert verdicts == [finding["shown"] for finding in ledger["findings"]]
 
 
 def test_sorting_by_mouse_and_by_keyboard(open_page, ledger):
@@ -128,14 +128,14 @@ def test_sorting_by_mouse_and_by_keyboard(open_page, ledger):
     assert sort_state(page) == [["verdict", "descending"]]
     assert verdict.evaluate("button => button === document.activeElement")
 
-    page.get_by_role("button", name="Seeds needed").press("Space")
-    needed = {finding["id"]: finding["seeds_needed"] for finding in ledger["findings"]}
-    numbers = [needed[claim] for claim in shown(page)]
+    page.get_by_role("button", name="A repeat agrees").press("Space")
+    firm = {finding["id"]: finding["stability"] for finding in ledger["findings"]}
+    numbers = [firm[claim] for claim in shown(page)]
     known = [number for number in numbers if number is not None]
     assert known == sorted(known)
     assert numbers[: len(known)] == known, "claims without a number come last"
-    page.get_by_role("button", name="Seeds needed").press("Space")
-    numbers = [needed[claim] for claim in shown(page)]
+    page.get_by_role("button", name="A repeat agrees").press("Space")
+    numbers = [firm[claim] for claim in shown(page)]
     assert numbers[: len(known)] == sorted(known, reverse=True)
 
     effect = page.get_by_role("button", name="Effect here")

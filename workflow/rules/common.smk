@@ -13,11 +13,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import min_version
 
+from prunebench import server
 from prunebench.errors import InputError, nearest
 from prunebench.files import lock, seal, write_json
 from prunebench.runs.plugins import ROOT
-from prunebench.suite import programs, slurm
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite import exhibits, programs, slurm
 from prunebench.suite.failures import in_short
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import changes, load_preset
@@ -65,7 +65,7 @@ PLAN_FILE = f"{RESULTS}/plan.json"
 DIGEST = PRESET.model_copy(update={"raw_data": None}).digest()[:12]
 LEDGER = [f"{RESULTS}/{name}" for name in ("claims.json", "claims.csv", "report.html")]
 EXHIBITS = [(paper, paper.tables, paper.figures) for paper, _ in PRESET.studies().values()]
-EXHIBITS.append((None, (CALIBRATION,), (POWER,)))
+EXHIBITS.append((None, exhibits.TABLES, exhibits.FIGURES))
 
 if workflow.is_main_process:
     for line in changes(Path(PLAN_FILE), PRESET):

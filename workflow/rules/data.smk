@@ -35,3 +35,8 @@ onstart:
     lock_folder()
     write_json(Path(PLAN_FILE), PRESET.model_dump(mode="json", exclude={"raw_data"}))
     seal(Path(PLAN_FILE).with_suffix(".sha256"), [Path(PLAN_FILE)])
+    if workflow.executor_plugin.name in ("local", "slurm") and PRESET.resources.numerics == "portable":
+        try:
+            server.start()
+        except OSError as error:
+            logger.info(f"Jobs start without a server, some seconds later each: {error}")

@@ -31,7 +31,7 @@ rule calibrate:
     input:
         observations=f"{RESULTS}/observations.csv",
     output:
-        table_files(None, (CALIBRATION,)),
+        table_files(None, exhibits.TABLES),
     log:
         f"{RESULTS}/logs/calibrate.log",
     params:
@@ -46,9 +46,9 @@ rule calibrate:
 
 rule draw_calibration:
     input:
-        tables=csv_files((CALIBRATION,)),
+        tables=csv_files(exhibits.TABLES),
     output:
-        figure_files(None, (POWER,)),
+        figure_files(None, exhibits.FIGURES),
     log:
         f"{RESULTS}/logs/draw_calibration.log",
     params:

@@ -39,6 +39,7 @@ def command_of(stage):
     """The command that does a job: a process for each GPU where it asks for several (docs/distributed.md)."""
     command = "prunebench run {params.out:q} --plan {params.plan:q} --digest {params.digest}"
     command += f" --workers {PRESET.resources.workers}" if PRESET.resources.workers else ""
+    command += " --numerics native" if PRESET.resources.numerics == "native" else ""
     if gpus_of(stage) > 1:
         torchrun = f"python -m torch.distributed.run --standalone --nproc-per-node {gpus_of(stage)}"
         return f"{torchrun} -m {command} --threads {PRESET.resources.threads} > {{log:q}} 2>&1"
@@ -74,8 +75,6 @@ for STAGE in PLAN.stages.values():
             expand(f"{RUNS}/{STAGE.folder}/{{run}}/{{file}}", file=STAGE.files, allow_missing=True),
         log:
             f"{RESULTS}/logs/{STAGE.name}/{{run}}.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{STAGE.name}/{{run}}.tsv"
         priority: STAGE.priority
         localrule: LOCAL
         threads: PRESET.resources.threads * max(1, gpus_of(STAGE))
@@ -86,6 +85,7 @@ for STAGE in PLAN.stages.values():
             local_jobs=int(LOCAL),
         params:
             digest=digest_of(STAGE),
+            numerics=PRESET.resources.numerics,  # a change reruns
             plan=PLAN_FILE,
             out=f"{RUNS}/{STAGE.folder}/{{run}}",
         message:

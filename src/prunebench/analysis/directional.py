@@ -254,8 +254,8 @@ def least_squares(seed: int) -> LeastSquares:
     samples, d = 20, 40
     left, _ = torch.linalg.qr(_normal("least_squares", "left", seed, shape=(samples, samples)))
     right, _ = torch.linalg.qr(_normal("least_squares", "right", seed, shape=(d, samples)))
-    eigenvalues = torch.logspace(math.log10(0.5), math.log10(2), samples, dtype=torch.float64)
-    inputs = (left * (samples * eigenvalues).sqrt()) @ right.T
+    roots = torch.logspace(math.log10(0.5) / 2, math.log10(2) / 2, samples, dtype=torch.float64)  # of the eigenvalues
+    inputs = (left * math.sqrt(samples) * roots) @ right.T
     return LeastSquares(
         name="least_squares",
         inputs=inputs,

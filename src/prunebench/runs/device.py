@@ -1,5 +1,6 @@
 """Where and in what precision a job computes."""
 
+import ctypes
 import fcntl
 import itertools
 import os
@@ -10,6 +11,7 @@ from typing import IO
 
 import torch
 
+from prunebench.errors import InputError
 from prunebench.runs.cpu import BF16, cpu_flags, cpu_name
 
 
@@ -51,6 +53,24 @@ _PLACES: list[IO[str]] = []
 """Locked as long as they are open, which is as long as the process lives."""
 
 
+KEPT = {-3: 32 << 20, -1: 256 << 20}
+"""glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in bytes: blocks up to the first come from the heap, which keeps as
+much as the second of what was freed at its end [ours]."""
+
+
+def keep_freed_memory() -> None:
+    """From now on glibc keeps what is freed, within KEPT; another C library goes on as it does.
+
+    An evaluation frees and asks for megabytes at every layer. By default they go back to the system, which zeroes them
+    page by page before it gives them again: a third of an evaluation's time (benchmarks/cpu.py). No number depends on
+    it.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for parameter, size in KEPT.items():
+            library.mallopt(parameter, size)
+
+
 def set_up(device: torch.device) -> None:
     """What every job sets before it computes: the same bytes again on the same device, as far as torch can give them.
 
@@ -59,6 +79,7 @@ def set_up(device: torch.device) -> None:
     slower.
     """
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -67,17 +88,16 @@ def set_up(device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def resolve_precision(wish: str, device: torch.device) -> str:
-    """`bf16` or `fp32`: what `auto` means on this device.
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises InputError for bf16 on a device that would emulate it, slower than fp32.
 
-    bf16 where the hardware multiplies it natively: CUDA from compute capability 8.0, x86 with AVX512_BF16 or AMX.
-    Elsewhere autocast would emulate it, slower than fp32.
+    CUDA multiplies it natively from compute capability 8.0, x86 with AVX512_BF16 or AMX.
     """
-    if wish != "auto":
-        return wish
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    return "bf16" if BF16 & cpu_flags() else "fp32"
+    if precision == "bf16":
+        cuda = device.type == "cuda"
+        native = torch.cuda.get_device_capability(device) >= (8, 0) if cuda else BF16 & cpu_flags()
+        if not native:
+            raise InputError(f"precision: bf16, but {device_name(device)} has no native bf16: ask for fp32")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from prunebench.files import RUN_RECORD, seal, write_json
 from prunebench.models import build
 from prunebench.pruning.masks import Masks, full_masks, prunable_parameters
 from prunebench.runs.checkpoint import ResumeFile, group, join
-from prunebench.runs.device import autocast, resolve_precision
+from prunebench.runs.device import autocast
 from prunebench.runs.distributed import ALONE, Processes
 from prunebench.runs.provenance import provenance
 from prunebench.runs.spec import TaskSpec
@@ -58,7 +58,7 @@ class Job(Generic[S]):
     @property
     def precision(self) -> str:
         """`bf16` or `fp32`."""
-        return resolve_precision(self.spec.precision, self.device)
+        return self.spec.precision
 
     @property
     def steps_per_epoch(self) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import numpy
 import torch
 
 import prunebench
+from prunebench.runs import numerics
 from prunebench.runs.device import device_name
 
 PACKAGE = Path(prunebench.__file__).parent
@@ -53,7 +55,9 @@ def provenance(device: torch.device, precision: str, data: str) -> dict[str, Any
         "platform": platform.platform(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "numerics": numerics.found() if device.type == "cpu" else "native",
         "precision": precision,
         "data_sha256": data,
+        "cpu_seconds": round(sum(os.times()[:4]), 2),  # of this process and those that it has waited for
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

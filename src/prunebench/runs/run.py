@@ -17,8 +17,9 @@ from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
 from prunebench.files import RUN_RECORD, check, seal, sha256_of, sole_writer
 from prunebench.parsing import digest_of
+from prunebench.runs import numerics as cpu_numerics
 from prunebench.runs.checkpoint import ResumeFile
-from prunebench.runs.device import pick_device, resolve_precision, set_up
+from prunebench.runs.device import check_precision, pick_device, set_up
 from prunebench.runs.distributed import Processes, joined
 from prunebench.runs.job import Job
 from prunebench.runs.progress import reporting
@@ -69,6 +70,7 @@ def run_job(
     data: Path | None = None,
     *,
     threads: int = 1,
+    numerics: cpu_numerics.Numerics = "portable",
     workers: int = 0,
     save_every: float | None = None,
     eager: bool = False,
@@ -76,10 +78,12 @@ def run_job(
     """Does the job of `spec`: `run(Job, out)` for one on a task's data, `run(spec, runs, out)` for another.
 
     runs: the folder of all runs, in which other jobs' results lie. data: the prepared data set. workers: processes that
-    decode images which stream from shards. eager: see `Job`. Under torchrun, its processes do a job that trains arms
-    together (`prunebench.runs.distributed`). Raises InputError where a file that the job needs is missing, damaged or
-    not that of the spec, and where several processes cannot do it.
+    decode images which stream from shards. numerics: how the CPU computes, which this process has to be told before it
+    imports torch (`prunebench.runs.numerics`). eager: see `Job`. Under torchrun, its processes do a job that trains
+    arms together (`prunebench.runs.distributed`). Raises InputError where a file that the job needs is missing, damaged
+    or not that of the spec, where several processes cannot do it, and where this process computes otherwise than asked.
     """
+    cpu_numerics.check(numerics)
     torch.set_num_threads(threads)
     if SNAKEMAKE in os.environ:
         end_with(int(os.environ[SNAKEMAKE]))
@@ -114,8 +118,8 @@ def _run_task(
     device = pick_device(processes.local_rank)
     set_up(device)
     prepared = read(device)
-    precision = resolve_precision(spec.precision, device)
-    machine = (device.type, precision, str(torch.get_num_threads()), torch.__version__, str(processes.size))
+    check_precision(spec.precision, device)
+    machine = (device.type, cpu_numerics.found(), str(torch.get_num_threads()), torch.__version__, str(processes.size))
     # All that a resumed job must share with the killed one.
     shared = digest_of([spec.digest(), source_digest(), prepared.checksum, *inputs, *machine])
     processes.check_same(f"job {spec.folder}: spec, data, code or machine", shared)

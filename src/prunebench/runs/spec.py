@@ -327,7 +327,7 @@ class TaskSpec(Spec):
     dataset: Name
     network: NetworkConfig
     batch_size: int = Field(ge=2)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
     augmentation: Augmentation = Augmentation()
     seed: int
     include_norm: bool = False

@@ -189,10 +189,20 @@ class AdamW(Update):
         torch._foreach_lerp_(first, gradients, 1 - self.beta1)
         torch._foreach_mul_(second, self.beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - self.beta2)
-        scale = torch._foreach_sqrt(second)
+        scale = _square_roots(second)
         torch._foreach_div_(scale, math.sqrt(1 - self.beta2**n))
         torch._foreach_add_(scale, self.eps)
         torch._foreach_addcdiv_(parameters, first, scale, -lr / (1 - self.beta1**n))
+
+
+def _square_roots(tensors: list[Tensor]) -> list[Tensor]:
+    """Of each tensor. On a CPU NumPy's: MKL's, which are torch's, are rounded otherwise on an AMD than on an Intel."""
+    import numpy as np
+    import torch
+
+    if tensors[0].device.type == "cpu":
+        return [torch.from_numpy(np.sqrt(each.numpy())) for each in tensors]
+    return list(torch._foreach_sqrt(tensors))
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,21 @@ from prunebench.seeding import derive_seed
 from prunebench.stats import t_interval
 from prunebench.suite.asked import all_claims
 from prunebench.suite.cells import Cell
-from prunebench.suite.claim import POWER, Claim, Floats, Quantity, Sample, Scenario, read_observations, sample
+from prunebench.suite.claim import (
+    ALLOWED,
+    OPPOSITE,
+    POWER,
+    Claim,
+    Floats,
+    Quantity,
+    Sample,
+    Scenario,
+    read_observations,
+    sample,
+)
 from prunebench.suite.effects import exact
 from prunebench.suite.exhibits import CALIBRATION
+from prunebench.suite.numbers import share
 from prunebench.suite.preset import Calibration, Preset
 
 NOISES = ("independent", "shared by seed", "heavy-tailed")
@@ -31,8 +43,38 @@ and quantities of a seed; Student's t with 3 degrees of freedom."""
 LADDER = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 70, 100)
 """Numbers of seeds, besides those of the configuration, among which the least that gives `POWER` is looked for."""
 
-_LADDER_TABLES = 1000  # a standard error of 1.3 points at 80 %, which no step of the ladder needs to be finer than
+_LADDER_TABLES = 1000  # a standard error of 1.3 points at 20 and 80 %, which nobody needs finer
 _BLOCK = 1000  # tables drawn and judged together: what fits a processor's cache
+
+
+# --- What fails
+
+
+def false_too_often(rates: pd.DataFrame) -> "pd.Series[bool]":
+    """The rows of `CALIBRATION` whose rule calls noise "reproduced" in more tables than it may, beyond the
+    simulation's own error."""
+    return rates["null_reproduced_low"] > ALLOWED
+
+
+def opposite_too_often(verdicts: pd.DataFrame) -> "pd.Series[bool]":
+    """The rows of `STABILITY` whose verdict more repeats contradict than may, beyond the simulation's own error."""
+    return verdicts["opposite_low"] > OPPOSITE
+
+
+def failures(rates: pd.DataFrame, verdicts: pd.DataFrame) -> list[tuple[str, str]]:
+    """The claims that fail the calibration, each with a phrase that says how; from `CALIBRATION` and `STABILITY`."""
+    found = []
+    for claim, rows in rates[false_too_often(rates)].groupby("claim", sort=False):
+        worst = rows.loc[rows["null_reproduced"].idxmax()]
+        tables = f"{share(worst['null_reproduced'])} of the tables with n = {worst['n']:g} and noise {worst['noise']}"
+        found.append((str(claim), f'its rule calls noise "reproduced" in {tables}; {100 * ALLOWED:g} % may be'))
+    for row in verdicts[opposite_too_often(verdicts)].to_dict("records"):
+        repeats = f"{share(row['opposite'])} of repeats give the opposite verdict"
+        found.append((row["claim"], f"{repeats}; {100 * OPPOSITE:g} % may"))
+    return found
+
+
+# --- The rates
 
 
 def calibrate_results(
@@ -88,26 +130,58 @@ def _summary(rates: Sequence[Mapping[str, Any]]) -> str:
 def _rows(claim: Claim, observations: pd.DataFrame, config: Calibration, margins: Any) -> Iterator[dict[str, Any]]:
     row: dict[str, Any] = {"claim": claim.id, "paper": claim.paper, "claimed_as": claim.claimed_as}
     observed = sample(observations, claim)
-    if not any(observed.cells.values()):
-        yield row | {"noise_from": "not measured"}
+    row["noise_from"], worlds = _worlds(claim, observed, margins)
+    if not worlds:
+        yield row
         return
+    for name, scenario in (("null", claim.no_effect), ("claimed", claim.claimed)):
+        row[f"{name}_effect"] = _in_words(claim.quantities, scenario(margins, observed.cells))
+    for world in worlds:
+        yield from (row | rates for rates in world.rows(config))
+
+
+def _worlds(claim: Claim, observed: Sample, margins: Any) -> "tuple[str, list[_World]]":
+    """What the noise of a claim is taken from, and what its tables are drawn from, by kind of noise.
+
+    Without what is needed there are none, and the text says why.
+    """
+    if not any(observed.cells.values()):
+        return "not measured", []
     scenarios = claim.no_effect(margins, observed.cells), claim.claimed(margins, observed.cells)
     spread, seeds = _spread(observed)
     # A part of a claim that has no cells cannot be simulated; controls that no scenario names may be missing.
     if absent := [
         name for name in observed.cells if name not in spread and (observed.cells[name] or name in scenarios[1])
     ]:
-        yield row | {"noise_from": f"not measured: {', '.join(absent)}"}
-        return
+        return f"not measured: {', '.join(absent)}", []
     null, claimed = (_means(claim, scenario, observed) for scenario in scenarios)
     if not any(spread[name].any() for name in scenarios[1]):
-        yield row | {"noise_from": "not measured: no spread between seeds"}
-        return
-    null_effect, claimed_effect = (_in_words(claim.quantities, scenario) for scenario in scenarios)
-    row |= {"noise_from": f"measured: {seeds} seeds", "null_effect": null_effect, "claimed_effect": claimed_effect}
-    for noise in NOISES:
-        world = _World(claim, margins, observed.cells, spread, null, claimed, noise)
-        yield from (row | rates for rates in world.rows(config))
+        return "not measured: no spread between seeds", []
+    worlds = [_World(claim, margins, observed.cells, spread, null, claimed, noise) for noise in NOISES]
+    return f"measured: {seeds} seeds", worlds
+
+
+@dataclass(frozen=True)
+class Power:
+    """How a rule does where the claimed effect is there, under the worst kind of noise."""
+
+    share: float
+    """How often it says reproduced with as many seeds as ran."""
+    seeds: int | None
+    """The least number of seeds that gives `POWER`; None where 100 have less."""
+
+
+def power(claim: Claim, observed: Sample, margins: Any) -> Power | None:
+    """A rule's power with the seeds and the spread of one table of observations; None where it cannot be simulated."""
+    if observed.n < 2:
+        return None
+    _, worlds = _worlds(claim, observed, margins)
+    if not worlds:
+        return None
+    known = [{observed.n: world.rates(observed.n, _LADDER_TABLES)} for world in worlds]
+    needed = [world.seeds_for_power(rates) for world, rates in zip(worlds, known, strict=True)]
+    seeds = None if None in needed else max(filter(None, needed))
+    return Power(min(rates[observed.n][1] for rates in known), seeds)
 
 
 def _spread(observed: Sample) -> tuple[dict[str, Floats], str]:

@@ -29,6 +29,15 @@ ALLOWED = 0.05
 POWER = 0.8
 """The power that a rule should have at the claimed effect."""
 
+TOO_FEW = 0.2
+"""The power below which so many seeds cannot decide a claim."""
+
+FIRM = 0.8
+"""The stability below which a verdict holds narrowly."""
+
+OPPOSITE = 0.01
+"""The share of repeats that may find the opposite of a verdict."""
+
 ROUNDING = 1e-9
 """The size of rounding errors: a mean of equal numbers may differ from them in its last bit."""
 
@@ -115,6 +124,11 @@ class Sample:
     values: Mapping[str, Floats]
     cells: Mapping[str, Sequence[Cell]]
 
+    @property
+    def n(self) -> int:
+        """The number of seeds."""
+        return max((values.shape[-1] for values in self.values.values()), default=0)
+
     def each(self, quantity: str, confidence: float = 0.95) -> Interval:
         """Every cell's interval over its seeds; fields have shape (tables, cells)."""
         return t_interval(self.values[quantity], confidence)
@@ -180,6 +194,11 @@ class Ruling:
         """Where it is not."""
         return np.logical_or.reduce([*self.refuted.values()]) & ~self.yes
 
+    @property
+    def verdicts(self) -> NDArray[np.int_]:
+        """1 where the claim is reproduced, -1 where it is not, 0 where it is inconclusive; of shape (tables,)."""
+        return self.yes.astype(int) - self.no.astype(int)
+
 
 Cells = Mapping[str, Sequence[Cell]]
 """A quantity's cells."""
@@ -219,6 +238,11 @@ class Claim:
     """What the values of a cell are repeated over."""
     headline: str | None = ""
     """The quantity that stands for the claim in the ledger: its first by default; None where no single one does."""
+    controls: tuple[str, ...] = ()
+    """The conditions of being reproduced that are about a control: what else could explain what was found."""
+    direction: tuple[str, str] | None = None
+    """Of an effect whose direction the paper does not give: what it is where the headline's mean is below 0, and where
+    it is above; the verdict says which was found."""
     subject: str = ""
     """How the quantities' meanings name the paper's method, in the place of which another one is named when asked."""
     asked_sentence: str = ""

@@ -25,7 +25,7 @@ COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high
 
 PROVENANCE = (
     *("prunebench", "commit", "dirty", "source_digest", "python", "torch", "numpy", "platform", "device", "threads"),
-    *("precision", "data_sha256"),
+    *("precision", "numerics", "data_sha256"),
 )
 """Columns of runs.csv that say by which code and on which machine a run was made."""
 
@@ -142,14 +142,20 @@ class Comparison:
     runs: pd.DataFrame | None
     """As `_paired` gives them."""
     absent: tuple[str, ...]
+    equal: frozenset[str]
+    """Claims whose observations are the same in both, to the byte."""
 
 
-def main(a: Path, b: Path, out: Path | None = None) -> None:
-    """Prints the comparison, and writes it to `out` if that is given; raises InputError as `compare` does."""
+def main(a: Path, b: Path, out: Path | None = None, brief: bool = False) -> None:
+    """Prints the comparison, in short if wanted, and writes it to `out` if given; raises InputError as `compare`."""
     comparison = compare(a, b)
     console = Console()
-    # Rich takes 80 columns where there is no terminal: too narrow for a table that a program is to search.
-    show(comparison, console if console.is_terminal else Console(width=160))
+    if brief:
+        for line in in_short(comparison):
+            console.print(_text(line))
+    else:
+        # Rich takes 80 columns where there is no terminal: too narrow for a table that a program is to search.
+        show(comparison, console if console.is_terminal else Console(width=160))
     if out:
         write(comparison, out)
 
@@ -180,7 +186,19 @@ def compare(a: Path, b: Path) -> Comparison:
         (Pair("seeds", *seeds), *(_provenance(*tables) if tables else ())),
         _paired(*tables) if tables else None,
         (*absent["plan.json"], *absent["runs.csv"]),
+        _equal(a / "observations.csv", b / "observations.csv"),
     )
+
+
+def _equal(a: Path, b: Path) -> frozenset[str]:
+    """Claims of which two files of observations hold the same lines; none where a file is missing."""
+    if not (a.exists() and b.exists()):
+        return frozenset()
+    of_a, of_b = (
+        {claim: rows.to_csv(index=False) for claim, rows in read_frame(path, dtype=str).groupby("claim", sort=False)}
+        for path in (a, b)
+    )
+    return frozenset(str(claim) for claim, text in of_a.items() if of_b.get(claim) == text)
 
 
 def _runs(path: Path) -> pd.DataFrame:
@@ -239,6 +257,41 @@ def counts(runs: pd.DataFrame) -> dict[str, int]:
     }
 
 
+# --- In short
+
+
+def in_short(comparison: Comparison) -> Iterator[str]:
+    """What somebody who has repeated a kept run wants to know: whether it came out alike, and if not, whether noise
+    explains it."""
+    measured = [pair for pair in comparison.claims if all(map(_is_measured, (pair.a, pair.b)))]
+    same = [pair for pair in measured if pair.id in comparison.equal]
+    changed = [pair for pair in comparison.claims if pair.changed]
+    if measured and len(same) == len(measured):
+        yield f"Equal to {comparison.b}, to the byte: the numbers behind every claim."
+    else:
+        others = ", ".join(pair.id for pair in measured if pair.id not in comparison.equal)
+        yield f"Beside {comparison.b}: equal to the byte for {len(same)} of {len(measured)} claims; not {others}."
+    yield f"Verdicts: {len(comparison.claims) - len(changed)} of {len(comparison.claims)} are the same."
+    for pair in changed:
+        verdicts = [finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b)]
+        yield f"  {pair.id}: {verdicts[0]} here, {verdicts[1]} there; {_explained(pair)}"
+
+
+def _is_measured(finding: Finding | None) -> bool:
+    return finding is not None and any(each.cells for each in finding.quantities)
+
+
+def _explained(pair: ClaimPair) -> str:
+    """Whether the noise of both runs explains how far a claim's effects are apart: 95 % of differences without a cause
+    are smaller than the root of the summed squares of the intervals' halves."""
+    a, b = pair.effects or (None, None)
+    if not a or not b or pair.disjoint is None or math.isnan(pair.difference):
+        return "no two intervals to compare"
+    noise = math.hypot(*((each.high - each.low) / 2 for each in (a, b)))  # type: ignore[operator]  # both have ends
+    shown = f"{effect(a)} here, {effect(b)} there"
+    return f"{'noise explains' if abs(pair.difference) <= noise else 'noise does not explain'} {shown}"
+
+
 # --- On a terminal
 
 
@@ -270,7 +323,7 @@ def show(comparison: Comparison, console: Console) -> None:
 
 def _line(pair: ClaimPair) -> tuple[str, ...]:
     quantity = next((headline.quantity for headline in pair.headlines if headline), "")
-    verdicts = (finding.verdict if finding else "not in this ledger" for finding in (pair.a, pair.b))
+    verdicts = (finding.shown if finding else "not in this ledger" for finding in (pair.a, pair.b))
     name = f"{pair.id} {quantity}".strip()
     return (name, *verdicts, *map(effect, pair.headlines), _difference(pair), ", ".join(pair.notes))
 

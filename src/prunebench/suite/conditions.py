@@ -134,6 +134,7 @@ def declare(
     *,
     quantities: tuple[Quantity, ...],
     reproduced: Mapping[str, Condition],
+    controls: Mapping[str, Condition] | None = None,
     refuted: Mapping[str, Condition],
     claimed: Mapping[str, Level] | Truth,
     false: Mapping[str, Level] | Truth,
@@ -141,17 +142,27 @@ def declare(
 ) -> Claim:
     """A claim whose rule is made of conditions, each under what it says; `rest` are the other fields of `Claim`.
 
-    reproduced: all must hold. refuted: one is enough. claimed: each quantity's level where the claim holds. false: what
-    differs where the claim is false: in all cells of a quantity that is pooled, of others in the first alone, which is
-    the hardest case for a rule about every cell. Either may be a function of (margins, cells), as in `Claim`.
-    Raises ValueError where a condition reads what is no quantity of the claim.
+    reproduced, controls: all must hold; controls are about what else could explain it. refuted: one is enough. claimed:
+    each quantity's level where the claim holds. false: what differs where the claim is false: in all cells of a
+    quantity that is pooled, of others in the first alone, which is the hardest case for a rule about every cell. Either
+    may be a function of (margins, cells), as in `Claim`.
+    Raises ValueError where a condition reads what is no quantity of the claim, and for an effect in either direction
+    without words for both (`direction`), or the other way round.
     """
+    reproduced = {**reproduced, **(controls or {})}
     named = {quantity.name: quantity for quantity in quantities}
     parts = [part for condition in (*reproduced.values(), *refuted.values()) for part in _parts(condition)]
     if unknown := {name for part in parts for name in part.reads} - {*named}:
         raise ValueError(
             f"claim {rest['id']}: a condition reads {sorted(unknown)[0]}, which is not among its quantities"
         )
+    either = any(
+        isinstance(part, Comparison) and part.sign == "outside"
+        for condition in reproduced.values()
+        for part in _parts(condition)
+    )
+    if either != (rest.get("direction") is not None):
+        raise ValueError(f"claim {rest['id']}: 'direction' belongs to a claim of an effect in either direction")
     mean = {part.quantity for part in parts if isinstance(part, Comparison) and part.scope == "pooled"}
     looks = sum(map(_in_some, refuted.values()))
 
@@ -181,5 +192,6 @@ def declare(
         judge=judge,
         claimed=partial(truth, claimed),
         no_effect=no_effect,
+        controls=tuple(controls or ()),
         **rest,
     )

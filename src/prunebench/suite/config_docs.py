@@ -1,7 +1,15 @@
 """The configuration's documentation, generated from its models: the JSON schema and config/README.md."""
 
+import ast
+import inspect
 import json
+import textwrap
+from itertools import pairwise
 from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
 from prunebench.suite.preset import preset_model
 
@@ -34,9 +42,39 @@ def markdown() -> str:
     return "\n".join(parts)
 
 
+class _WithDocstrings(GenerateJsonSchema):
+    """Takes a key's meaning from the docstring below it.
+
+    Pydantic can (`use_attribute_docstrings`), but it reads the sources when a class is made: 0.2 s of every process
+    that reads a preset.
+    """
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        meanings = {key: text for base in reversed(schema["cls"].__mro__) for key, text in _docstrings(base).items()}
+        for key, field in made.get("properties", {}).items():
+            if key in meanings:
+                field.setdefault("description", meanings[key])
+        return made
+
+
+def _docstrings(cls: type) -> dict[str, str]:
+    """The strings below the annotated attributes of a model that somebody has written: {attribute: text}."""
+    try:
+        source = inspect.getsource(cls) if issubclass(cls, BaseModel) else ""
+    except (OSError, TypeError):  # made by `create_model`
+        return {}
+    lines = ast.parse(textwrap.dedent(source)).body
+    found = {}
+    for above, line in pairwise(lines[0].body if lines and isinstance(lines[0], ast.ClassDef) else ()):
+        if isinstance(above, ast.AnnAssign) and isinstance(above.target, ast.Name) and isinstance(line, ast.Expr):
+            found[above.target.id] = inspect.cleandoc(str(ast.literal_eval(line.value)))
+    return found
+
+
 def _schema() -> dict[str, Any]:
     """The schema with every kind of a registry, which it would repeat wherever one is allowed, as a definition."""
-    schema = preset_model().model_json_schema()
+    schema = preset_model().model_json_schema(schema_generator=_WithDocstrings)
     models = schema.pop("$defs")
     kinds: dict[str, Any] = {}
 

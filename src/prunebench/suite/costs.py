@@ -8,7 +8,7 @@ from typing import Any
 
 from prunebench.runs.estimate import Estimate, Sizes
 from prunebench.runs.spec import Choice, RunSpec, Spec, TaskSpec
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.exhibits import FIGURES, TABLES
 from prunebench.suite.machine import Workload, workload_of
 from prunebench.suite.paper import Stage
 from prunebench.suite.plan import Plan
@@ -20,8 +20,8 @@ OPEN_TEST = 10_000
 CELL_BYTES = 12
 """Of one number in a CSV file [ours: 4 to 15 in the tables of the smoke preset's runs]."""
 
-JOB_BYTES = 1500
-"""Of a job's provenance, log and benchmark together [ours: smoke preset]."""
+JOB_BYTES = 1200
+"""Of a job's provenance and log together [ours: smoke preset]."""
 
 FIGURE_BYTES, TABLE_BYTES = 350_000, 25_000
 """Of a figure in all its files, twice since the report holds it, and of a table [ours: smoke and laptop presets]."""
@@ -76,7 +76,7 @@ def network_of(job: TaskSpec, workload: Workload) -> Network:
 class JobCost:
     """What one job costs and leaves. workload, network: None for a job that is on no task's network.
 
-    bytes: of all its files, its log and its benchmark among them.
+    bytes: of all its files, its log among them.
     """
 
     stage: Stage
@@ -93,8 +93,8 @@ class JobCost:
 
     @property
     def files(self) -> int:
-        """Its files with their checksums, its log and its benchmark."""
-        return len(self.job.files) + 3
+        """Its files with their checksums, and its log."""
+        return len(self.job.files) + 2
 
     @property
     def images(self) -> float:
@@ -152,9 +152,9 @@ class Exhibits:
 def exhibits_of(preset: Preset) -> Exhibits:
     """What is made of the jobs' results; the prepared data sets are not among it, their logs are."""
     papers = [paper for paper, _ in preset.studies().values()]
-    tables = [table for paper in papers for table in paper.tables] + [CALIBRATION]
-    figures = [figure for paper in papers for figure in paper.figures] + [POWER]
-    files = len(FILES_OF_RESULTS) + len(RECORDS_OF_RESULTS) + 2 * len([*papers, CALIBRATION])
+    tables = [table for paper in papers for table in paper.tables] + [*TABLES]
+    figures = [figure for paper in papers for figure in paper.figures] + [*FIGURES]
+    files = len(FILES_OF_RESULTS) + len(RECORDS_OF_RESULTS) + 2 * (len(papers) + 1)
     files += sum(len(table.files) for table in tables) + sum(len(figure.files) for figure in figures)
     logs = len(LOGS_OF_RESULTS) + 2 * len(papers) + len(preset.datasets)
     return Exhibits(files + logs, 2 * FIGURE_BYTES * len(figures) + TABLE_BYTES * len(tables))

@@ -196,7 +196,7 @@ def check_instructions() -> Item:
     """What of the CPU's instruction sets training is faster with."""
     flags = cpu_flags()
     has = [name for name, flag in (("AVX2", "avx2"), ("AVX-512", "avx512f"), ("AMX", "amx_tile")) if flag in flags]
-    native = "multiplies bf16 natively" if BF16 & flags else "emulates bf16, so `precision: auto` is fp32"
+    native = "multiplies bf16 natively" if BF16 & flags else "emulates bf16, so jobs refuse `precision: bf16`"
     found = f"{cpu_name()}: {', '.join(has) or 'none of AVX2, AVX-512, AMX known'}; {native}"
     if platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags:
         return Item("cpu", "warning", found, "torch falls back to slow code without AVX2; take another machine")

@@ -1,7 +1,8 @@
-"""Effects of the ledger in a line of text."""
+"""Effects of the ledger, and how sure its verdicts are, in a line of text."""
 
 from prunebench.suite import numbers
-from prunebench.suite.record import Headline
+from prunebench.suite.claim import POWER
+from prunebench.suite.record import Finding, Headline
 
 
 def number(value: float | None, unit: str) -> str:
@@ -35,3 +36,38 @@ def where(headline: Headline) -> str:
     )
     reach = "" if headline.lowest == headline.highest else f" from {least} to {most}"
     return f"{headline.cell}{reach}, n = {headline.n}"
+
+
+def chance(value: float | None) -> str:
+    """A share of simulated cases, or n/a."""
+    return numbers.NONE if value is None else numbers.share(value)
+
+
+def firmness(finding: Finding) -> str:
+    """How likely a repeat finds the same, in a sentence; empty where that is not known."""
+    if finding.stability is None:
+        return ""
+    opposite = f", {chance(finding.opposite)} the opposite one" if finding.opposite is not None else ""
+    repeats = f"Of repeats with {finding.repeated} other {finding.replicates}"
+    return f"{repeats}, {chance(finding.stability)} give the same verdict{opposite}."
+
+
+def power(share: float, needed: int | None, n: int, replicates: str) -> str:
+    """How likely n seeds (`replicates`) find the claimed effect, and how many do with `POWER`, in a sentence."""
+    return (
+        f"If the claimed effect is there, {n} {replicates} find it in {chance(share)} of runs with this spread; "
+        f"{100 * POWER:.0f} % takes {needed or 'more than 100'}."
+    )
+
+
+def power_of(finding: Finding) -> str:
+    """The same of a finding; empty where it is not known."""
+    if finding.power is None:
+        return ""
+    return power(finding.power, finding.power_seeds, finding.repeated, finding.replicates)
+
+
+def networks(finding: Finding) -> list[str]:
+    """What the networks that a claim is about reach without pruning, such as `fashion-resnet8 76.1 %`."""
+    shares = ((network.task, numbers.in_unit(network.accuracy, "share")) for network in finding.networks)
+    return [f"{task} {numbers.with_unit(numbers.text(accuracy, 1), 'share')}" for task, accuracy in shares]

@@ -1,4 +1,7 @@
-"""The suite's own table and figure: how often the claims' rules err. Imports nothing heavy."""
+"""The suite's own tables and figures: how often the claims' rules err, how likely a repeat finds the same verdicts.
+
+Imports nothing heavy.
+"""
 
 from prunebench.suite.paper import Column, Figure, Table
 
@@ -31,9 +34,48 @@ CALIBRATION = Table(
     ),
 )
 
+STABILITY = Table(
+    "calibration_stability",
+    (
+        Column("claim", "the claim", "name"),
+        Column("paper", "its paper", "name"),
+        Column("n", "seeds of the run, and of each repeat"),
+        Column("verdict", "the run's verdict by the rule", "name"),
+        Column("same", "how likely a repeat with other seeds gives the same verdict", "share"),
+        Column("opposite", "how likely it gives the opposite one; empty: the verdict has none", "share"),
+        Column("opposite_low", "lower end of its 95 % Clopper-Pearson interval, the simulation's own", "share"),
+        Column("half", "seeds in half of the run; empty: fewer than four to split"),
+        Column("splits", "pairs of halves"),
+        Column("forecast_same", "how likely one half makes it that the other has the same verdict, mean", "share"),
+        Column("found_same", "pairs that have the same verdict", "share"),
+        Column("forecast_opposite", "how likely one half makes it that the other has the opposite one, mean", "share"),
+        Column("found_opposite", "pairs that have opposite verdicts", "share"),
+    ),
+    "",
+    "prunebench.suite.report.calibration_views:stability",
+    (
+        "Shares in \\%. Same, opposite: how likely a repeat with n other seeds gives the run's verdict, the opposite "
+        "one; in bold where the interval of the latter lies above 1 \\%. Halves: how likely half of the seeds makes it "
+        "that the other half has the same verdict, or the opposite one; found: the share of pairs of halves that do.",
+    ),
+)
+
 POWER = Figure(
     "calibration_power",
     "Error rates of the claims' rules",
     ("calibration",),
     "prunebench.suite.report.calibration_figure:power",
 )
+
+STABLE = Figure(
+    "calibration_stability",
+    "Stability of the verdicts",
+    ("calibration_stability",),
+    "prunebench.suite.report.calibration_figure:stability",
+)
+
+TABLES = (CALIBRATION, STABILITY)
+"""What `prunebench calibrate` writes."""
+
+FIGURES = (POWER, STABLE)
+"""What is drawn of it."""

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,26 @@ import pandas as pd
 
 from prunebench.files import write_csv, write_json
 from prunebench.stats import bca_interval, holm, interquartile_mean, random_effects, t_interval, t_test_p
+from prunebench.suite import effects
 from prunebench.suite.asked import all_claims
+from prunebench.suite.calibration import power
 from prunebench.suite.cells import label
-from prunebench.suite.claim import OBSERVATION, Claim, Quantity, Sample, Verdict, sample, write_observations
-from prunebench.suite.effects import exact
+from prunebench.suite.claim import (
+    OBSERVATION,
+    TOO_FEW,
+    Claim,
+    Quantity,
+    Sample,
+    Verdict,
+    read_observations,
+    sample,
+    write_observations,
+)
 from prunebench.suite.numbers import FROM_ZERO
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import Preset
-from prunebench.suite.record import Finding, Ledger
+from prunebench.suite.record import Finding, Ledger, Network, read_ledger
+from prunebench.suite.stability import stability
 from prunebench.suite.study import Study, complete
 
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "inconclusive", "not run at this scale")
@@ -27,16 +40,32 @@ MOST_SEEDS = 1000
 """The most seeds that are tried when a claim is inconclusive."""
 
 COLUMNS = (
-    *("id", "paper", "verdict", "quantity", "unit", "n", "mean", "low", "high", "published", "seeds_needed", "scale"),
+    *("id", "paper", "verdict", "shown", "stability", "opposite", "power", "power_seeds"),
+    *("quantity", "unit", "n", "mean", "low", "high", "published", "seeds_needed", "scale", "networks"),
     *("sentence", "why"),
 )
+
+Networks = Mapping[str, Sequence[Network]]
+"""By paper, what its tasks' networks reach without pruning."""
 
 
 # --- From runs to observations
 
 
-def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
-    """Observations of every study, what is missing on disk, and notes by claim.
+@dataclass(frozen=True)
+class Seen:
+    """What a preset's runs show."""
+
+    observations: pd.DataFrame
+    missing: Sequence[str] = ()
+    """What is missing on disk."""
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By claim."""
+    networks: Networks = field(default_factory=dict)
+
+
+def observe(preset: Preset, runs: Path) -> Seen:
+    """What the runs of every study show.
 
     A seed counts where all its runs of a study are complete: pairing needs them all.
     """
@@ -44,51 +73,61 @@ def observe(preset: Preset, runs: Path) -> tuple[pd.DataFrame, list[str], dict[s
     rows: list[tuple[Any, ...]] = []
     missing: list[str] = []
     notes: dict[str, list[str]] = {}
+    networks: dict[str, list[Network]] = {}
     for key, (paper, _) in preset.studies().items():
         study, absent = complete(Study(paper, plan, runs))
         missing += [f"{key}: {line}" for line in absent]
         if study is None:
             continue
         data = paper.resolve(paper.read)(study)
+        networks[key] = [*_networks(paper.resolve(paper.unpruned)(study))]
         for claim in claims:
             if claim.paper == key:
                 rows += [(claim.id, *each) for each in claim.observe(data, claim.method)]
                 notes[claim.id] = list(claim.notes(data, claim.method))
-    return pd.DataFrame(rows, columns=list(OBSERVATION)), missing, notes
+    return Seen(pd.DataFrame(rows, columns=list(OBSERVATION)), missing, notes, networks)
+
+
+def _networks(ends: pd.DataFrame) -> Iterator[Network]:
+    """What each task's network reaches: of several recipes the one with the best mean validation accuracy."""
+    for task, runs in ends.groupby("task", sort=False) if len(ends) else ():
+        recipes = [each for _, each in runs.groupby("schedule", sort=False)] if "schedule" in runs else [runs]
+        best = max(recipes, key=lambda each: float(each["validation_accuracy"].mean()))
+        by_seed = best.groupby("seed")["test_accuracy"].mean()  # several jobs may train the same network
+        yield Network(task=str(task), accuracy=_real(by_seed.mean()), n=len(by_seed))
 
 
 # --- From observations to findings
 
 
-def judge(
-    preset: Preset,
-    observations: pd.DataFrame,
-    missing: Sequence[str] = (),
-    notes: Mapping[str, Sequence[str]] | None = None,
-) -> Ledger:
+def judge(preset: Preset, seen: Seen) -> Ledger:
     """The ledger as claims.json holds it: a finding for every claim, whether or not the preset runs its study."""
-    findings = [
-        _finding(claim, preset, sample(observations, claim), missing) | {"notes": list((notes or {}).get(claim.id, ()))}
-        for claim in all_claims(preset)
-    ]
+    findings = [_finding(claim, preset, seen) for claim in all_claims(preset)]
     counts = Counter(finding["verdict"] for finding in findings)
     ledger = {
         "preset": preset.preset,
         "scale": preset.scale,
         "seeds": preset.seeds,
-        "missing": list(missing),
+        "missing": list(seen.missing),
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
         "findings": findings,
     }
     return Ledger.model_validate(ledger)
 
 
-def _finding(claim: Claim, preset: Preset, observed: Sample, missing: Sequence[str]) -> dict[str, Any]:
-    margins = preset.margins(claim.paper)
-    conditions, verdict, why = _decide(claim, preset, observed, missing)
+def _finding(claim: Claim, preset: Preset, seen: Seen) -> dict[str, Any]:
+    observed, margins = sample(seen.observations, claim), preset.margins(claim.paper)
+    conditions, verdict, why = _decide(claim, preset, observed, seen.missing)
     needed, note = (None, "") if verdict != "inconclusive" else _seeds_needed(claim, margins, observed)
     quantities = [_effects(quantity, margins, observed) for quantity in claim.quantities]
     shown = claim.quantities[0].name if claim.headline == "" else claim.headline
+    headline = next((_headline(each) for each in quantities if each["name"] == shown), None)
+    found = _found(claim, verdict, headline, conditions["reproduced"])
+    if found and verdict == "reproduced":
+        why += f" The paper gives no direction; this is {found}."
+    sure = {} if verdict == "not run at this scale" else _sureness(claim, observed, margins)
+    if verdict == "inconclusive" and not found and sure["power"] is not None and sure["power"] < TOO_FEW:
+        why += f" {effects.power(sure['power'], sure['power_seeds'], observed.n, claim.replicates)}"
     return {
         "id": claim.id,
         "paper": claim.paper,
@@ -97,17 +136,39 @@ def _finding(claim: Claim, preset: Preset, observed: Sample, missing: Sequence[s
         "rule": claim.rule_in_words(margins),
         "published": claim.published,
         "verdict": verdict,
+        "found": found,
         "why": why,
+        **sure,
+        "networks": _of_cells(seen.networks.get(claim.paper, ()), observed),
         "scale": preset.scale,
         "seeds_needed": needed,
         "seeds_note": note,
         "conditions": conditions,
-        "headline": next((_headline(effects) for effects in quantities if effects["name"] == shown), None),
+        "headline": headline,
         "replicates": claim.replicates,
         "quantities": quantities,
+        "notes": list(seen.notes.get(claim.id, ())),
         "tables": list(claim.tables),
         "figures": list(claim.figures),
     }
+
+
+def _found(claim: Claim, verdict: Verdict, headline: Mapping[str, Any] | None, conditions: Mapping[str, bool]) -> str:
+    """What the verdict does not say by itself (`Finding.found`)."""
+    if verdict == "reproduced" and claim.direction and headline:
+        return claim.direction[headline["mean"] > 0]
+    return "all but its control holds" if verdict == "inconclusive" and _unmet(conditions) <= {*claim.controls} else ""
+
+
+def _unmet(conditions: Mapping[str, bool]) -> set[str]:
+    return {text for text, holds in conditions.items() if not holds}
+
+
+def _of_cells(networks: Sequence[Network], observed: Sample) -> list[Network]:
+    """Those whose tasks the cells name; a cell that is a mean over tasks names them with " + " in between."""
+    values = (value for cells in observed.cells.values() for cell in cells for _, value in cell)
+    named = {name for value in values if isinstance(value, str) for name in value.split(" + ")}
+    return [network for network in networks if network.task in named]
 
 
 def _decide(
@@ -135,10 +196,24 @@ def _decide(
     if ruling.no[0]:
         text = "; ".join(text for text, holds in conditions["refuted"].items() if holds)
         return conditions, "not reproduced", f"{text[:1].upper()}{text[1:]}."
-    if all(values.shape[-1] < 2 for values in observed.values.values()):
+    if observed.n < 2:
         return conditions, "inconclusive", f"A single {claim.replicates.removesuffix('s')} gives no interval."
-    unmet = [text for text, holds in conditions["reproduced"].items() if not holds]
-    return conditions, "inconclusive", "The data decide neither way. Not met: " + "; ".join(unmet) + "."
+    unmet = _unmet(conditions["reproduced"])
+    why = "Its control speaks against it" if unmet <= {*claim.controls} else "The data decide neither way"
+    named = "; ".join(text for text in conditions["reproduced"] if text in unmet)
+    return conditions, "inconclusive", f"{why}. Not met: {named}."
+
+
+def _sureness(claim: Claim, observed: Sample, margins: Any) -> dict[str, Any]:
+    """How firm the verdict is, and how likely so many seeds were to find the claimed effect."""
+    again, found = stability(claim, observed, margins), power(claim, observed, margins)
+    return {
+        "repeated": observed.n,
+        "stability": again and again.same,
+        "opposite": again and again.opposite,
+        "power": found and found.share,
+        "power_seeds": found and found.seeds,
+    }
 
 
 def _seeds_needed(claim: Claim, margins: Any, observed: Sample) -> tuple[int | None, str]:
@@ -146,7 +221,7 @@ def _seeds_needed(claim: Claim, margins: Any, observed: Sample) -> tuple[int | N
 
     The observed seeds are repeated as a whole, so the number is a multiple of theirs.
     """
-    n = max((values.shape[-1] for values in observed.values.values()), default=0)
+    n = observed.n
     if n < 2:
         return None, f"at least two {claim.replicates} are needed to tell"
     for times in range(2, MOST_SEEDS // n + 1):
@@ -202,7 +277,8 @@ def _effects(quantity: Quantity, margins: Any, observed: Sample) -> dict[str, An
         "unit": quantity.unit,
         "confidence": 0.95,
         "margins": [
-            {"label": f"margin {exact(value, quantity.unit)}", "value": value} for value in quantity.margins(margins)
+            {"label": f"margin {effects.exact(value, quantity.unit)}", "value": value}
+            for value in quantity.margins(margins)
         ],
         "pooled": _pooled(values) if len(cells) > 1 else None,
         "cells": rows,
@@ -226,23 +302,23 @@ def _pooled(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _headline(effects: dict[str, Any]) -> dict[str, Any] | None:
+def _headline(of: dict[str, Any]) -> dict[str, Any] | None:
     """A quantity's effect in the ledger: the mean over cells where there are several."""
-    cells = [cell for cell in effects["cells"] if cell["mean"] is not None]
+    cells = [cell for cell in of["cells"] if cell["mean"] is not None]
     if not cells:
         return None
     shown, cell = cells[0], cells[0]["cell"]
-    if effects["pooled"] and effects["pooled"]["mean"] is not None:
-        shown, cell = effects["pooled"], f"mean over {len(effects['cells'])} cells"
+    if of["pooled"] and of["pooled"]["mean"] is not None:
+        shown, cell = of["pooled"], f"mean over {len(of['cells'])} cells"
     means = [cell["mean"] for cell in cells]
     return {
-        "quantity": effects["name"],
-        "meaning": effects["meaning"],
+        "quantity": of["name"],
+        "meaning": of["meaning"],
         "cell": cell,
         **{name: shown[name] for name in ("mean", "low", "high", "n")},
         "lowest": min(means),
         "highest": max(means),
-        **{name: effects[name] for name in ("unit", "confidence")},
+        **{name: of[name] for name in ("unit", "confidence")},
     }
 
 
@@ -261,9 +337,31 @@ def _real(value: Any) -> float | None:
 
 def write_ledger(preset: Preset, runs: Path, out: Path) -> Ledger:
     """Writes observations.csv, claims.json and claims.csv; returns the ledger."""
-    observations, missing, notes = observe(preset, runs)
-    ledger = judge(preset, observations, missing, notes)
-    write_observations(out / "observations.csv", observations)
+    seen = observe(preset, runs)
+    write_observations(out / "observations.csv", seen.observations)
+    return _write(judge(preset, seen), out)
+
+
+def write_ledger_again(preset: Preset, out: Path) -> Ledger:
+    """Writes claims.json and claims.csv anew, by today's rules, from observations.csv beside them; returns the ledger.
+
+    What the observations do not hold (notes, missing runs, networks' accuracies) is taken from the claims.json that is
+    there. Raises InputError where one of the two is missing or is none.
+    """
+    before = read_ledger(out)
+    networks: dict[str, dict[str, Network]] = {}
+    for finding in before.findings:
+        networks.setdefault(finding.paper, {}).update({network.task: network for network in finding.networks})
+    seen = Seen(
+        read_observations(out / "observations.csv"),
+        before.missing,
+        {finding.id: finding.notes for finding in before.findings},
+        {key: [*of_tasks.values()] for key, of_tasks in networks.items()},
+    )
+    return _write(judge(preset, seen), out)
+
+
+def _write(ledger: Ledger, out: Path) -> Ledger:
     write_json(out / "claims.json", ledger.model_dump(mode="json"))
     write_csv(out / "claims.csv", [_row(finding) for finding in ledger.findings], COLUMNS)
     return ledger
@@ -271,6 +369,7 @@ def write_ledger(preset: Preset, runs: Path, out: Path) -> Ledger:
 
 def _row(finding: Finding) -> dict[str, Any]:
     content = (finding.headline.model_dump() if finding.headline else {}) | finding.model_dump()
+    content["networks"] = "; ".join(f"{network.task} {network.accuracy}" for network in finding.networks)
     return {name: content.get(name) for name in COLUMNS}
 
 

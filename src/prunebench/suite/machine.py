@@ -23,7 +23,7 @@ class Workload:
     """A network at work: all that its throughput depends on, but the machine.
 
     network: its options as canonical JSON. channels, side: of its images, in pixels. batch: images per update.
-    precision: as the preset asks for it; `auto` is the machine's own choice. threads: CPU threads of a job.
+    threads: CPU threads of a job.
     """
 
     network: str
@@ -62,7 +62,7 @@ class Throughput(Strict):
     classes: int = Field(ge=1)
     side: int = Field(ge=1)
     batch: int = Field(ge=1)
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Literal["fp32", "bf16"]
     threads: int = Field(ge=1)
     device: str
     """Model of the CPU or GPU."""

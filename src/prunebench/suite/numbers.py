@@ -103,6 +103,20 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def share(value: float) -> str:
+    """A share of simulated cases in percent: a decimal below 10 %, and never 0 or 100 %, which no simulation shows.
+
+    >>> from prunebench.suite.numbers import share
+    >>> share(0.8712), share(0.013), share(0.0), share(1.0)
+    ('87 %', '1.3 %', '< 0.1 %', '> 99 %')
+    """
+    if value < 0.001:
+        return "< 0.1 %"
+    if value >= 0.995:
+        return "> 99 %"
+    return f"{100 * value:.{0 if value >= 0.0995 else 1}f} %"
+
+
 def count(value: float) -> str:
     """A whole number with thin spaces between its thousands."""
     return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -157,9 +157,10 @@ class Paper:
     key: its name in presets, paths and file names. config: the model of its part of a preset; `config.check(preset)`
     raises InputError where names or numbers do not hold together. margins: the model of its part of `claims`. dense:
     (config, preset) -> the dense networks that its jobs start from. plan: (config, preset, dense networks) -> stages.
-    read: (`Study`) -> what tables, claims and notes are made of. claims: a reference to a tuple of `Claim`. asks: the
-    claims about a method that another could replace, and the kind of method: schedule, criterion or update. A preset
-    is checked by these, since claims themselves import pandas.
+    read: (`Study`) -> what tables, claims and notes are made of. unpruned: (`Study`) -> the ends of networks that are
+    not pruned, rows with task, seed, validation_accuracy, test_accuracy and, of several recipes, schedule. claims: a
+    reference to a tuple of `Claim`. asks: the claims about a method that another could replace, and the kind of method:
+    schedule, criterion or update. A preset is checked by these, since claims themselves import pandas.
     """
 
     key: str
@@ -175,6 +176,7 @@ class Paper:
     claims_ref: Ref
     tables: tuple[Table, ...]
     figures: tuple[Figure, ...]
+    unpruned: Ref = "prunebench.suite.study:dense_ends"
     asks: Mapping[str, str] = field(default_factory=dict)
     dense: "Callable[[Any, Preset], Iterable[DenseWish]]" = field(default=lambda config, preset: ())
     origin: str = ""

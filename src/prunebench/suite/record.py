@@ -7,12 +7,12 @@ wrote gets its default. Older files know a cell by its label alone.
 from collections import Counter
 from pathlib import Path
 
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict, computed_field, field_validator
 
 from prunebench.errors import InputError
 from prunebench.parsing import Strict, parse
 from prunebench.suite.cells import Value
-from prunebench.suite.claim import Verdict
+from prunebench.suite.claim import FIRM, TOO_FEW, Verdict
 from prunebench.suite.inputs import read_json
 
 Number = float | None
@@ -101,8 +101,17 @@ class Conditions(_Record):
     refuted: dict[str, bool] = {}
 
 
+class Network(_Record):
+    """What a task's network reaches without pruning: its mean test accuracy, under its best recipe by validation."""
+
+    task: str
+    accuracy: Number
+    n: int
+    """Seeds."""
+
+
 class Finding(_Record):
-    """A claim with its verdict."""
+    """A claim with its verdict, and how sure it is."""
 
     id: str
     paper: str
@@ -111,7 +120,22 @@ class Finding(_Record):
     rule: str = ""
     published: str = ""
     verdict: Verdict
+    found: str = ""
+    """What the verdict alone does not say: the direction that the paper does not give, or that a control stands against
+    it."""
     why: str = ""
+    repeated: int = 0
+    """How many seeds it rests on, or what `replicates` says."""
+    stability: Number = None
+    """How likely a repeat with as many other seeds gives the same verdict."""
+    opposite: Number = None
+    """How likely that gives the opposite verdict; None where it is inconclusive."""
+    power: Number = None
+    """How likely so many seeds find the claimed effect if it is there, with the observed spread."""
+    power_seeds: int | None = None
+    """The least number of seeds that find it with 80 %; None where 100 do not, or `power` is not known."""
+    networks: list[Network] = []
+    """Those that its cells are about."""
     scale: str = ""
     seeds_needed: int | None = None
     seeds_note: str = ""
@@ -122,6 +146,16 @@ class Finding(_Record):
     notes: list[str] = []
     tables: list[str] = []
     figures: list[str] = []
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def shown(self) -> str:
+        """The verdict in the words that readers see: how firm it is, what effect was found, or that nothing can be."""
+        if self.verdict == "inconclusive" and not self.found and self.power is not None and self.power < TOO_FEW:
+            return f"cannot be decided with {self.repeated} {self.replicates}"
+        decided = self.verdict in ("reproduced", "not reproduced")
+        narrow = decided and self.stability is not None and self.stability < FIRM
+        return f"{self.verdict}{', narrowly' if narrow else ''}{f' ({self.found})' if self.found else ''}"
 
 
 class Ledger(_Record):

@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 
 from prunebench.errors import InputError
 from prunebench.runs.spec import NETWORKS_FILE, RunSpec, Spec
-from prunebench.suite.inputs import read_frame
+from prunebench.suite.inputs import read_frame, read_json
 from prunebench.suite.paper import Paper, Stage
 from prunebench.suite.plan import Plan, make_plan
 from prunebench.suite.preset import Preset
@@ -115,11 +115,17 @@ class Study:
         key = ("|".join(names), table)
         if key not in self._frames:
             jobs = {self.runs / job.folder / f"{table}.csv": job for job in self.jobs(*names) if table in job.tables}
-            tables = {path: read_table(path) for path in jobs}
+            tables = {path: self._table(job, table) for path, job in jobs.items()}
             _refuse_mixed(tables)
             frames = [self._job_rows(job, tables[path]) for path, job in jobs.items()]
             self._frames[key] = stacked(frames) if frames else pd.DataFrame()
         return self._frames[key].copy()
+
+    def _table(self, job: Spec, table: str) -> pd.DataFrame:
+        """InputError where the job's folder is another preset's, or holds no table."""
+        if is_stale(job, self.runs):
+            raise InputError(f"{self.runs / job.folder} is of another preset than this one; `snakemake` does it anew")
+        return read_table(self.runs / job.folder / f"{table}.csv")
 
     def _job_rows(self, job: Spec, rows: pd.DataFrame) -> pd.DataFrame:
         axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)} | getattr(job, "axes", {})
@@ -150,18 +156,29 @@ def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.Dat
     return frame
 
 
+def dense_ends(study: Study) -> pd.DataFrame:
+    """The ends of the dense networks that a study's jobs start from (`Paper.unpruned`)."""
+    return study.rows("train_dense", "phases")
+
+
 # --- What is there
+
+
+def is_stale(job: Spec, runs: Path) -> bool:
+    """Whether the job's folder holds what another spec left, such as that of a preset before it was changed."""
+    left = runs / job.folder / "spec.json"
+    return left.exists() and read_json(left) != job.content()
 
 
 def complete(study: Study) -> tuple[Study | None, list[str]]:
     """The study of the seeds and parts whose runs are complete, and a line for each that is not.
 
-    Pairing needs all runs of a seed. A part without seeds, such as timings, is left out where a run of it is missing.
-    None where no seed is complete.
+    Pairing needs all runs of a seed; a run of another preset is none. A part without seeds, such as timings, is left
+    out where a run of it is missing. None where no seed is complete.
     """
 
     def there(job: Spec) -> bool:
-        return (study.runs / job.folder / "provenance.json").exists()
+        return (study.runs / job.folder / "provenance.json").exists() and not is_stale(job, study.runs)
 
     stages = [stage for stage in study.stages.values() if not stage.optional]
     seeds, absent = [], []

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from prunebench.data.sources import SOURCES, Source
 from prunebench.parsing import Name, Strict, distinct, registered
+from prunebench.runs.numerics import Numerics
 from prunebench.runs.spec import Augmentation, NetworkConfig, PolicyConfig, ProfileConfig, UpdateConfig
 from prunebench.runs.updates import Sgd, Update
 from prunebench.schedules import Schedule
@@ -55,8 +56,8 @@ class Training(Strict):
     """L2 weight decay on every parameter [authors' code: 5e-4]."""
     update: UpdateConfig | None = None
     """What moves the weights; null is SGD with the momentum and weight decay above."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` is bf16 autocast where the hardware has it natively, else fp32; analyses are always fp32."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` is autocast, refused where the hardware would emulate it; analyses are always fp32."""
 
     @property
     def mover(self) -> Update:
@@ -126,6 +127,9 @@ class Resources(Strict):
 
     threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads of a process; results depend on it in the last bits, so it is part of the preset."""
+    numerics: Numerics = "portable"
+    """How a CPU computes: `portable` gives the same bytes on every x86-64 CPU with AVX2, `native` uses the CPU's widest
+    instructions (docs/portable.md)."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode images which stream from shards, of each process that trains; they change no result."""
     mem_mb: int = Field(default=1500, ge=100)

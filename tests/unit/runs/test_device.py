@@ -1,7 +1,11 @@
 """Where a job computes."""
 
+import os
+import platform
 import subprocess
 import sys
+
+import pytest
 
 from prunebench.runs import device
 from prunebench.runs.device import least_taken
@@ -33,3 +37,28 @@ def test_each_set_of_visible_gpus_is_counted_by_itself(tmp_path, monkeypatch):
     for visible in ("0,1", "2,3"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert least_taken(2, tmp_path) == 0
+
+
+FAULTS = """
+import resource, torch
+from prunebench.runs.device import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.ones(4 << 20) for _ in range(4)]
+    del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = [faults() for _ in range(3)][-1]
+keep_freed_memory()
+print(before, [faults() for _ in range(3)][-1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the parameters")
+def test_what_an_evaluation_frees_is_not_asked_of_the_system_again():
+    line = [sys.executable, "-c", FAULTS]
+    before, after = map(int, subprocess.run(line, capture_output=True, text=True, check=True).stdout.split())
+    pages = 4 * (16 << 20) // os.sysconf("SC_PAGE_SIZE")
+    assert after < pages / 100, f"{after} page faults for {pages} pages; {before} without it"
+    assert before > after

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from prunebench.errors import InputError
 from prunebench.runs import device, job, prune
 from prunebench.runs.spec import RunSpec
 
@@ -225,28 +226,32 @@ def test_provenance_says_what_a_result_depends_on(workshop, digits, threads):
     assert {path.name for path in out.iterdir()} == {*spec.files, "run.sha256"}
 
 
-@pytest.mark.parametrize(
-    ("flags", "wish", "precision"),
-    [
-        ({"avx512_bf16"}, "auto", "bf16"),
-        ({"amx_bf16"}, "auto", "bf16"),
-        ({"avx512f"}, "auto", "fp32"),
-        (set(), "bf16", "bf16"),
-        ({"avx512_bf16"}, "fp32", "fp32"),
-    ],
-)
-def test_precision_is_resolved_used_and_recorded(workshop, monkeypatch, flags, wish, precision):
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_precision_is_used_and_recorded(workshop, monkeypatch, precision):
     used, autocast = [], job.autocast
 
     def heard(name, where):
         used.append(name)
         return autocast(name, where)
 
-    monkeypatch.setattr(device, "cpu_flags", lambda: flags)
     monkeypatch.setattr(job, "autocast", heard)
-    out = workshop.run(workshop.spec([workshop.phase(epochs=1)], precision=wish))
+    out = workshop.run(workshop.spec([workshop.phase(epochs=1)], precision=precision))
     assert json.loads((out / "provenance.json").read_text())["precision"] == precision
     assert set(used) == {precision}
+
+
+@pytest.mark.parametrize(
+    ("flag", "native"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512f", False), ("avx2", False)]
+)
+def test_bf16_is_refused_where_a_cpu_would_emulate_it(monkeypatch, flag, native):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(device, "cpu_flags", lambda: {flag})
+    device.check_precision("fp32", cpu)
+    if native:
+        device.check_precision("bf16", cpu)
+    else:
+        with pytest.raises(InputError, match=r"precision: bf16, but .* has no native bf16: ask for fp32"):
+            device.check_precision("bf16", cpu)
 
 
 def test_bf16_trains_otherwise_than_fp32(workshop):

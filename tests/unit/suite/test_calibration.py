@@ -12,9 +12,18 @@ import pytest
 from scipy import stats
 
 from prunebench.errors import InputError
-from prunebench.suite.calibration import NOISES, calibrate, calibrate_results, draw_noise
+from prunebench.suite.calibration import NOISES, calibrate, calibrate_results, draw_noise, power
 from prunebench.suite.cells import cell
-from prunebench.suite.claim import OBSERVATION, Claim, Quantity, Ruling, Sample, Scenario, write_observations
+from prunebench.suite.claim import (
+    OBSERVATION,
+    Claim,
+    Quantity,
+    Ruling,
+    Sample,
+    Scenario,
+    sample,
+    write_observations,
+)
 from prunebench.suite.exhibits import CALIBRATION
 from prunebench.suite.preset import Calibration
 
@@ -273,6 +282,36 @@ def test_noise_has_variance_one_and_correlates_within_a_seed_where_it_says(noise
     else:
         assert np.abs(np.cov(flat.T) - expected).max() < 0.02
         assert np.abs(flat.mean(axis=0)).max() < 0.02
+
+
+# --- Power with the seeds that ran
+
+
+def sample_of(claim: Claim, **of: Any) -> Sample:
+    return sample(observed(claim.id, **of), claim)
+
+
+@pytest.mark.parametrize("n", [3, 4, 10])
+def test_power_is_the_least_rate_of_all_noises_with_the_seeds_that_ran(n: int) -> None:
+    """By a calibration of as many tables; the seeds that give 80 % are the most that any noise asks for."""
+    got = power(SUPERIOR, sample_of(SUPERIOR, seeds=n), None)
+    assert got is not None
+    rates = table(SUPERIOR, tables=1000, seeds=[n])
+    # What is observed of more seeds has the same spread.
+    expected = calibrate([SUPERIOR], observed("A3", seeds=n), Calibration(tables=1000, seeds=[n]), no_margins)
+    assert (got.share, got.seeds) == (expected["claimed_reproduced"].min(), expected["seeds_for_80"].max())
+    pd.testing.assert_series_equal(expected["claimed_reproduced"], rates["claimed_reproduced"])
+    exact = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, 0.01 * math.sqrt(n * 3 / 2) / SPREAD)
+    assert got.share == pytest.approx(exact, abs=0.06), "shared noise has the least power"
+
+
+def test_power_that_no_number_of_seeds_gives_and_power_that_cannot_be_known() -> None:
+    hopeless = power(SUPERIOR, sample_of(SUPERIOR, spread=0.5), None)
+    assert hopeless is not None
+    assert hopeless.share < 0.2
+    assert hopeless.seeds is None
+    assert power(SUPERIOR, sample_of(SUPERIOR, seeds=1), None) is None
+    assert power(SUPERIOR, sample_of(SUPERIOR, spread=0.0), None) is None
 
 
 # --- From files

@@ -466,3 +466,42 @@ def test_columns_of_provenance_are_those_that_runs_write():
 
     written = provenance(torch.device("cpu"), "fp32", "d")
     assert set(written) == {*PROVENANCE, "finished"}
+
+
+# --- In short
+
+
+def in_brief(a, b, capsys):
+    main(a, b, brief=True)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def observed(folder, *lines):
+    (folder / "observations.csv").write_text("\n".join(["claim,quantity,cell,seed,value", *lines]) + "\n")
+
+
+def test_a_repeat_is_equal_to_the_byte_where_all_observations_are(compared, capsys):
+    result = compared({"findings": [finding()]}, {"findings": [finding()]})
+    for folder in (result.a, result.b):
+        observed(folder, "A3,gain,{},0,0.012")
+    text = in_brief(result.a, result.b, capsys)
+    assert "to the byte: the numbers behind every claim. Verdicts: 1 of 1 are the same." in text
+    observed(result.a, "A3,gain,{},0,0.0120000001")
+    text = in_brief(result.a, result.b, capsys)
+    assert "equal to the byte for 0 of 1 claims; not A3." in text
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    # The halves of both intervals are 0.016: noise explains up to 0.0226.
+    [((0.034, 0.018, 0.050), "noise explains"), ((0.035, 0.019, 0.051), "noise does not explain")],
+)
+def test_a_changed_verdict_is_explained_by_noise_or_not(compared, capsys, there, said):
+    result = compared({"findings": [finding()]}, {"findings": [finding(verdict="reproduced", effect=there)]})
+    text = in_brief(result.a, result.b, capsys)
+    assert f"A3: inconclusive here, reproduced there; {said} +1.2 [−0.4, +2.8] points here, " in text
+
+
+def test_a_changed_verdict_without_two_effects_is_not_explained(compared, capsys):
+    result = compared({"findings": [finding(headline=None)]}, {"findings": [finding(verdict="reproduced")]})
+    assert "no two intervals to compare" in in_brief(result.a, result.b, capsys)

@@ -19,8 +19,10 @@ QUANTITIES = (
 )
 
 
-def claim(reproduced, refuted=None, claimed=None, false=None):
+def claim(reproduced, refuted=None, claimed=None, false=None, **rest):
     """A claim of one or two conditions."""
+    if getattr(reproduced, "sign", "") == "outside":
+        rest = {"direction": ("less", "more")} | rest
     return declare(
         id="X1",
         sentence="It is better.",
@@ -32,6 +34,7 @@ def claim(reproduced, refuted=None, claimed=None, false=None):
         false=false or {},
         claimed_as="[ours]",
         observe=lambda data, method: (),
+        **rest,
     )
 
 
@@ -132,6 +135,24 @@ def test_refutations_by_some_cell_allow_for_all_cells_and_for_each_other():
 def test_a_condition_on_what_is_no_quantity_of_the_claim_is_an_error(condition):
     with pytest.raises(ValueError, match="claim X1: a condition reads loss"):
         claim(every("gain", ">", 0), (condition, no("gain", "<", 0)))
+
+
+@pytest.mark.parametrize(
+    ("condition", "direction"), [(some("gain", "outside", "gain"), None), (some("gain", ">", 0), ("less", "more"))]
+)
+def test_an_effect_in_either_direction_and_no_other_has_words_for_both(condition, direction):
+    with pytest.raises(ValueError, match="claim X1: 'direction' belongs to a claim of an effect in either direction"):
+        claim(condition, direction=direction)
+
+
+def test_controls_must_hold_like_the_other_conditions_and_are_told_apart():
+    controlled = claim({"more": every("gain", ">", 0)}, controls={"its control": every("other", "<", 0)})
+    assert controlled.controls == ("its control",)
+    ruling = controlled.judge(sample(gain=(0.1,), other=(0.1,)), MARGINS)
+    assert {text: bool(holds[0]) for text, holds in ruling.reproduced.items()} == {"more": True, "its control": False}
+    assert ruling.verdicts.tolist() == [0]
+    assert controlled.judge(sample(gain=(0.1,), other=(-0.1,)), MARGINS).verdicts.tolist() == [1]
+    assert [each.decides for each in controlled.quantities] == [True, False, True]
 
 
 # --- What follows

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from prunebench.errors import InputError
 from prunebench.schedules import PROFILES
-from prunebench.suite import config_docs, document, preset, registry
+from prunebench.suite import config_docs, document, kept, preset, registry
 
 
 @pytest.fixture
@@ -68,8 +69,58 @@ def test_a_kind_stands_once_and_is_linked_where_it_is_allowed(toys):
 
 
 @pytest.mark.parametrize(
-    "path", ["workflow/schemas/config.schema.json", "config/README.md", "docs/claims.md", "docs/tables.md"]
+    "path",
+    [
+        *("workflow/schemas/config.schema.json", "config/README.md", "docs/claims.md", "docs/tables.md"),
+        *("docs/verdicts.md", "docs/laptop.md", "docs/power.md", "README.md"),
+    ],
 )
 def test_the_documents_of_the_repository_are_those_that_the_code_gives(request, path):
     """Stale? Run `prunebench document` (or `make docs`)."""
-    assert (request.config.rootpath / path).read_text() == document.documents()[path]
+    assert (request.config.rootpath / path).read_text() == document.documents(request.config.rootpath)[path]
+
+
+# --- Kept runs
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with a README and two kept runs, each of one claim."""
+    (tmp_path / "README.md").write_text(f"# Mine\n\n{kept.BEGIN}old\n{kept.END}\nThe end.\n")
+    for name, verdict, stability in (("laptop", "inconclusive", None), ("cifar", "reproduced", 0.7)):
+        finding = {"id": "A3", "paper": "s_cyc", "sentence": "It | gains.", "verdict": verdict, "stability": stability}
+        finding |= {"networks": [{"task": "t", "accuracy": 0.8, "n": 3}], "headline": None, "quantities": []}
+        ledger = {"preset": name, "scale": "scaled-down", "seeds": [0, 1], "findings": [finding]}
+        folder = tmp_path / "results" / "reference" / name
+        folder.mkdir(parents=True)
+        (folder / "claims.json").write_text(json.dumps(ledger))
+    return tmp_path
+
+
+def test_the_readme_has_each_kept_runs_verdicts_and_nothing_else_changes(repository):
+    text = kept.readme(repository)
+    (row,) = [line for line in text.splitlines() if line.startswith("| A3 |")]
+    assert row.endswith("| ? inconclusive | ✓ reproduced, narrowly (70 %) |")
+    assert "| A1 |" in text  # a claim that no kept ledger has, as those of an older version
+    assert "`laptop`: t 80.0 %. `cifar`: t 80.0 %." in text
+    assert text.startswith("# Mine\n\n<!-- verdicts")
+    assert text.endswith("<!-- end of verdicts -->\n\nThe end.\n")
+    (repository / "README.md").write_text(text)
+    assert kept.readme(repository) == text
+
+
+def test_a_readme_without_the_marks_is_refused(repository):
+    (repository / "README.md").write_text(f"{kept.BEGIN}and no end")
+    with pytest.raises(InputError, match=r"README\.md lacks the line <!-- end of verdicts -->"):
+        kept.readme(repository)
+
+
+def test_the_power_of_a_preset_is_that_of_its_pilots_noise(repository):
+    tables = repository / "results/reference/laptop/tables"
+    tables.mkdir()
+    head = "claim,n,noise,claimed_reproduced,seeds_for_80,claimed_effect,noise_from"
+    of_a3 = ("A3,3,independent,0.25,8,much,x", "A3,10,independent,0.93,8,much,x", "A3,10,heavy-tailed,0.5,8,much,x")
+    (tables / "calibration.csv").write_text("\n".join([head, *of_a3, "A4,,,,,,not measured"]) + "\n")
+    lines = kept.power(repository).splitlines()
+    assert "| A3 | much | 25 % | 93 % | 8 |" in lines
+    assert "| A4 | not measured | n/a | n/a | n/a |" in lines

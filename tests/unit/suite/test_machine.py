@@ -7,7 +7,7 @@ from prunebench.runs.estimate import Estimate
 from prunebench.suite.machine import COLUMNS, Machine, Throughput, Workload, workload_of
 from prunebench.suite.plan import make_plan
 
-WORKLOAD = Workload('{"kind":"mlp"}', 1, 10, 8, 64, "auto", 1)
+WORKLOAD = Workload('{"kind":"mlp"}', 1, 10, 8, 64, "fp32", 1)
 
 
 def row(**keys):
@@ -44,7 +44,7 @@ def test_a_network_that_was_not_measured_is_named():
         (("100", "0"), "row 1: 'training_images_per_s'"),
         (("100", "nan"), "row 1: 'training_images_per_s'"),
         (("100", "fast"), "row 1: 'training_images_per_s'"),
-        (("auto", "fp8"), "row 1: 'precision' is 'fp8'"),
+        (("fp32", "fp8"), "row 1: 'precision' is 'fp8'"),
         (("batch", "batches"), "batch"),
         (("64", "32"), "holds a network twice"),
         (("Made-up CPU", "Another"), "several devices: Another, Made-up CPU"),

@@ -309,7 +309,7 @@ def test_a_mutated_preset_of_all_papers_resolves_or_is_refused_in_one_line(mutat
         (("raw_data",), "/some/where"),
         (("resources",), {"mem_mb": 3000, "runtime": 5}),
         (("claims",), {"toy": {"t1_gain": 0.5}, "calibration": {"tables": 100}}),
-        ((*TRAINING, "precision"), "auto"),  # defaults, written out
+        ((*TRAINING, "precision"), "fp32"),  # defaults, written out
         ((*NET, "augmentation"), {"pad": 0}),
         ((*TRAINING, "weight_decay"), 5e-4),
         ((*OURS, "role"), "control"),

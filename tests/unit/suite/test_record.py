@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prunebench.errors import InputError
-from prunebench.suite.record import Ledger, read_ledger
+from prunebench.suite.record import Finding, Ledger, read_ledger
 
 
 @pytest.fixture
@@ -36,11 +36,51 @@ def test_a_ledger_is_read_as_it_was_written(reread):
     assert [type(value) for value in axes.values()] == [str, float, int]
 
 
+def finding(verdict, **keys):
+    """The one finding of a ledger."""
+    content = {"id": "T1", "paper": "toy", "sentence": "It gains.", "verdict": verdict, "headline": None}
+    return Finding.model_validate(content | {"quantities": [], "repeated": 3} | keys)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "keys", "shown"),
+    [
+        ("reproduced", {}, "reproduced"),
+        ("reproduced", {"stability": 0.8}, "reproduced"),
+        ("reproduced", {"stability": 0.799}, "reproduced, narrowly"),
+        ("not reproduced", {"stability": 0.5, "power": 0.01}, "not reproduced, narrowly"),
+        ("reproduced", {"stability": 0.9, "found": "a harmful effect"}, "reproduced (a harmful effect)"),
+        ("reproduced", {"stability": 0.1, "found": "a helpful effect"}, "reproduced, narrowly (a helpful effect)"),
+        ("inconclusive", {"stability": 0.5, "power": 0.2}, "inconclusive"),
+        ("inconclusive", {"stability": 0.99, "power": 0.199}, "cannot be decided with 3 seeds"),
+        ("inconclusive", {"power": 0.0, "replicates": "timing blocks"}, "cannot be decided with 3 timing blocks"),
+        (
+            "inconclusive",
+            {"power": 0.1, "found": "all but its control holds"},
+            "inconclusive (all but its control holds)",
+        ),
+        ("not run at this scale", {}, "not run at this scale"),
+    ],
+)
+def test_a_verdict_is_shown_with_how_firm_it_is_and_what_was_found(verdict, keys, shown):
+    assert finding(verdict, **keys).shown == shown
+
+
+def test_the_shown_verdict_is_in_the_file_and_made_anew_when_it_is_read(reread):
+    ledger = Ledger(preset="p", scale="s", seeds=[0], findings=[finding("reproduced", stability=0.5)])
+    content = ledger.model_dump(mode="json")
+    assert content["findings"][0]["shown"] == "reproduced, narrowly"
+    content["findings"][0]["shown"] = "proven"
+    assert reread(content) == ledger
+
+
 def test_a_file_that_was_written_before_cells_had_axes_is_read(request):
     ledger = read_ledger(request.config.rootpath / "results/reference/laptop")
     cells = [cell for finding in ledger.findings for quantity in finding.quantities for cell in quantity.cells]
     assert len(cells) > 100
     assert all(cell.cell and not cell.axes for cell in cells)
+    # nor had it repeats, powers and networks
+    assert all(finding.shown == finding.verdict and not finding.networks for finding in ledger.findings)
 
 
 def test_keys_of_a_later_version_are_passed_over(reread):

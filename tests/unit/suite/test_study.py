@@ -1,5 +1,6 @@
 """A paper's study: the tables of its runs stacked with their axes, and what of it is there."""
 
+import json
 import shutil
 
 import pandas as pd
@@ -103,3 +104,15 @@ def test_a_seed_without_all_its_runs_and_a_part_without_its_runs_are_left_out(st
     assert absent == [f"seed 1: 1 of 7 runs are missing, such as {dense}", "timing is missing"]
     shutil.rmtree(study.runs / "dense")
     assert complete(study)[0] is None
+
+
+def test_runs_of_another_preset_are_none_of_this_one(study):
+    job = make_plan(study.preset).stages["prune_toys"].jobs[0]
+    spec = study.runs / job.folder / "spec.json"
+    spec.write_text(json.dumps(job.content() | {"batch_size": 2}))
+    _, absent = complete(study)
+    assert absent == [f"seed {job.seed}: 1 of 7 runs are missing, such as {job.folder}"]
+    with pytest.raises(InputError, match=f"{job.folder} is of another preset than this one"):
+        study.rows("prune_toys", "phases")
+    spec.write_text(json.dumps(job.content()))
+    assert complete(study) == (study, [])

@@ -6,9 +6,9 @@ import math
 import pytest
 from rich.console import Console
 
-from prunebench.suite.effects import effect, exact, number, where
-from prunebench.suite.ledger import judge
-from prunebench.suite.record import Headline, read_ledger
+from prunebench.suite.effects import chance, effect, exact, number, where
+from prunebench.suite.ledger import Seen, judge
+from prunebench.suite.record import Headline, Network, read_ledger
 from prunebench.suite.terminal import markdown, print_ledger
 
 IDS = ["T1", "T2", "T3", "U1"]
@@ -18,7 +18,7 @@ IDS = ["T1", "T2", "T3", "U1"]
 def ledger(toy_preset, observations):
     """The ledger of a made-up scale with markup in its name."""
     preset = toy_preset(scale="[bold]x[/bold]")
-    return judge(preset, observations({"a": [0.02, 0.021, 0.022]}), ["toy: [red]seed[/red] 3 is missing"])
+    return judge(preset, Seen(observations({"a": [0.02, 0.021, 0.022]}), ["toy: [red]seed[/red] 3 is missing"]))
 
 
 def printed(ledger, width=70):
@@ -40,10 +40,39 @@ def test_on_a_terminal_every_claim_stands_with_its_verdict_and_markup_is_text(le
 def test_as_markdown_every_claim_is_one_row(ledger):
     lines = markdown(ledger).splitlines()
     assert len(lines) == 2 + len(IDS)
-    assert {line.replace("\\|", "").count(" | ") for line in lines} == {4}
+    assert {line.replace("\\|", "").count(" | ") for line in lines} == {6}
     row = next(line for line in lines if line.startswith("| T1 |"))
     assert row.count("points: ") == 1
     assert "+2.1 \\| 3.4" in row
+
+
+def test_how_sure_a_verdict_is_stands_beside_it(toy_preset, observations):
+    network = Network(task="net", accuracy=0.7614, n=3)
+    seen = Seen(observations({"a": [0.011, 0.02, 0.03]}), networks={"toy": [network]})
+    [finding] = [each for each in judge(toy_preset(), seen).findings if each.id == "T1"]
+    text = " ".join(printed(judge(toy_preset(), seen), 400).split())
+    assert f"Of repeats with 3 other seeds, {chance(finding.stability)} give the same verdict." in text
+    assert f"3 seeds find it in {chance(finding.power)} of runs with this spread; 80 % takes" in text
+    assert text.count("of runs with this spread") == 1
+    assert "Without pruning: net 76.1 %." in text
+    row = markdown(judge(toy_preset(), seen)).splitlines()[2]
+    assert f" | ? {finding.shown} | {chance(finding.stability)} | {chance(finding.power)} | " in row
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "< 0.1 %"),
+        (0.0123, "1.2 %"),
+        (0.0996, "10 %"),
+        (0.8, "80 %"),
+        (0.9949, "99 %"),
+        (0.995, "> 99 %"),
+        (None, "n/a"),
+    ],
+)
+def test_chances_of_a_simulation_are_neither_none_nor_certain(value, text):
+    assert chance(value) == text
 
 
 def test_a_kept_ledger_of_an_older_version_is_printed(request):

@@ -127,30 +127,45 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
     An eta squared measures an effect by the noise: where nothing is shed in most cells, the least excess has a large
     one, so means must also be apart. That every effect is estimated below that of a small one rests on no interval,
     but it hardly happens where one is large on both outcomes, and an upper bound below it would take hundreds of seeds.
+    Where an outcome hardly moves, as where nothing is shed, few seeds are certain of it, and what asks for both fails.
     Iterative and gradual pruning prune what has shed: that the pruning schedule moves the excess is in part how it is
     measured, so there accuracy decides.
     """
     layouts, tables = _layouts(sample), sample.values["accuracy"].shape[0]
     least = {"accuracy": margins.b6_accuracy, "excess": margins.b6_excess}
-    complete, matters, nothing = np.full((3, tables), bool(layouts))
+    complete, matters, nothing, alike = np.full((4, tables), bool(layouts))
     for layout in layouts:
         strong = np.ones((2, tables), dtype=np.bool_)
+        still = np.zeros(tables, dtype=np.bool_)
         for name, values in layout.items():
             effects = two_way(values)
             for nth, factor in enumerate(("first", "second")):
                 eta, p = effects[factor]
-                levels = t_interval(values.mean(axis=2 - nth)).mean
+                levels = values.mean(axis=2 - nth)
                 strong[nth] &= (eta >= margins.b6_effect) & (p < margins.b6_p)
-                strong[nth] &= np.ptp(levels, axis=-1) >= least[name]
+                strong[nth] &= np.ptp(t_interval(levels).mean, axis=-1) >= least[name]
+            still |= _within(values.reshape(tables, -1, values.shape[-1]), least[name])
             nothing &= np.logical_and.reduce([eta < margins.b6_none for eta, _ in effects.values()])
         matters &= strong.any(axis=0)
+        alike &= still
     return Ruling(
         reproduced={
             "every pruning schedule was run under every LR schedule": complete,
             "one and the same of the two has a large and certain effect on both outcomes": matters,
         },
-        refuted={"no effect of either, or of both together, is as much as a small one": nothing},
+        refuted={
+            "no effect of either, or of both together, is as much as a small one": nothing,
+            "one outcome moves by less than counts, for certain": alike,
+        },
     )
+
+
+def _within(cells: Floats, margin: float) -> Bools:
+    """Where all cells, (tables, cells, seeds), are equivalent to each other within a margin, at 2.5 %: either of two
+    outcomes is enough."""
+    pairs = itertools.combinations(range(cells.shape[1]), 2)
+    apart = [t_interval(cells[:, a] - cells[:, b]) for a, b in pairs]
+    return np.logical_and.reduce([above(each.low, -margin) & below(each.high, margin) for each in apart])
 
 
 def rewinding(sample: Sample, margins: CascadeMargins) -> Ruling:

@@ -17,6 +17,7 @@ PAPER = Paper(
     margins=DirectionalMargins,
     plan=plan,
     read=".data:read",
+    unpruned=".data:unpruned",
     claims_ref=".claims:CLAIMS",
     asks={"C2": "update", "C5": "update"},
     tables=TABLES,

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from prunebench.papers.directional.config import INIT, ORDER, UNCUT, Directional, arm_of
+from prunebench.papers.directional.config import INIT, ORDER, SGD, UNCUT, Directional, arm_of
 from prunebench.runs.spec import Trained
 from prunebench.suite.study import RUN, Study
 
@@ -136,6 +136,11 @@ class Data:
         top = where(self.study.rows("measure_curvature", "eigenvalues"), rank=1)[[*key, "eigenvalue"]]
         rows = rows.merge(top.rename(columns={"eigenvalue": "top_eigenvalue"}), on=key, how="left")
         return rows.assign(over_chance=rows["share"] / rows["chance"])
+
+
+def unpruned(study: Study) -> pd.DataFrame:
+    """The ends of SGD: this study starts from no dense network."""
+    return where(study.rows("train_minima", "phases"), method=SGD)
 
 
 def read(study: Study) -> Data:

@@ -17,6 +17,7 @@ PAPER = Paper(
     dense=dense,
     plan=plan,
     read=".data:read",
+    unpruned=".data:unpruned",
     claims_ref=".claims:CLAIMS",
     asks={"A3": "schedule", "A4": "schedule", "A7": "schedule"},
     tables=TABLES,

@@ -102,6 +102,12 @@ class Data:
         return parts
 
 
+def unpruned(study: Study) -> pd.DataFrame:
+    """The ends of the dense networks, those included that chains which are measured train for themselves."""
+    own = [study.rows(stage, "phases") for stage in ("measure_gradients", "measure_defects")]
+    return stacked([study.rows("train_dense", "phases"), *(rows[rows["cycle"] == 0] for rows in own if len(rows))])
+
+
 def read(study: Study) -> Data:
     """The study's data."""
     return Data(study)

@@ -168,9 +168,10 @@ def gains_by_cell(data: Data, method: str | None) -> Iterator[Observed]:
 
 def gains_by_criterion(data: Data, method: str | None) -> Iterator[Observed]:
     """A4: the same by criterion, mean over cycles and tasks."""
-    for (criterion, seed), rows in _gains(data, method).groupby(["criterion", "seed"], sort=False):
-        mean = rows.groupby("task")["difference"].mean().mean()
-        yield Observed("gain", cell(criterion=criterion), seed, float(mean))
+    for criterion, gains in _gains(data, method).groupby("criterion", sort=False):
+        where = cell(task=" + ".join(gains["task"].unique()), criterion=str(criterion))
+        for seed, rows in gains.groupby("seed", sort=False):
+            yield Observed("gain", where, int(str(seed)), float(rows.groupby("task")["difference"].mean().mean()))
 
 
 def shapes(data: Data, method: str | None) -> Iterator[Observed]:

@@ -1,8 +1,8 @@
-"""The table of the rules' error rates as readers see it in LaTeX: one line per claim."""
+"""The tables of the calibration as readers see them in LaTeX: one line per claim."""
 
 import pandas as pd
 
-from prunebench.suite.claim import ALLOWED
+from prunebench.suite.calibration import false_too_often, opposite_too_often
 from prunebench.suite.report.latex import bold, escape, number
 
 
@@ -22,10 +22,29 @@ def calibration(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _worst_null(cell: pd.DataFrame) -> str:
     text = number(cell["null_reproduced"].max(), ".1%")
-    return bold(text, (cell["null_reproduced_low"] > ALLOWED).any())
+    return bold(text, false_too_often(cell).any())
 
 
 def _seeds(rows: pd.DataFrame) -> str:
     if rows["n"].isna().all():
         return "n/a"
     return "$>$ 100" if rows["seeds_for_80"].isna().any() else str(int(rows["seeds_for_80"].max()))
+
+
+def stability(frame: pd.DataFrame) -> pd.DataFrame:
+    """How likely a repeat gives the same verdict and the opposite one, and how forecasts of halves did, in %."""
+    shares = {
+        "same": "same",
+        "opposite": "opposite",
+        "halves: same, forecast": "forecast_same",
+        "same, found": "found_same",
+        "opposite, forecast": "forecast_opposite",
+        "opposite, found": "found_opposite",
+    }
+    lines = pd.DataFrame({"claim": frame["claim"].map(escape)})
+    lines["verdict"] = ["not measured" if pd.isna(verdict) else verdict for verdict in frame["verdict"]]
+    lines["n"] = ["n/a" if pd.isna(n) else f"{n:.0f}" for n in frame["n"]]
+    for header, name in shares.items():
+        lines[header] = [number(value, ".1%") for value in frame[name]]
+    lines["opposite"] = [bold(*each) for each in zip(lines["opposite"], opposite_too_often(frame), strict=True)]
+    return lines

@@ -94,6 +94,9 @@ class Runs(Numbers):
             change(job, tables)
             for name, rows in tables.items():
                 write_csv(self.folder / job.folder / f"{name}.csv", rows, COLUMNS[name])
+        for job in self.plan.dense.jobs:
+            dense = [{"arm": "dense", "status": "trained", "test_accuracy": self.score(job.task, "dense", job.seed)}]
+            write_csv(self.folder / job.folder / "phases.csv", dense, COLUMNS["phases"])
         for stage in self.plan.studies["cascade"]:
             for job in stage.jobs if stage.name == "compare_masks" else ():
                 write_csv(self.folder / job.folder / "overlap.csv", self._overlaps(job), COLUMNS["overlap"])
@@ -190,9 +193,9 @@ class Runs(Numbers):
         """What the study's claims observe."""
         from prunebench.suite.ledger import observe
 
-        observed, missing, _ = observe(self.preset, self.folder)
-        assert not missing
-        return observed
+        seen = observe(self.preset, self.folder)
+        assert not seen.missing
+        return seen.observations
 
     # --- What went into them
 

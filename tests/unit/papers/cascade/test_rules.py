@@ -219,8 +219,9 @@ def of_lr(accuracy=0.05, excess=0.1, task="a"):
         (lambda p, s: 0.05 * s, lambda p, s: 0.1 * s, "yes"),
         (lambda p, s: 0.05 * p, lambda p, s: 0.1 * p, "yes"),
         (lambda p, s: 0.05 * p, lambda p, s: 0.1 * s, "open"),  # not one and the same
-        (lambda p, s: 0.05 * s, lambda p, s: 0.0, "open"),
-        (lambda p, s: 0.05 * s, lambda p, s: 0.02 * s, "open"),  # certain, and too little to matter
+        (lambda p, s: 0.05 * s, lambda p, s: 0.0, "no"),
+        (lambda p, s: 0.05 * s, lambda p, s: 0.02 * s, "no"),  # certain, and too little to matter
+        (lambda p, s: 0.05 * s, lambda p, s: 0.0495 * s, "open"),  # too little, but not for certain
         (lambda p, s: 0.05 * CROSSED[p][s], lambda p, s: 0.1 * CROSSED[p][s], "open"),  # neither alone
     ],
 )

@@ -258,9 +258,9 @@ class Runs(Numbers):
         """What the study's claims observe, and the notes by claim, those without any left out."""
         from prunebench.suite.ledger import observe
 
-        observed, missing, notes = observe(self.preset, self.folder)
-        assert not missing
-        return observed, {claim: lines for claim, lines in notes.items() if lines}
+        seen = observe(self.preset, self.folder)
+        assert not seen.missing
+        return seen.observations, {claim: lines for claim, lines in seen.notes.items() if lines}
 
 
 CONSTANT = {"profile": {"kind": "constant"}, "max_lr": 0.1}

@@ -9,6 +9,7 @@ import pytest
 from prunebench.papers.directional import PAPER
 from prunebench.suite.cells import cell, value
 from prunebench.suite.claim import OBSERVATION, sample
+from prunebench.suite.ledger import observe
 
 CLAIM = {claim.id: claim for claim in PAPER.claims}
 GRDA = "grda.c0.02.mu0.6"
@@ -50,6 +51,14 @@ def test_observations_are_one_number_per_claim_quantity_cell_and_seed(observed):
     for claim in PAPER.claims:
         named = {quantity.name for quantity in claim.quantities}
         assert set(observed.loc[observed["claim"] == claim.id, "quantity"]) <= named
+
+
+def test_networks_without_pruning_are_sgd_s(study, made, all_tables, only):
+    networks = {network.task: network for network in observe(made.preset, made.folder).networks["directional"]}
+    assert {*networks} == {*study.settings}
+    for task, network in networks.items():
+        row = only(all_tables["accuracy"], task=task, method="sgd")
+        assert (network.accuracy, network.n) == (pytest.approx(row["test_accuracy"]), row["n"])
 
 
 # --- As the tables have it

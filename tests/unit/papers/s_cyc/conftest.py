@@ -99,9 +99,9 @@ class Runs:
         """What the study's claims observe, and the notes by claim."""
         from prunebench.suite.ledger import observe
 
-        observed, missing, notes = observe(self.preset, self.folder)
-        assert not missing
-        return observed, notes
+        seen = observe(self.preset, self.folder)
+        assert not seen.missing
+        return seen.observations, seen.notes
 
 
 def _without(of, *names):

@@ -9,6 +9,7 @@ from prunebench.papers.s_cyc import PAPER
 from prunebench.papers.s_cyc.config import SCycMargins
 from prunebench.suite.cells import label, value
 from prunebench.suite.claim import sample
+from prunebench.suite.ledger import observe
 from prunebench.suite.preset import parse_preset
 
 CLAIM = {claim.id: claim for claim in PAPER.claims}
@@ -163,10 +164,19 @@ def test_gains_are_paired_against_the_benchmark_that_validation_picks_and_equal_
 
 def test_every_criterion_counts_for_a4_and_other_shapes_for_a7(observed):
     by_criterion = values_of(observed, "A4", "gain")
-    assert list(by_criterion) == ["global_magnitude", "layer_magnitude", "global_gradient"]
-    assert by_criterion["global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
+    criteria = ("global_magnitude", "layer_magnitude", "global_gradient")
+    assert list(by_criterion) == [f"net · {name}" for name in criteria]
+    assert by_criterion["net · global_gradient"] == pytest.approx([0.05, 0.059, 0.068])
     shapes = values_of(observed, "A7", "gain")
     assert shapes == {"net · global_magnitude · constant · constant_at_top": pytest.approx([0.0125, 0.0215, 0.0305])}
+
+
+def test_networks_without_pruning_are_dense_ones_and_those_that_measured_chains_train(made):
+    """Of the schedules `cyclical` is the best by validation; a network that several chains train counts once."""
+    networks = {network.task: network for network in observe(made.preset, made.folder).networks["s_cyc"]}
+    assert {*networks} == {"net", "net-tanh"}
+    for network in networks.values():
+        assert (network.accuracy, network.n) == (pytest.approx(0.601), 3)
 
 
 def test_slopes_of_spread_leave_out_cycles_that_did_not_train(write_runs):

@@ -1,4 +1,4 @@
-"""The table and the figure of the rules' error rates, from rates that are written down here."""
+"""The tables and figures of the calibration, from rates that are written down here."""
 
 import re
 import subprocess
@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from prunebench.errors import InputError
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.exhibits import CALIBRATION, POWER, STABILITY, STABLE
 from prunebench.suite.report.calibration_views import calibration as view
+from prunebench.suite.report.calibration_views import stability as view_of_stability
 from prunebench.suite.report.draw import draw_figures
 from prunebench.suite.report.tables import write_table
 
@@ -151,3 +152,71 @@ def test_the_view_of_nothing_measured():
     assert view(frame(UNRATED)).to_dict("records") == [
         {"claim": "U1", "noise": "not measured: gain", "seeds for 80 %": "n/a"}
     ]
+
+
+# --- Stability
+
+
+def firm(claim, verdict="reproduced", opposite=0.001, same=0.9, halves=True, paper="toy"):
+    """The row of a claim."""
+    row = {"claim": claim, "paper": paper, "n": 10, "verdict": verdict, "same": same, "opposite": opposite}
+    row["opposite_low"] = None if opposite is None else 0.9 * opposite
+    tried = {"half": 5, "splits": 252, "forecast_same": 0.8, "found_same": 0.7, "forecast_opposite": 0.0}
+    return row | (tried | {"found_opposite": 0.0} if halves else {})
+
+
+def stable(*rows):
+    whole = pd.DataFrame(list(rows), columns=[column.name for column in STABILITY.columns])
+    return whole.astype(dict.fromkeys(("n", "half", "splits"), "Int64"))
+
+
+VERDICTS = stable(
+    firm("T1"),
+    firm("T2", "not reproduced", opposite=0.04),
+    firm("T1:theirs", "inconclusive", opposite=None, same=0.6),
+    {"claim": "U1", "paper": "other"},
+)
+
+
+def drawn_of_stability(rows, folder):
+    write_table(STABILITY, rows, SCALE, folder)
+    draw_figures((STABLE,), (STABILITY,), folder, folder, titles=TITLES)
+    return text_of(folder / "calibration_stability.svg")
+
+
+def test_the_figure_of_stability_names_claims_halves_and_what_fails(tmp_path):
+    text = drawn_of_stability(VERDICTS, tmp_path)
+    assert int.from_bytes((tmp_path / "calibration_stability.png").read_bytes()[16:20], "big") == 2160
+    for part in (
+        SCALE,
+        "T1",
+        "T2",
+        "T1:theirs",
+        "U1",
+        "Other toys",
+        "halves: forecast",
+        "not measured, or by one seed",
+    ):
+        assert part in text
+    assert "above 1 % beyond" in text, "T2 fails"
+    assert "mean over 3 claims: the same verdict in 80 % of pairs by forecast, in 70 % as found" in text
+
+
+def test_without_halves_and_failures_the_figure_names_none(tmp_path):
+    text = drawn_of_stability(stable(firm("T1", halves=False)), tmp_path)
+    assert "halves" not in text
+    assert "above 1 %" not in text
+
+
+@pytest.mark.parametrize(("rows", "part"), [((), "not run"), (({"claim": "U1", "paper": "other"},), "not measured")])
+def test_a_figure_of_no_verdict_says_so(tmp_path, rows, part):
+    assert part in drawn_of_stability(stable(*rows), tmp_path)
+
+
+def test_the_view_of_stability_marks_what_fails_in_bold():
+    lines = view_of_stability(VERDICTS).set_index("claim")
+    assert lines.loc["T1", ["verdict", "n", "same", "opposite"]].tolist() == ["reproduced", "10", "90.0", "0.1"]
+    assert lines.loc["T2", "opposite"] == "\\textbf{4.0}"
+    assert lines.loc["T1", "halves: same, forecast"] == "80.0"
+    assert lines.loc["T1:theirs", "opposite"] == "n/a"
+    assert set(lines.loc["U1"].drop("verdict")) == {"n/a"}

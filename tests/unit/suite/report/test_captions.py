@@ -9,11 +9,14 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 import prunebench
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.exhibits import FIGURES, TABLES
 from prunebench.suite.registry import papers
 from prunebench.suite.report import captions
 
-SUITE = {"figure": {POWER.name}, "table": {CALIBRATION.name, "claims", "report", "runs"}}
+SUITE = {
+    "figure": {figure.name for figure in FIGURES},
+    "table": {*(table.name for table in TABLES), "claims", "report", "runs"},
+}
 """Of the suite's exhibits; the last three are files that Snakemake's report shows."""
 
 PAPERS = [*papers().values(), None]

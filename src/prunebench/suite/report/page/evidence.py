@@ -1,29 +1,35 @@
 """The ledger's findings as the page shows them, and how reliable their rules are."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from prunebench.suite import effects
 from prunebench.suite.cells import label_of
-from prunebench.suite.claim import ALLOWED, POWER
-from prunebench.suite.inputs import Record, number
+from prunebench.suite.claim import POWER
+from prunebench.suite.exhibits import CALIBRATION, STABILITY
+from prunebench.suite.inputs import Record, number, read_csv
+from prunebench.suite.paper import Table
+from prunebench.suite.record import Finding, Ledger
 from prunebench.suite.report.page import forest
 
 SIGNS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "open", "not run at this scale": "none"}
 """Verdicts in the order in which they sort, with the names of their signs."""
 
-RATES = (
-    *("claim", "noise", "noise_from"),
-    *("n", "null_reproduced", "null_reproduced_low", "claimed_reproduced", "claimed_not_reproduced", "seeds_for_80"),
-)
-"""Columns of calibration.csv that the page reads: text, then numbers."""
+READ = {
+    CALIBRATION.name: (
+        *("claim", "noise", "noise_from", "n", "null_reproduced", "null_reproduced_low"),
+        *("claimed_reproduced", "claimed_not_reproduced", "seeds_for_80"),
+    ),
+    STABILITY.name: ("claim", "opposite", "opposite_low", "forecast_same", "found_same"),
+}
+"""Columns of the calibration's tables that the page reads."""
 
 
-def findings(
-    claims: Mapping[str, Any], observations: Sequence[Record], calibration: pd.DataFrame
-) -> list[dict[str, Any]]:
-    """The findings of claims.json, each with its sign, its effect as text, its forest plots and its rule's power."""
+def findings(ledger: Ledger, observations: Sequence[Record]) -> list[dict[str, Any]]:
+    """The findings of a ledger, each with its sign, its effect and its sureness as text, and its forest plots."""
     seeds: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in observations:
         value = number(row["value"])
@@ -32,25 +38,38 @@ def findings(
     return [
         {
             **finding,
+            "sure": sure,
             "sign": SIGNS[finding["verdict"]],
             "rank": [*SIGNS].index(finding["verdict"]),
             "effect": {**finding["headline"], **forest.headline(finding["headline"])} if finding["headline"] else None,
             # What follows the first colon describes the scale, which the page's head and the evidence say in full.
             "short_scale": finding["scale"].split(":")[0],
-            "power": _power(finding, calibration),
             "quantities": [
                 {**quantity, "forest": forest.forest(quantity, seeds.get((finding["id"], quantity["name"]), {}))}
                 for quantity in finding["quantities"]
             ],
         }
-        for finding in claims["findings"]
+        for finding, sure in ((each.model_dump(), _sureness(each)) for each in ledger.findings)
     ]
 
 
-def rates(calibration: Sequence[Record]) -> pd.DataFrame:
-    """calibration.csv with its numbers as such: NaN where there is none."""
-    frame = pd.DataFrame(calibration, columns=[*RATES])
-    return frame.assign(**{name: frame[name].map(number).astype(float) for name in RATES[3:]})
+def _sureness(finding: Finding) -> dict[str, Any]:
+    """How sure a verdict is, as text: in a word for the ledger, in a sentence for the evidence."""
+    return {
+        "same": effects.chance(finding.stability),
+        "power": effects.chance(finding.power),
+        "repeat": effects.firmness(finding),
+        "seeds": effects.power_of(finding),
+        "networks": effects.networks(finding),
+    }
+
+
+def read_table(table: Table, folder: Path) -> pd.DataFrame:
+    """One of the calibration's tables from its CSV, the columns that the page reads; NaN where there is no number."""
+    rows = read_csv(folder / f"{table.name}.csv", READ[table.name]) or []
+    frame = pd.DataFrame(rows, columns=[*READ[table.name]])
+    named = [column.name for column in table.columns if column.unit != "name" and column.name in frame]
+    return frame.assign(**{name: frame[name].map(number).astype(float) for name in named})
 
 
 def _powers(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -63,18 +82,6 @@ def _needs(rows: pd.DataFrame, replicates: str) -> str:
     if rows["seeds_for_80"].isna().any():
         return f"100 {replicates} do not give 80 %"
     return f"80 % needs {rows['seeds_for_80'].max():.0f} {replicates}"
-
-
-def _power(finding: Mapping[str, Any], calibration: pd.DataFrame) -> str:
-    """How often a claim's rule finds the claimed effect, by number of seeds, in a sentence; empty where not known."""
-    rows, replicates = calibration[calibration["claim"] == finding["id"]], finding["replicates"]
-    shares = ", ".join(f"{100 * power:.0f} % with {n:g}" for n, power in _powers(rows).items())
-    if not shares:
-        return ""
-    return (
-        f"At the spread measured here, under the worst kind of noise simulated, the rule finds the claimed effect in "
-        f"{shares} {replicates}; {_needs(rows, replicates)}."
-    )
 
 
 def calibration_summary(calibration: pd.DataFrame, ledger: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -103,10 +110,6 @@ def calibration_summary(calibration: pd.DataFrame, ledger: Sequence[Mapping[str,
         "rules": len(rated),
         "false_yes": worst("null_reproduced", every) if rated else None,
         "false_no": worst("claimed_not_reproduced", every) if rated else None,
-        # Where even the lower end of the simulation's own interval lies above what a rule may err.
-        "above": [
-            worst("null_reproduced", rows) for rows in rated.values() if (rows["null_reproduced_low"] > ALLOWED).any()
-        ],
         "most": f"{most:g}",
         "weak": [*weak()],
         "unrated": [{"claim": row.claim, "why": row.noise_from or "not measured"} for row in unrated.itertuples()],

@@ -13,13 +13,16 @@ from markupsafe import Markup
 from prunebench.errors import InputError
 from prunebench.files import write_text
 from prunebench.parsing import known
+from prunebench.suite import exhibits as own
 from prunebench.suite import numbers
-from prunebench.suite.exhibits import CALIBRATION, POWER
+from prunebench.suite.calibration import failures
+from prunebench.suite.claim import FIRM, TOO_FEW
 from prunebench.suite.inputs import Download, Record, read_csv, read_json
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.preset import Preset, parse_preset
-from prunebench.suite.record import read_ledger
+from prunebench.suite.record import Ledger, read_ledger
 from prunebench.suite.report.page import evidence, exhibits, provenance
+from prunebench.suite.stability import forecast
 
 HERE = Path(__file__).parent
 
@@ -42,8 +45,9 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     claims = _claims(results, preset.all_papers()) if (results / "claims.json").exists() else None
     runs = read_csv(results / "runs.csv", ("study", "task", "seed", "status", "folder"))
     observations = read_csv(results / "observations.csv", ("claim", "quantity", "cell", "value"))
-    calibration = evidence.rates(read_csv(results / "tables" / "calibration.csv", evidence.RATES) or [])
-    ledger = None if claims is None else evidence.findings(claims, observations or [], calibration)
+    rates, firm = (evidence.read_table(table, results / "tables") for table in own.TABLES)
+    failing = failures(rates, firm)
+    ledger = None if claims is None else evidence.findings(claims, observations or [])
 
     def cited(kind: str, name: str) -> list[str]:
         return [finding["id"] for finding in ledger or [] if name in finding[kind]]
@@ -65,10 +69,13 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
             "data": _data(results / "tables", [each.name for each in paper.tables if run and not each.latex]),
         }
 
-    rules = evidence.calibration_summary(calibration, ledger or [])
+    rules = evidence.calibration_summary(rates, ledger or [])
     papers = [section(paper, key in preset.studies()) for key, paper in preset.all_papers().items()]
-    power = {"figure": figure(None, POWER.name), "table": table(None, CALIBRATION)}
-    shown = {kind: [each for paper in papers for each in paper[f"{kind}s"]] + [power[kind]] for kind in power}
+    suite = {
+        "figure": [figure(None, each.name) for each in own.FIGURES],
+        "table": [table(None, each) for each in own.TABLES],
+    }
+    shown = {kind: [each for paper in papers for each in paper[f"{kind}s"]] + suite[kind] for kind in suite}
     absent = [name for name in ("claims.json", "observations.csv", "runs.csv") if not (results / name).is_file()]
     absent += [f"tables/{each['name']}.csv" for each in shown["table"] if each["rows"] is None]
     absent += [f"{each['name']}.svg" for each in shown["figure"] if each["uri"] is None]
@@ -83,9 +90,12 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         papers=papers,
         names={paper["key"]: paper["short"] for paper in papers},
         titles={kind: {each["name"]: each["title"] for each in views} for kind, views in shown.items()},
-        power=power,
+        suite=suite,
         calibration=rules,
-        caveats=_caveats(preset, claims, runs, absent, shown["table"], rules),
+        failures=failing,
+        forecast=forecast(firm) if len(firm) else "",
+        levels={"firm": f"{100 * FIRM:.0f} %", "too_few": f"{100 * TOO_FEW:.0f} %"},
+        caveats=_caveats(preset, claims, runs, absent, shown["table"], [claim for claim, _ in failing]),
         runs=runs,
         dates=provenance.dates(runs or []),
         costs=provenance.costs(runs or []),
@@ -97,11 +107,11 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     )
 
 
-def _claims(results: Path, papers: Mapping[str, Paper]) -> dict[str, Any]:
+def _claims(results: Path, papers: Mapping[str, Paper]) -> Ledger:
     """The content of claims.json; InputError for one that is no ledger of these papers."""
-    claims = read_ledger(results).model_dump()
-    for index, finding in enumerate(claims["findings"]):
-        known(f"{results / 'claims.json'}: 'findings.{index}.paper'", finding["paper"], papers)
+    claims = read_ledger(results)
+    for index, finding in enumerate(claims.findings):
+        known(f"{results / 'claims.json'}: 'findings.{index}.paper'", finding.paper, papers)
     return claims
 
 
@@ -111,11 +121,11 @@ def _data(folder: Path, names: Sequence[str]) -> list[Download]:
 
 def _caveats(
     preset: Preset,
-    claims: Mapping[str, Any] | None,
+    claims: Ledger | None,
     runs: Sequence[Record] | None,
     absent: Sequence[str],
     tables: Sequence[exhibits.View],
-    rules: Mapping[str, Any] | None,
+    failing: Sequence[str],
 ) -> dict[str, Any]:
     """What is missing from the results, or limits them, by what the template calls it."""
     versions = provenance.versions(runs or [])
@@ -123,11 +133,11 @@ def _caveats(
         "no_runs": runs is not None and not runs,
         "one_seed": len(preset.seeds) == 1,
         # The ledger knows which runs the preset should have; without it seeds are compared with each other.
-        "missing": claims["missing"] if claims else provenance.missing_seeds(preset, runs or []),
+        "missing": claims.missing if claims else provenance.missing_seeds(preset, runs or []),
         "diverged": [row["folder"] for row in runs or [] if row["status"] == "diverged"],
         "absent": absent,
         "empty": [each["name"] for each in tables if each["rows"] is not None and not each["total"]],
-        "errs": [row["claim"] for row in rules["above"]] if rules else [],
+        "fails": list(dict.fromkeys(failing)),
         "left_out": [paper.short for key, paper in preset.all_papers().items() if key not in preset.studies()],
         "versions": len(versions) if len(versions) > 1 else 0,
         "dirty": sum(version["runs"] for version in versions if version["dirty"]),

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "platform": "system",
     "threads": "threads per job",
     "precision": "training precision",
+    "numerics": "numerics",
     "python": "Python",
     "torch": "PyTorch",
     "numpy": "NumPy",

@@ -47,7 +47,7 @@
     const shown = document.getElementById("shown");
     const unfold = document.getElementById("unfold");
     const fields = ["q", "paper", "verdict", "scale"];
-    const numeric = new Set(["order", "verdict", "effect", "seeds"]);
+    const numeric = new Set(["order", "verdict", "effect", "repeat"]);
     const plain = (text) => text.toLowerCase().replaceAll("\u2212", "-").replaceAll(/[\s\u202f]+/g, " ").trim();
     const texts = new Map(rows.map((row) => [row, plain(row.textContent)]));
     const matches = (row) =>
