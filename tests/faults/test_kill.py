@@ -154,7 +154,8 @@ class Job:
 
     def left(self):
         """What a kill in the middle of a write has left: hidden, and read by nothing."""
-        return [path for path in self.out.iterdir() if path.name.startswith(".") and path != self.resume]
+        kept = {self.resume.name, ".lock"}  # the lock goes with the next job in the folder
+        return [path for path in self.out.iterdir() if path.name.startswith(".") and path.name not in kept]
 
 
 def content(path):

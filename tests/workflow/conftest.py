@@ -46,12 +46,12 @@ class Snakemake:
         """The command line, for a process of the test's own."""
         return [Path(sys.executable).with_name("snakemake"), *self.words(folder, *words, **how)]
 
-    def run(self, folder, *words, **how):
+    def run(self, folder, *words, environment=None, **how):
         """The command as a user starts it. Each has a server, and so hash seeds, of its own: a result that two of them
         write to the same bytes does not depend on any."""
         line = self.command(folder, *words, **how)
         merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.run(line, cwd=folder, timeout=TEST_SECONDS, **merged)
+        return subprocess.run(line, cwd=folder, timeout=TEST_SECONDS, env=environment, **merged)
 
     def dry_run(self, folder, *words, cores=2, **how):
         """Plans and runs nothing. The process comes from a server that has imported Snakemake: 1 second, not 3."""

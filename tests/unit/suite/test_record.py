@@ -74,12 +74,19 @@ def test_the_shown_verdict_is_in_the_file_and_made_anew_when_it_is_read(reread):
     assert reread(content) == ledger
 
 
-def test_a_file_that_was_written_before_cells_had_axes_is_read(request):
-    ledger = read_ledger(request.config.rootpath / "results/reference/laptop")
+def test_a_file_that_was_written_before_cells_had_axes_is_read(request, tmp_path):
+    content = json.loads((request.config.rootpath / "results/reference/laptop/claims.json").read_text())
+    for finding in content["findings"]:
+        for name in ("repeated", "stability", "opposite", "power", "power_seeds", "networks", "found", "shown"):
+            finding.pop(name, None)
+        for quantity in finding["quantities"]:
+            for cell in quantity["cells"]:
+                del cell["axes"]
+    (tmp_path / "claims.json").write_text(json.dumps(content))
+    ledger = read_ledger(tmp_path)
     cells = [cell for finding in ledger.findings for quantity in finding.quantities for cell in quantity.cells]
     assert len(cells) > 100
     assert all(cell.cell and not cell.axes for cell in cells)
-    # nor had it repeats, powers and networks
     assert all(finding.shown == finding.verdict and not finding.networks for finding in ledger.findings)
 
 

@@ -137,6 +137,7 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
     for layout in layouts:
         strong = np.ones((2, tables), dtype=np.bool_)
         still = np.zeros(tables, dtype=np.bool_)
+        known = np.ones(tables, dtype=np.bool_)
         for name, values in layout.items():
             effects = two_way(values)
             for nth, factor in enumerate(("first", "second")):
@@ -144,10 +145,12 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
                 levels = values.mean(axis=2 - nth)
                 strong[nth] &= (eta >= margins.b6_effect) & (p < margins.b6_p)
                 strong[nth] &= np.ptp(t_interval(levels).mean, axis=-1) >= least[name]
-            still |= _within(values.reshape(tables, -1, values.shape[-1]), least[name])
+            cells = values.reshape(tables, -1, values.shape[-1])
+            still |= _within(cells, least[name])
+            known &= np.isfinite(t_interval(cells).std).all(axis=-1)
             nothing &= np.logical_and.reduce([eta < margins.b6_none for eta, _ in effects.values()])
         matters &= strong.any(axis=0)
-        alike &= still
+        alike &= still & known  # networks that diverged are all at chance
     return Ruling(
         reproduced={
             "every pruning schedule was run under every LR schedule": complete,
