@@ -2,7 +2,7 @@
 
 `nondeterministic` is a recorded chain whose kernels may add in any order, which the suite's never do.
 
-A chain is a process that trains one network, as `prunebench run` does; the rows are tasks of a preset. Chains of a row
+A chain is a process that trains one network, as `prunebench do` does; the rows are tasks of a preset. Chains of a row
 begin together, after each has warmed up. The share of the device's limit is the FLOPs of the images, forward and
 backward, over those of a large matrix product in the same precision, measured in the same run. On a CPU the same rows
 run without recordings; `--seconds 0.2` shows that the script works.

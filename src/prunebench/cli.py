@@ -186,6 +186,36 @@ def doctor(
 
 @app.command(rich_help_panel=PEOPLE)
 def run(
+    preset: Annotated[str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")] = "laptop",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]... [TARGET]...", help="Laid over the preset; what to make, if not all."),
+    ] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="CPU cores; by default all.")] = None,
+) -> None:
+    """Run a preset: what Snakemake does on one screen, then the ledger. Exit code 1 where a job failed."""
+    from prunebench.suite.launch import launch
+
+    results = launch(preset, words or [], cores)
+    if results and not [word for word in words or [] if "=" not in word]:
+        claims(results)
+        kept = Path("results/reference") / results.name
+        if kept.is_dir():
+            compare(results, kept, brief=True)
+
+
+@app.command(rich_help_panel=WORKFLOW)
+def weigh(plan: Plan) -> None:
+    """Print what every job of a plan should take, as JSON: the screen tells the time that is left by it."""
+    preset = _preset_of(plan)
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.weights import weights_of
+
+    print(json.dumps(weights_of(make_plan(preset))))
+
+
+@app.command(rich_help_panel=WORKFLOW)
+def do(
     out: Annotated[Path, typer.Argument(help="The job's folder, such as results/smoke/runs/dense/x/y/seed-0.")],
     plan: Annotated[Path | None, typer.Option(help="The resolved preset, plan.json, with this job.")] = None,
     digest: Annotated[str, typer.Option(help="With --plan: how the digest of the job's spec must begin.")] = "",

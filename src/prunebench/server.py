@@ -43,7 +43,7 @@ READ_ON_IMPORT = (
     *("OPENBLAS_", "PYTHON", "PYTORCH_", "SLURM_JOB", "TORCH"),
 )
 """How variables begin that Python and libraries read when they are loaded, or that say where a process may compute: a
-caller must have the server's. But for numbers of threads, of which `prunebench run` has an option."""
+caller must have the server's. But for numbers of threads, of which `prunebench do` has an option."""
 
 TAKEN = b"+"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

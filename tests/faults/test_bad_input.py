@@ -58,11 +58,11 @@ def prunebench(*words, sabotage=None):
 
 
 def run(spec, data, out, *words, runs=None, **how):
-    """`prunebench run` by a spec in a file."""
+    """`prunebench do` by a spec in a file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.json"
         path.write_text(json.dumps(spec if isinstance(spec, dict) else spec.content()))
-        line = ["run", out, "--spec", path, "--data", data, "--runs", runs or out.parent]
+        line = ["do", out, "--spec", path, "--data", data, "--runs", runs or out.parent]
         return prunebench(*line, *words, **how)
 
 
@@ -210,9 +210,9 @@ def test_a_plan_or_folder_that_does_not_fit_is_one_line(tmp_path):
     plan = tmp_path / "plan.json"
     plan.write_text(preset.model_dump_json())
     job = tmp_path / "runs/dense/digits-resnet8/cyclical/seed-0"
-    assert_refused(prunebench("run", tmp_path / "elsewhere", "--plan", plan), "is not below")
+    assert_refused(prunebench("do", tmp_path / "elsewhere", "--plan", plan), "is not below")
     assert_refused(
-        prunebench("run", tmp_path / "runs/dense/digits-resnet8/cyclical/seed-9", "--plan", plan), "no job", job.name
+        prunebench("do", tmp_path / "runs/dense/digits-resnet8/cyclical/seed-9", "--plan", plan), "no job", job.name
     )
-    assert_refused(prunebench("run", job, "--plan", plan, "--digest", "abc"), "another spec")
-    assert_refused(prunebench("run", job), "--plan", "--spec")
+    assert_refused(prunebench("do", job, "--plan", plan, "--digest", "abc"), "another spec")
+    assert_refused(prunebench("do", job), "--plan", "--spec")

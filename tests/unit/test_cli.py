@@ -70,7 +70,7 @@ def test_the_overview_names_every_verb_and_a_version(call):
     assert call("--version") == (0, f"{__version__}\n", "")
 
 
-SPEC = ["run", "out", "--spec", "spec.json"]
+SPEC = ["do", "out", "--spec", "spec.json"]
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ SPEC = ["run", "out", "--spec", "spec.json"]
         (SPEC, "{}", "spec.json: 'folder': field required"),
         (SPEC, '{"sed": 1}', "unknown key 'sed': did you mean 'seed'?"),
         (SPEC, "{x", "JSON"),
-        (["run", "out", "--spec", "none.json"], "", "none.json: No such file or directory"),
-        (["run", "out"], "", "--plan or from --spec"),
-        (["run", "out", "--plan", "none.json"], "", "none.json"),
+        (["do", "out", "--spec", "none.json"], "", "none.json: No such file or directory"),
+        (["do", "out"], "", "--plan or from --spec"),
+        (["do", "out", "--plan", "none.json"], "", "none.json"),
         (["claims", "nowhere"], "", "nowhere"),
         (["plan", "nowhere"], "", "nowhere.yaml: No such file or directory"),
         (["plan", "x", "--cores", "2", "--gpus", "1"], "", "give one of them"),

@@ -95,7 +95,7 @@ def job(tmp_path, digits_file):
         about = {"folder": "toy/job", "task": "toy", "dataset": "digits", "batch_size": 32, "seed": 0}
         spec = RunSpec(**about, network=MlpKind(width=0.25), arms=[arm])
         (tmp_path / "spec.json").write_text(json.dumps(spec.content()))
-        return "run", tmp_path / name, "--spec", tmp_path / "spec.json", "--data", digits_file
+        return "do", tmp_path / name, "--spec", tmp_path / "spec.json", "--data", digits_file
 
     return words
 
@@ -124,7 +124,7 @@ def test_a_command_leaves_says_and_ends_with_what_it_does_without_a_server(serve
     for name, address in (("served", served.address), ("alone", "nobody-listens-here")):
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "variables": {ADDRESS: address}}
         said = served.call(*job(2, name), **streams).communicate()
-        wrong = served.call("run", tmp_path / name, cwd=tmp_path, **streams)
+        wrong = served.call("do", tmp_path / name, cwd=tmp_path, **streams)
         ends.append((said, wrong.communicate(), wrong.returncode))
     assert ends[0] == ends[1]
     assert ends[0][1:] == (("", "prunebench: a job comes from --plan or from --spec: give exactly one of them\n"), 2)

@@ -140,8 +140,8 @@ def test_a_job_that_trains_is_started_on_as_many_gpus_as_the_preset_asks_for(sna
     trained = {job.folder for job in plan.trained()}
     for folder in (job.folder for job in plan.jobs()):
         out = f"results/smoke/runs/{folder}"
-        line = next(line for line in done.stdout.splitlines() if f"prunebench run {out} " in line)
-        start = f"{torchrun if folder in trained else ''}prunebench run {out} --plan results/smoke/plan.json --digest "
+        line = next(line for line in done.stdout.splitlines() if f"prunebench do {out} " in line)
+        start = f"{torchrun if folder in trained else ''}prunebench do {out} --plan results/smoke/plan.json --digest "
         assert re.search(rf" {re.escape(start)}\w{{12}} --threads 3 > \S+\.log 2>&1$", line)
 
 

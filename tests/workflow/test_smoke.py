@@ -327,19 +327,19 @@ REPORT = f"write-report {RESULTS} --figures figures/smoke --out report.html"
 READERS = {
     f"{RUNS}/{CASCADE.format('gmp')}/phases.csv": f"tabulate cascade --plan {RESULTS}/plan.json --out out",
     f"{RUNS}/{CASCADE.format('gmp')}/provenance.json": f"tabulate-runs --plan {RESULTS}/plan.json --out runs.csv",
-    f"{RUNS}/{CASCADE.format('criteria')}/networks.safetensors": "run cascade/overlap/digits-resnet8",  # masks
+    f"{RUNS}/{CASCADE.format('criteria')}/networks.safetensors": "do cascade/overlap/digits-resnet8",  # masks
     f"{RUNS}/dense/digits-resnet8/cyclical/seed-0/networks.safetensors": (
-        "run s_cyc/chains/digits-resnet8/global_magnitude/cyclical/seed-0"
+        "do s_cyc/chains/digits-resnet8/global_magnitude/cyclical/seed-0"
     ),
-    f"{RUNS}/{ORACLE.format('oracle', 'cycle-2/batch-0')}/phases.csv": f"run {ORACLE.format('choice', 'cycle-2')}",
-    f"{RUNS}/{ORACLE.format('oracle', 'cycle-2/batch-0')}/spec.json": f"run {ORACLE.format('choice', 'cycle-2')}",
+    f"{RUNS}/{ORACLE.format('oracle', 'cycle-2/batch-0')}/phases.csv": f"do {ORACLE.format('choice', 'cycle-2')}",
+    f"{RUNS}/{ORACLE.format('oracle', 'cycle-2/batch-0')}/spec.json": f"do {ORACLE.format('choice', 'cycle-2')}",
     f"{RUNS}/{ORACLE.format('choice', 'cycle-2')}/networks.safetensors": (
-        f"run {ORACLE.format('oracle', 'cycle-3/batch-0')}"
+        f"do {ORACLE.format('oracle', 'cycle-3/batch-0')}"
     ),
     f"{RUNS}/directional/minima/digits-resnet8-sgd/seed-0/networks.safetensors": (
-        "run directional/curvature/digits-resnet8-sgd/seed-0"
+        "do directional/curvature/digits-resnet8-sgd/seed-0"
     ),
-    f"{RESULTS}/data/digits.safetensors": "run dense/digits-resnet8/cyclical/seed-0",
+    f"{RESULTS}/data/digits.safetensors": "do dense/digits-resnet8/cyclical/seed-0",
     f"{RESULTS}/plan.json": f"tabulate-runs --plan {RESULTS}/plan.json --out runs.csv",
     f"{RESULTS}/tables/s_cyc_accuracy.csv": (
         f"draw s_cyc --plan {RESULTS}/plan.json --tables {RESULTS}/tables --out drawn"
@@ -364,7 +364,7 @@ def test_a_damaged_file_is_named_and_refused_by_whoever_reads_it(damaged_copy, m
     """One bit of it, anywhere, or its end. Nothing is written but whole tables that do not need the file."""
     monkeypatch.chdir(damaged_copy)
     verb, *words = READERS[file].split()
-    if verb == "run":
+    if verb == "do":
         words = [f"{RUNS}/{words[0]}", "--plan", f"{RESULTS}/plan.json"]
     path, draw = Path(file), random.Random(file)
     content = path.read_bytes()

@@ -12,6 +12,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import min_version
+from snakemake_logger_plugin_prunebench import tell_screen
 
 from prunebench import server
 from prunebench.errors import InputError, nearest

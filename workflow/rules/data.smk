@@ -40,3 +40,4 @@ onstart:
             server.start()
         except OSError as error:
             logger.info(f"Jobs start without a server, some seconds later each: {error}")
+    tell_screen(workflow, PLAN, PLAN_FILE)

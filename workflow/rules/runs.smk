@@ -37,7 +37,7 @@ def gpus_of(stage):
 
 def command_of(stage):
     """The command that does a job: a process for each GPU where it asks for several (docs/distributed.md)."""
-    command = "prunebench run {params.out:q} --plan {params.plan:q} --digest {params.digest}"
+    command = "prunebench do {params.out:q} --plan {params.plan:q} --digest {params.digest}"
     command += f" --workers {PRESET.resources.workers}" if PRESET.resources.workers else ""
     command += " --numerics native" if PRESET.resources.numerics == "native" else ""
     if gpus_of(stage) > 1:

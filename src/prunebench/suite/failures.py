@@ -17,6 +17,7 @@ def in_short(record: logging.LogRecord) -> bool:
         return True
     if event.value == "job_error":
         record.msg = "\n    ".join(lines_of(vars(record)))
+        record.failed = True
         record.event = None  # or Snakemake would format it as its page
     return not (event.value == "error" and "CalledProcessError" in str(record.msg))
 

@@ -131,7 +131,7 @@ class _Watch:
 
 
 def start_seconds() -> float:
-    """Seconds that a job takes beside its images: `prunebench run` of one update, the faster of two.
+    """Seconds that a job takes beside its images: `prunebench do` of one update, the faster of two.
 
     The first reads the libraries from the disk.
     """
@@ -150,7 +150,7 @@ def start_seconds() -> float:
             arms=[Arm(name="arm", phases=[Phase(epochs=1, max_lr=0.1, update=Sgd())])],
         )
         write_json(folder / "spec.json", spec.content())
-        command = [sys.executable, "-m", "prunebench", "run", str(folder / "out")]
+        command = [sys.executable, "-m", "prunebench", "do", str(folder / "out")]
         command += ["--spec", str(folder / "spec.json"), "--data", str(data)]
         return min(_seconds_of(command) for _ in range(2))
 

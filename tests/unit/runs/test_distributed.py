@@ -210,7 +210,7 @@ def wait_for(process, condition):
 def test_a_job_whose_launcher_is_stopped_and_a_process_killed_ends_with_the_same_bytes(together, folder):
     saved, job = resume_path(folder / "long"), folder / "long.json"
     job.write_text(json.dumps(together.long().content()))
-    words = ["run", folder / "long", "--spec", job, "--data", folder / "digits.safetensors", "--runs", folder]
+    words = ["do", folder / "long", "--spec", job, "--data", folder / "digits.safetensors", "--runs", folder]
     command = ["-m", "prunebench", *words, "--save-every", "0.1"]
 
     process = torchrun(2, *command)

@@ -13,7 +13,7 @@ def failed(tmp_path, said="first\nprunebench: x is corrupt\n", **more):
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(said)
     about = {"rule_name": "prune_chains", "rule_msg": None, "log": [str(log)], "aux": {}}
-    return about | {"shellcmd": f"prunebench run 'a b' --threads 1 > {log} 2>&1"} | more
+    return about | {"shellcmd": f"prunebench do 'a b' --threads 1 > {log} 2>&1"} | more
 
 
 def test_it_says_which_job_why_where_and_how_by_hand(tmp_path):
@@ -22,7 +22,7 @@ def test_it_says_which_job_why_where_and_how_by_hand(tmp_path):
         "Failed: prune_chains/task/seed-0",
         "prunebench: x is corrupt",
         f"log: {about['log'][0]}",
-        "by hand: prunebench run 'a b' --threads 1",
+        "by hand: prunebench do 'a b' --threads 1",
     ]
 
 
