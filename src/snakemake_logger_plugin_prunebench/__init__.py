@@ -25,8 +25,10 @@ OURS = (".smk", "Snakefile")
 """How the files end whose messages are shown: Snakemake's own say what the screen shows."""
 
 STOPPING = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
-SHOWN = ("Nothing to be done", "Trying to restart job", *STOPPING)
-"""How those of Snakemake's own messages begin that are shown all the same."""
+"""How Snakemake's messages begin that it was told to stop."""
+
+SHOWN = ("Nothing to be done", "Trying to restart job")
+"""How those of its own messages begin that are shown all the same."""
 
 KNOWN = ("At least one job did not complete", "Exiting because a job execution failed", "Cancelling snakemake")
 """What is in messages about errors that the last line tells."""
@@ -111,14 +113,18 @@ class LogHandler(LogHandlerBase):
                 progress.begin_(number, now)
         elif progress and event == LogEvent.JOB_FINISHED:
             progress.end_(said["job_id"], now)
+        elif progress and "failed" in said and self._stopped:
+            progress.stop_(said["jobid"])
         elif progress and "failed" in said:
             progress.fail_(said["jobid"])
             self._screen.say(message, "red")
+        elif message.startswith(STOPPING):
+            self._stopped = True
+            self._screen.say("Stopping: the jobs that run save where they are, and end.", "yellow")
         elif said["levelno"] >= logging.WARNING:
             if not any(known in message for known in KNOWN):
                 self._screen.say(message, "red" if said["levelno"] >= logging.ERROR else "yellow")
         elif event is None and (said["pathname"].endswith(OURS) or message.startswith(SHOWN)):
-            self._stopped = self._stopped or message.startswith(STOPPING)
             self._screen.say(message)
 
     def close(self) -> None:
@@ -135,7 +141,7 @@ def tell_screen(workflow: Any, plan: "Plan", file: str) -> None:
     for handler in workflow.logger_manager.get_log_handlers():
         if isinstance(handler, LogHandler):
             jobs = [*_planned(workflow, plan)]
-            workers, kind = (workflow.cores, "core(s)") if workflow.local_exec else (workflow.nodes, "jobs at once")
+            workers, kind = (workflow.cores, "cores" if workflow.cores > 1 else "core") if workflow.local_exec else (workflow.nodes, "jobs at once")
             title = f"prunebench: preset {plan.preset.preset}, {len(jobs)} jobs, {workers} {kind}"
             handler.expect(jobs, workers, title, file)
 

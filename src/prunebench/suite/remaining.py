@@ -103,7 +103,7 @@ class Paces:
     def _measured(self, kind: tuple[str, str]) -> float:
         stage, network = kind
         pace = self.all if network and self.all is not None else 1.0
-        if same := self._networks.get(network):
+        if network and (same := self._networks.get(network)):
             pace = (len(same) * mean(same) + BELIEF * pace) / (len(same) + BELIEF)
         if ended := self._kinds.get(kind):
             lengths, seconds = map(sum, zip(*ended, strict=True))

@@ -96,9 +96,9 @@ class Screen:
         gone, left = now - self.progress.began, self.left(now)
         parts = [f"{len(self.progress.took)} of {len(self.progress.jobs)} jobs", f"{duration(gone)} so far"]
         if left is None:
-            parts.append("time left: known when the first networks are trained")
+            parts.append("time left not known yet")
         else:
-            parts.insert(0, f"{gone / max(gone + left, 1e-9):.0%}")
+            parts.insert(0, f"{gone / max(gone + left, 1e-9):.0%} of the time")
             parts.append(f"about {duration(left)} left")
         if failed := len(self.progress.failed):
             parts.append(f"{failed} failed")
@@ -125,8 +125,8 @@ class Screen:
         for stage in stages:
             style = STYLES[stage.state]
             bar = ProgressBar(stage.total, stage.done, width=BAR, complete_style=style or "cyan", finished_style="green")
-            notes = [f"{stage.running} running"] if stage.running else []
-            notes += [f"{stage.failed} failed or cut off"] if stage.failed else []
+            counts = {"running": stage.running, "failed": stage.failed, "cannot run": stage.lost}
+            notes = [f"{number} {what}" for what, number in counts.items() if number]
             name, count, note = stage.name, f"{stage.done}/{stage.total}", ", ".join(notes)
             grid.add_row(*(Text(text, style=style) for text in (MARKS[stage.state], name)), bar, Text(count), Text(note))
         return grid
@@ -159,10 +159,12 @@ class Screen:
         for stage in progress.stages():
             if stage.done == stage.total and stage.name not in self._told:
                 self._told.add(stage.name)
-                self._speak_(f"{stage.name}: {stage.total} of {stage.total} jobs done", now)
+                self._speak_(f"{stage.name}: all {stage.total} jobs done, {duration(now - progress.began)} so far", now)
         left = self.left(now)
         gone = now - progress.began
         share = gone / max(gone + left, 1e-9) if left is not None else 0.0
+        if len(progress.took) == len(progress.jobs):
+            return
         if share >= self._share + SHARE or now >= self._spoke + SILENCE:
             self._share = max(self._share, share // SHARE * SHARE)
             self._speak_(self.status(now), now)
@@ -178,8 +180,7 @@ def folded(stages: Sequence[Stage], room: int) -> list[Stage]:
     for state, name in (("done", "{} stages done"), ("waiting", "{} stages to come")):
         some = [stage for stage in stages if stage.state == state]
         if len(stages) > room and len(some) > 1:
-            sums = (sum(getattr(stage, key) for stage in some) for key in ("total", "done", "running", "failed"))
-            one = Stage(name.format(len(some)), *sums)
+            one = Stage(name.format(len(some)), sum(s.total for s in some), sum(s.done for s in some), 0, 0, 0)
             rest = [stage for stage in stages if stage.state != state]
             stages = [one, *rest] if state == "done" else [*rest, one]
     return stages[:room]
@@ -194,7 +195,7 @@ def closing(progress: Progress, stopped: bool, now: float) -> str:
     parts = [f"{'Stopped: ' if stopped else ''}{done} of {total} jobs are done"]
     if failed and not stopped:
         parts.append(f"{failed} failed")
-        if waiting := len(progress.lost) - failed:
+        if waiting := len(progress.lost):
             parts.append(f"{waiting} wait for what failed")
     return f"{', '.join(parts)}, in {passed}. The same command goes on from there."
 
