@@ -186,7 +186,9 @@ def doctor(
 
 @app.command(rich_help_panel=PEOPLE)
 def run(
-    preset: Annotated[str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")] = "laptop",
+    preset: Annotated[
+        str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")
+    ] = "laptop",
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]... [TARGET]...", help="Laid over the preset; what to make, if not all."),

@@ -141,7 +141,11 @@ def tell_screen(workflow: Any, plan: "Plan", file: str) -> None:
     for handler in workflow.logger_manager.get_log_handlers():
         if isinstance(handler, LogHandler):
             jobs = [*_planned(workflow, plan)]
-            workers, kind = (workflow.cores, "cores" if workflow.cores > 1 else "core") if workflow.local_exec else (workflow.nodes, "jobs at once")
+            workers, kind = (
+                (workflow.cores, "cores" if workflow.cores > 1 else "core")
+                if workflow.local_exec
+                else (workflow.nodes, "jobs at once")
+            )
             title = f"prunebench: preset {plan.preset.preset}, {len(jobs)} jobs, {workers} {kind}"
             handler.expect(jobs, workers, title, file)
 

@@ -1,6 +1,6 @@
 """How far a run is: its stages, what runs, what failed, and the time left. Knows no Snakemake and no screen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prunebench.suite.remaining import Job, left, lost
@@ -98,7 +98,7 @@ class Progress:
     def stages(self) -> list[Stage]:
         """Every stage, in the order of its first job."""
         counts: dict[str, list[int]] = {}
-        groups = (self.jobs, self.took, self.running, self.failed, self.lost)
+        groups: tuple[Container[int], ...] = (self.jobs, self.took, self.running, self.failed, self.lost)
         for number, job in self.jobs.items():
             row = counts.setdefault(job.stage, [0] * len(groups))
             for place, group in enumerate(groups):
@@ -118,5 +118,3 @@ def _weighed(job: Planned, weights: Mapping[str, tuple[str, float]]) -> Job:
     network, seconds = weights.get(job.folder, ("", SECONDS.get(job.rule.split("_")[0], OTHERS)))
     kind = job.stage if job.folder else job.rule
     return Job(seconds, job.threads, job.priority, tuple(map(str, job.after)), kind, network)
-
-

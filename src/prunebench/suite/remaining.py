@@ -7,7 +7,7 @@ from statistics import mean
 from prunebench.suite.timetable import Task, simulate
 
 BELIEF = 0.5
-"""How many jobs of a kind a guess from other kinds counts for, beside those of the kind that ended [ours: the replays of
+"""How many jobs of a kind a guess from other kinds counts for, beside those of the kind that ended [ours: replays of
 the kept runs]."""
 
 AT_LEAST = 0.1
@@ -101,7 +101,7 @@ class Paces:
         return self._known[kind]
 
     def _measured(self, kind: tuple[str, str]) -> float:
-        stage, network = kind
+        _, network = kind
         pace = self.all if network and self.all is not None else 1.0
         if network and (same := self._networks.get(network)):
             pace = (len(same) * mean(same) + BELIEF * pace) / (len(same) + BELIEF)

@@ -52,7 +52,9 @@ class Screen:
         self.progress, self._spoke = Progress(jobs, workers, now), now
         self.say(title)
         if self.live:
-            self._shown = Live(console=self.console, auto_refresh=False, get_renderable=lambda: self.render(time.time()))
+            self._shown = Live(
+                console=self.console, auto_refresh=False, get_renderable=lambda: self.render(time.time())
+            )
             self._shown.start(refresh=True)
 
     def weigh_(self, weights: Weights) -> None:
@@ -112,8 +114,7 @@ class Screen:
             return Text()
         running = self._running(self.progress, now)
         room = max(self.console.height - len(running) - 3, 3)
-        parts = [self._stages(folded(self.progress.stages(), room)), *running, self._whole(now)]
-        return Group(*parts)
+        return Group(self._stages(folded(self.progress.stages(), room)), *running, self._whole(now))
 
     def _stages(self, stages: Sequence[Stage]) -> Table:
         grid = Table.grid(padding=(0, 1))
@@ -124,11 +125,15 @@ class Screen:
         grid.add_column(no_wrap=True)
         for stage in stages:
             style = STYLES[stage.state]
-            bar = ProgressBar(stage.total, stage.done, width=BAR, complete_style=style or "cyan", finished_style="green")
+            bar = ProgressBar(
+                stage.total, stage.done, width=BAR, complete_style=style or "cyan", finished_style="green"
+            )
             counts = {"running": stage.running, "failed": stage.failed, "cannot run": stage.lost}
             notes = [f"{number} {what}" for what, number in counts.items() if number]
             name, count, note = stage.name, f"{stage.done}/{stage.total}", ", ".join(notes)
-            grid.add_row(*(Text(text, style=style) for text in (MARKS[stage.state], name)), bar, Text(count), Text(note))
+            grid.add_row(
+                *(Text(text, style=style) for text in (MARKS[stage.state], name)), bar, Text(count), Text(note)
+            )
         return grid
 
     def _running(self, progress: Progress, now: float) -> list[Text]:

@@ -20,7 +20,9 @@ Weights = dict[str, tuple[str, float]]
 
 def weights_of(plan: Plan) -> Weights:
     """The weight of every job of a plan; no network where none trains or is evaluated."""
-    return {folder: (str(cost.workload) if cost.flops else "", _seconds(cost)) for folder, cost in costs_of(plan).items()}
+    return {
+        folder: (str(cost.workload) if cost.flops else "", _seconds(cost)) for folder, cost in costs_of(plan).items()
+    }
 
 
 def _seconds(cost: JobCost) -> float:
