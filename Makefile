@@ -17,11 +17,7 @@ help:
 	@echo "make docs        the documents that are generated from the code"
 
 reproduce: .venv/installed
-	@echo "prunebench: running preset $(PRESET); the report goes to results/$(PRESET)/report.html"
-	$(SNAKEMAKE) --config preset=$(PRESET) $(RAW)
-	@.venv/bin/prunebench claims results/$(PRESET)
-	@test ! -d results/reference/$(PRESET) || \
-		.venv/bin/prunebench compare results/$(PRESET) results/reference/$(PRESET) --brief
+	@.venv/bin/prunebench run $(PRESET) $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(RAW)
 
 smoke:
 	@$(MAKE) --no-print-directory reproduce PRESET=smoke

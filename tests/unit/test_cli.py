@@ -22,6 +22,8 @@ VERBS = [
         "plan",
         "doctor",
         "run",
+        "weigh",
+        "do",
         "prepare-data",
         "tabulate",
         "tabulate-runs",

@@ -92,16 +92,21 @@ class Screen:
             self._next = now + (time.perf_counter() - began) / AT_MOST
         return max(self._left[0] - (now - self._left[1]), 0.0) if self._left else None
 
-    def status(self, now: float) -> str:
-        """Share of the time, jobs, time that has passed, time left."""
+    def share(self, now: float) -> float | None:
+        """The share of the time that has passed."""
         assert self.progress
         gone, left = now - self.progress.began, self.left(now)
-        parts = [f"{len(self.progress.took)} of {len(self.progress.jobs)} jobs", f"{duration(gone)} so far"]
-        if left is None:
+        return None if left is None else gone / max(gone + left, 1e-9)
+
+    def status(self, now: float) -> str:
+        """Share of the time, time that has passed, time left, jobs that failed."""
+        assert self.progress
+        gone, left, share = now - self.progress.began, self.left(now), self.share(now)
+        parts = [f"{duration(gone)} so far"]
+        if left is None or share is None:
             parts.append("time left not known yet")
         else:
-            parts.insert(0, f"{gone / max(gone + left, 1e-9):.0%} of the time")
-            parts.append(f"about {duration(left)} left")
+            parts = [f"{share:.0%} of the time", *parts, f"about {duration(left)} left"]
         if failed := len(self.progress.failed):
             parts.append(f"{failed} failed")
         return ", ".join(parts)
@@ -113,10 +118,12 @@ class Screen:
         if not self.progress:
             return Text()
         running = self._running(self.progress, now)
-        room = max(self.console.height - len(running) - 3, 3)
-        return Group(self._stages(folded(self.progress.stages(), room)), *running, self._whole(now))
+        stages = folded(self.progress.stages(), max(self.console.height - len(running) - 4, 3))
+        status = Text(self.status(now), style="bold", no_wrap=True, overflow="ellipsis")
+        return Group(self._stages(stages, self.share(now) or 0.0), *running, status)
 
-    def _stages(self, stages: Sequence[Stage]) -> Table:
+    def _stages(self, stages: Sequence[Stage], share: float) -> Table:
+        """A line for each stage, and one for all, whose bar shows the time."""
         grid = Table.grid(padding=(0, 1))
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True, overflow="ellipsis")
@@ -129,11 +136,12 @@ class Screen:
                 stage.total, stage.done, width=BAR, complete_style=style or "cyan", finished_style="green"
             )
             counts = {"running": stage.running, "failed": stage.failed, "cannot run": stage.lost}
-            notes = [f"{number} {what}" for what, number in counts.items() if number]
-            name, count, note = stage.name, f"{stage.done}/{stage.total}", ", ".join(notes)
-            grid.add_row(
-                *(Text(text, style=style) for text in (MARKS[stage.state], name)), bar, Text(count), Text(note)
-            )
+            note = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+            head = Text(MARKS[stage.state], style=style), Text(stage.name, style=style)
+            grid.add_row(*head, bar, Text(f"{stage.done}/{stage.total}"), Text(note))
+        assert self.progress
+        count = f"{len(self.progress.took)}/{len(self.progress.jobs)}"
+        grid.add_row("", Text("all", style="bold"), ProgressBar(1.0, share, width=BAR), Text(count, style="bold"), "")
         return grid
 
     def _running(self, progress: Progress, now: float) -> list[Text]:
@@ -146,17 +154,6 @@ class Screen:
             lines.append(f"         and {more} more")
         return [Text(printable(line), no_wrap=True, overflow="ellipsis", style="cyan") for line in lines]
 
-    def _whole(self, now: float) -> Table:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(width=BAR)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        assert self.progress
-        left = self.left(now)
-        gone = now - self.progress.began
-        share = gone / max(gone + left, 1e-9) if left is not None else 0.0
-        grid.add_row(ProgressBar(1.0, share, width=BAR), Text(self.status(now), style="bold"))
-        return grid
-
     # --- Without
 
     def _tell_(self, progress: Progress, now: float) -> None:
@@ -165,14 +162,12 @@ class Screen:
             if stage.done == stage.total and stage.name not in self._told:
                 self._told.add(stage.name)
                 self._speak_(f"{stage.name}: all {stage.total} jobs done, {duration(now - progress.began)} so far", now)
-        left = self.left(now)
-        gone = now - progress.began
-        share = gone / max(gone + left, 1e-9) if left is not None else 0.0
+        share = self.share(now) or 0.0
         if len(progress.took) == len(progress.jobs):
             return
         if share >= self._share + SHARE or now >= self._spoke + SILENCE:
             self._share = max(self._share, share // SHARE * SHARE)
-            self._speak_(self.status(now), now)
+            self._speak_(f"{len(progress.took)} of {len(progress.jobs)} jobs, {self.status(now)}", now)
 
     def _speak_(self, line: str, now: float) -> None:
         self._spoke = now

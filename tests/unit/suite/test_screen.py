@@ -78,7 +78,7 @@ def test_a_terminal_shows_a_line_per_stage_what_runs_and_the_whole():
     made.progress.end_(0, 20)
     made.progress.begin_(1, 18)
     made.progress.begin_(4, 20)
-    *stages, first, second, whole = lines(made, 25.0)
+    *stages, whole, first, second, status = lines(made, 25.0)
     assert [line.split()[:2] for line in stages] == [
         [">", "train_dense"],
         [">", "prune_chains"],
@@ -89,7 +89,9 @@ def test_a_terminal_shows_a_line_per_stage_what_runs_and_the_whole():
     assert first.split() == ["0:07", "train_dense", "task/seed-1"]
     assert second.split() == ["0:05", "prune_chains", "task/seed-0"]
     # Twice as slow as weighed: 13 s of a network and two more after it; figures do not wait for these.
-    assert whole.endswith(" 32% of the time, 1 of 6 jobs, 25 s so far, about 53 s left")
+    assert status == "32% of the time, 25 s so far, about 53 s left"
+    assert whole.split()[0] == "all"
+    assert whole.endswith(" 1/6")
 
 
 def test_many_jobs_at_once_are_counted():
@@ -97,7 +99,7 @@ def test_many_jobs_at_once_are_counted():
     made.progress = Progress([Planned(n, "train", "train", f"seed-{n}") for n in range(30)], 30, 0.0)
     for number in range(30):
         made.progress.begin_(number, 0)
-    assert [line.strip() for line in lines(made, 1.0)][5] == "and 26 more"
+    assert [line.strip() for line in lines(made, 1.0)][6] == "and 26 more"
 
 
 @pytest.mark.parametrize("height", [8, 12, 24, 50])
