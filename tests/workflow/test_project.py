@@ -92,11 +92,11 @@ def test_every_target_of_the_makefile_can_be_planned_and_is_phony(target):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("reproduce",), "snakemake --cores all --config preset=laptop"),
-        (("reproduce", "PRESET=smoke", "CORES=2"), "snakemake --cores 2 --config preset=smoke"),
-        (("reproduce", "RAW_DATA=/raw"), "--config preset=laptop 'raw_data=/raw'"),
+        (("reproduce",), "prunebench run laptop"),
+        (("reproduce", "PRESET=smoke", "CORES=2"), "prunebench run smoke --cores 2"),
+        (("reproduce", "RAW_DATA=/raw"), "prunebench run laptop 'raw_data=/raw'"),
         (("figures", "PRESET=smoke"), "snakemake --cores all figures --config preset=smoke"),
-        (("smoke",), "preset=smoke"),
+        (("smoke",), "prunebench run smoke"),
         (("test",), "python -m pytest"),
     ],
 )

@@ -78,7 +78,7 @@ def prunebench(folder, *words):
 
 
 def on_a_terminal(folder, *words, ctrl_c=None, rows=30):
-    """The command on a pseudo terminal: (exit code, all that it wrote). ctrl_c: a condition for the key to be pressed."""
+    """The command on a pseudo terminal: (exit code, all that it wrote). ctrl_c: when the key is to be pressed."""
     number, terminal = pty.fork()
     if number == 0:
         os.chdir(folder)

@@ -16,7 +16,7 @@ from prunebench.suite.preset import preset_model
 INTRODUCTION = """\
 # Configuration
 
-A preset is one YAML file in this folder; `snakemake --config preset=NAME` (or `make reproduce PRESET=NAME`) runs it,
+A preset is one YAML file in this folder; `prunebench run NAME` (or `snakemake --config preset=NAME`) runs it,
 and its results lie in `results/NAME`. `smoke.yaml` is the smallest, `laptop.yaml` the default. To test an idea of your
 own, change a line and run again: only the runs that the change touches are new.
 
