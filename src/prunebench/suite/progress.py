@@ -9,9 +9,8 @@ from prunebench.suite.weights import Weights
 REST = "tables, figures, report"
 """The stage of all rules that do no job of the plan."""
 
-SECONDS = {"draw": 7.0, "calibrate": 10.0}
-OTHERS = 2.0
-"""Of rules that do no job of the plan, by how their names begin, and of the others [ours: laptop preset, AMD EPYC]."""
+DRAW, OTHERS = 5.0, 1.0
+"""Seconds of rules that draw a paper's figures, and of others that do no job of the plan [ours: smoke preset]."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,7 @@ class Progress:
 
 
 def _weighed(job: Planned, weights: Mapping[str, tuple[str, float]]) -> Job:
-    network, seconds = weights.get(job.folder, ("", SECONDS.get(job.rule.split("_")[0], OTHERS)))
+    unknown = "", DRAW if job.rule.startswith("draw_") else OTHERS
+    network, seconds = weights.get(job.folder or job.rule, unknown)
     kind = job.stage if job.folder else job.rule
     return Job(seconds, job.threads, job.priority, tuple(map(str, job.after)), kind, network)

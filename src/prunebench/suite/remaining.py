@@ -10,6 +10,9 @@ BELIEF = 0.5
 """How many jobs of a kind a guess from other kinds counts for, beside those of the kind that ended [ours: replays of
 the kept runs]."""
 
+AS_WEIGHED = 5.0
+"""For jobs without a network: seconds of weight that are believed to hold, beside those of jobs that ended [ours]."""
+
 AT_LEAST = 0.1
 """Of the time that a job has run: what is left of it at least, and of one that has overrun what it should take."""
 
@@ -23,7 +26,7 @@ class Job(Task):
     """A job whose length is its seconds on the machine that the weights come from.
 
     stage, network: jobs that agree in both are slower or faster than that machine by the same factor, its pace. No
-    network: the pace of others says nothing about it.
+    network: it has a pace in common with others of that kind alone.
     """
 
     stage: str = ""
@@ -86,6 +89,8 @@ class Paces:
         ended = [(jobs[name], seconds) for name, seconds in took.items()]
         trained = [seconds / job.length for job, seconds in ended if job.network]
         self.all = mean(trained) if trained else None
+        others = [(job.length, seconds) for job, seconds in ended if not job.network]
+        self._rest = (AS_WEIGHED + sum(s for _, s in others)) / (AS_WEIGHED + sum(length for length, _ in others))
         self._networks: dict[str, list[float]] = {}
         self._kinds: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for job, seconds in ended:
@@ -102,7 +107,7 @@ class Paces:
 
     def _measured(self, kind: tuple[str, str]) -> float:
         _, network = kind
-        pace = self.all if network and self.all is not None else 1.0
+        pace = self.all if network and self.all is not None else self._rest
         if network and (same := self._networks.get(network)):
             pace = (len(same) * mean(same) + BELIEF * pace) / (len(same) + BELIEF)
         if ended := self._kinds.get(kind):

@@ -15,12 +15,16 @@ START = 0.5
 """Seconds of a job beside its network's and those that its estimate names."""
 
 Weights = dict[str, tuple[str, float]]
-"""The folder of a job -> its network at work, and seconds."""
+"""The folder of a job of the plan, or the name of another rule -> the network at work, and seconds."""
+
+TABLES_PER_SECOND = 1000
+"""Simulated tables, of all claims [ours: laptop preset, AMD EPYC]."""
 
 
 def weights_of(plan: Plan) -> Weights:
-    """The weight of every job of a plan; no network where none trains or is evaluated."""
-    return {
+    """The weight of every job of a plan, and of the calibration; no network where none trains or is evaluated."""
+    calibration = START + plan.preset.claims.calibration.tables / TABLES_PER_SECOND
+    return {"calibrate": ("", calibration)} | {
         folder: (str(cost.workload) if cost.flops else "", _seconds(cost)) for folder, cost in costs_of(plan).items()
     }
 

@@ -68,7 +68,7 @@ def test_the_time_left_follows_from_weights_and_what_jobs_took(progress):
     progress.begin_(0, 0)
     assert progress.left(5) is None
     progress.end_(0, 20)  # twice as long as it should have taken
-    assert progress.left(20) == pytest.approx(20 + 40 + 7)  # two networks, one while another is pruned; figures
+    assert progress.left(20) == pytest.approx(20 + 40 + 5)  # two networks, one while another is pruned; figures
     assert Progress(jobs(), 2, 0.0).left(20) is None  # nothing was weighed
 
 
