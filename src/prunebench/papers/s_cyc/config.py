@@ -116,11 +116,11 @@ class Timing(Strict):
     """The schedule that it is compared with."""
     epochs: int = Field(default=1, ge=1)
     """Epochs of each cycle, at most the task's: a late update costs what an early one does [ours]."""
-    blocks: int = Field(default=6, ge=2)
-    """Pairs of chains that count; one before them warms up [ours]."""
+    blocks: int = Field(default=5, ge=2)
+    """Blocks of four chains: the schedule's, two of the reference, the schedule's. A pair before them warms up [ours]."""
 
     def cells(self) -> list[Cell]:
-        """What is timed."""
+        """The schedule's and the reference's."""
         return [Cell(self.task, self.criterion, schedule) for schedule in (self.schedule, self.reference)]
 
     def check(self, preset: Preset) -> None:

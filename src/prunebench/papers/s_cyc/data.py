@@ -64,12 +64,12 @@ class Data:
 
     @cached_property
     def timing(self) -> pd.DataFrame:
-        """Seconds and updates of every timed chain, by block and schedule; no rows where none is timed."""
+        """Seconds and updates of a block's chains by schedule, without the block that warms up; no rows without timing."""
         rows = self.study.rows("time_schedules", "phases")
         if not len(rows):
             return rows
-        chains = rows[rows["block"] > 0].groupby(["block", "schedule"], sort=False)
-        return chains[["seconds", "steps"]].sum().reset_index()
+        blocks = rows[rows["block"] > 0].groupby(["block", "schedule"], sort=False)
+        return blocks[["seconds", "steps"]].sum().reset_index()
 
     @cached_property
     def defects(self) -> pd.DataFrame:

@@ -82,13 +82,15 @@ def _released(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
 
 
 def _timed(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
-    """One job: a chain of each schedule per block, in turn first, after block 0, which warms up. Always of seed 0: it
-    repeats over blocks, and is there whichever seeds are."""
+    """One job: block 0 warms up; in each other the schedule's chain runs before and after two of the reference's, so
+    that a machine which slows down steadily favours neither. Of seed 0: it repeats over blocks, whichever seeds are."""
     timing = config.timing
     if timing is None:
         return
-    cells = timing.cells()
-    cycles = {cell: [_shortened(phase, timing.epochs) for phase in _cycles(config, preset, cell)] for cell in cells}
+    own, reference = timing.cells()
+    cycles = {
+        cell: [_shortened(phase, timing.epochs) for phase in _cycles(config, preset, cell)] for cell in timing.cells()
+    }
     yield RunSpec(
         folder=f"s_cyc/timing/{timing.task}/{timing.criterion}",
         **preset.task_fields(timing.task, 0),
@@ -96,12 +98,12 @@ def _timed(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
         axes={"criterion": timing.criterion},
         arms=[
             Arm(
-                name=f"block-{block}-{cell.schedule}",
+                name=f"block-{block}-{place}-{cell.schedule}",
                 axes={"block": block, "schedule": cell.schedule},
                 phases=cycles[cell],
             )
             for block in range(timing.blocks + 1)
-            for cell in (cells if block % 2 else reversed(cells))
+            for place, cell in enumerate([own, reference, reference, own] if block else [own, reference])
         ],
     )
 

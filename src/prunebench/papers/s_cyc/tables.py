@@ -70,7 +70,7 @@ TABLES = (
         "timing",
         *(TASK, CRITERION, SCHEDULE, Column("reference", "the schedule that it is compared with", "name")),
         Column("n", "timing blocks", header="blocks"),
-        Column("seconds", "wall time of a chain with evaluations, in seconds", form=".2f"),
+        Column("seconds", "wall time of a block's two chains with evaluations, in seconds", form=".2f"),
         Column("reference_seconds", "that of the reference, in seconds", header="reference", form=".2f"),
         Column("steps_ratio", "updates over the reference's", "ratio"),
         *with_interval("seconds_ratio", "wall time over the reference's, block by block", "ratio", "time / reference"),
