@@ -117,7 +117,7 @@ class Timing(Strict):
     epochs: int = Field(default=1, ge=1)
     """Epochs of each cycle, at most the task's: a late update costs what an early one does [ours]."""
     blocks: int = Field(default=5, ge=2)
-    """Blocks of four chains: the schedule's, two of the reference, the schedule's. A pair before them warms up [ours]."""
+    """Blocks of four chains: the schedule's, two of the reference's, the schedule's; a pair warms up [ours]."""
 
     def cells(self) -> list[Cell]:
         """The schedule's and the reference's."""

@@ -64,7 +64,7 @@ class Data:
 
     @cached_property
     def timing(self) -> pd.DataFrame:
-        """Seconds and updates of a block's chains by schedule, without the block that warms up; no rows without timing."""
+        """Seconds and updates of a block's chains by schedule, without those that warm up; no rows without timing."""
         rows = self.study.rows("time_schedules", "phases")
         if not len(rows):
             return rows
