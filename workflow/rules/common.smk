@@ -121,13 +121,6 @@ TABLES = [file for paper, tables, _ in EXHIBITS for file in table_files(paper, t
 FIGURES = [file for paper, _, figures in EXHIBITS for file in figure_files(paper, figures)]
 
 
-onstart:
-    # The limit of submissions is for the queues of clusters. Under it each end of a job starts one more timer which looks
-    # at all jobs every second until the last one has ended (Snakemake 9.27): a quarter of a processor after 150 jobs.
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
-
-
 wildcard_constraints:
     dataset="|".join(map(re.escape, PRESET.datasets)),
     run=".+",
