@@ -37,6 +37,7 @@ Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
 Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.")]
 Key = Annotated[str, typer.Argument(help="The paper: s_cyc, cascade, directional, or the key of a paper from outside.")]
 Tables = Annotated[Path, typer.Option(help="Folder with the tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
@@ -58,21 +59,69 @@ def options(
 @app.command(rich_help_panel=PEOPLE)
 def claims(
     results: Results = Path("results/laptop"),
+    claim: Annotated[str | None, typer.Argument(help="One claim, such as A3, in full.")] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print the ledger of claims: verdicts, effects with intervals, published values."""
+    """Print the ledger of claims, or one claim in full: verdicts, effects with intervals, published values."""
     from rich.console import Console
 
     from prunebench.suite.record import read_ledger
-    from prunebench.suite.terminal import markdown, print_ledger
+    from prunebench.suite.terminal import finding_of, markdown, print_finding, print_ledger
 
     ledger = read_ledger(results)
-    if as_markdown:
-        print(markdown(ledger), end="")  # not typer.echo, which writes UTF-8 to a terminal that knows ASCII alone
+    finding = finding_of(ledger, claim) if claim else None
+    if as_json:
+        print((finding or ledger).model_dump_json(indent=2))
+    elif as_markdown:
+        shown = ledger.model_copy(update={"findings": [finding]}) if finding else ledger
+        print(markdown(shown), end="")  # not typer.echo, which writes UTF-8 to a terminal that knows ASCII alone
+    elif finding:
+        print_finding(finding, Console())
+    else:
+        print_ledger(ledger, Console())
+        if (results / "report.html").exists():
+            print(f"The report: {results / 'report.html'}")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def runs(
+    results: Results = Path("results/laptop"),
+    state: Annotated[str | None, typer.Option(help="List the jobs of a state alone, one a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how every job of a folder of results is: done, failed, stopped, running, stale, damaged or missing."""
+    from rich.console import Console
+
+    from prunebench.suite import jobs
+
+    wanted = jobs.known_state(state) if state else None
+    found = [job for job in jobs.survey(results) if wanted in (None, job.state)]
+    if as_json:
+        print(json.dumps(jobs.as_json(results, found), indent=2))
+    elif wanted:
+        for job in found:
+            print(printable(str(results / "runs" / job.folder)))
+    else:
+        jobs.print_survey(results, found, Console())
+
+
+@app.command(rich_help_panel=PEOPLE)
+def show(
+    job: Annotated[Path, typer.Argument(help="A job's folder, such as results/laptop/runs/dense/x/y/seed-0.")],
+    arm: Annotated[str | None, typer.Option(help="One of its arms alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a job's curves in the terminal (loss, accuracy, LR by epoch) and list the ends of its phases."""
+    from rich.console import Console
+
+    from prunebench.suite.show import print_job, read_job
+
+    record = read_job(job, arm)
+    if as_json:
+        print(json.dumps(record, indent=2))
         return
-    print_ledger(ledger, Console())
-    if (results / "report.html").exists():
-        print(f"The report: {results / 'report.html'}")
+    print_job(record, Console())
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -81,11 +130,12 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
     out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Say in a few lines whether A came out as B did.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
     from prunebench.suite import compare as comparison
 
-    comparison.main(a, b, out, brief)
+    comparison.main(a, b, out, brief, as_json)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -97,7 +147,9 @@ def calibrate(
     ] = None,
 ) -> None:
     """Try every claim's rule on tables simulated without and with the claimed effect, and how firm its verdict is."""
-    preset = _preset_of(results / "plan.json")
+    from prunebench.suite.places import preset_of
+
+    preset = preset_of(results)
     from prunebench.files import seal
     from prunebench.suite import exhibits
     from prunebench.suite.asked import all_claims
@@ -127,7 +179,7 @@ def plan(
     probe: Annotated[bool, typer.Option("--probe", help="Measure this machine's throughput.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="With --probe: seconds for each network.")] = 20,
     save: Annotated[Path | None, typer.Option(help="With --probe: also write the throughput to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a preset will cost before it runs: jobs, images, FLOPs, files, disk, hours."""
     from rich.console import Console

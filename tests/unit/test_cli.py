@@ -17,6 +17,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 VERBS = [
     *(
         "claims",
+        "runs",
+        "show",
         "compare",
         "calibrate",
         "plan",
@@ -117,7 +119,7 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, words, content, m
     [
         (["plam"], "no such command 'plam'. Did you mean 'plan'"),
         (["claims", "--markdwn"], "no such option: --markdwn"),
-        (["claims", "a", "b"], "got unexpected extra argument"),
+        (["claims", "a", "b", "c"], "got unexpected extra argument"),
         (["plan"], "missing argument 'preset' (`prunebench plan --help`)"),
         (["draw", "s_cyc"], "missing option '--plan' (`prunebench draw --help`)"),
         (["plan", "x", "--cores", "many"], "invalid value for '--cores'"),
