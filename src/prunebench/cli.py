@@ -168,6 +168,38 @@ def calibrate(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def export(
+    results: Results,
+    out: Annotated[Path, typer.Option(help="Folder to write into: a new or empty one, or an earlier export.")],
+    epochs: Annotated[bool, typer.Option("--epochs", help="Every epoch of every run, too.")] = False,
+) -> None:
+    """Write all results as one tidy long table (CSV, Parquet) with a data dictionary and RO-Crate metadata."""
+    from prunebench.suite.places import results_folder
+
+    results_folder(results)
+    from prunebench.suite.export import export as write_export
+
+    files, lacking = write_export(results, out, epochs)
+    for file in files:
+        print(file)
+    if lacking:
+        print(lacking, file=sys.stderr)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def clean(
+    results: Results,
+    what: Annotated[str | None, typer.Option(help="What goes: resume, stale, runs or all.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what of a folder of results can go and how much disk it takes; delete it with --yes."""
+    from prunebench.suite import clean as cleaning
+
+    cleaning.main(results, what, yes, as_json)
+
+
+@app.command(rich_help_panel=PEOPLE)
 def plan(
     preset: Annotated[str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")],
     config: Annotated[

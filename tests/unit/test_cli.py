@@ -21,6 +21,8 @@ VERBS = [
         "show",
         "compare",
         "calibrate",
+        "export",
+        "clean",
         "plan",
         "doctor",
         "run",

@@ -125,7 +125,7 @@ class Results(Mapping[str, pd.DataFrame]):
                 if table in job.tables and done:
                     rows = read_table(folder / f"{table}.csv")
                     measured |= dict.fromkeys(rows.columns)
-                    frame = _plainly(job_rows(job, rows).drop(columns=_LASTS, errors="ignore"))
+                    frame = _plainly(job_rows(job, rows).drop(columns=_LASTS, errors="ignore"), {*rows.columns})
                     frame.insert(0, "study", stage.folder.partition("/")[0])
                     frames.append(frame.assign(folder=job.folder))
         frame = stacked(frames) if frames else pd.DataFrame()
@@ -153,13 +153,14 @@ _PLACES = ("task", "seed", "arm", "phase", "epoch")
 """Columns of jobs' tables that say where a row is, and are no measurement."""
 
 
-def _plainly(frame: pd.DataFrame) -> pd.DataFrame:
+def _plainly(frame: pd.DataFrame, own: set[str]) -> pd.DataFrame:
     """A job's rows where a measurement has its name to itself: an axis of the same name gets `_axis` behind it.
 
-    Of an axis that both an arm and its phases have, the phase's stays.
+    own: the columns of the job's file. Of an axis that both an arm and its phases have, the phase's stays.
     """
     both = [name.removesuffix("_now") for name in frame.columns if name.endswith("_now")]
     frame = frame.rename(columns={name: f"{name}_axis" for name in both} | {f"{name}_now": name for name in both})
-    twice = [name.removesuffix("_y") for name in frame.columns if name.endswith("_y") and f"{name[:-2]}_x" in frame]
+    merged = [name for name in frame.columns if name.endswith("_y") and name not in own]
+    twice = [name.removesuffix("_y") for name in merged if f"{name.removesuffix('_y')}_x" in frame]
     frame = frame.drop(columns=[f"{name}_x" for name in twice])
     return frame.rename(columns={f"{name}_y": name for name in twice})

@@ -27,8 +27,14 @@ CURVES = {
 """Columns of epochs.csv that are drawn."""
 
 ENDS = {
-    **{"arm": "arm", "phase": "phase", "status": "status", "sparsity": "sparsity", "max_lr": "max_lr"},
-    **{"validation_accuracy": "val. acc.", "test_accuracy": "test acc.", "steps": "steps"},
+    "arm": "arm",
+    "phase": "phase",
+    "status": "status",
+    "sparsity": "sparsity",
+    "max_lr": "max_lr",
+    "validation_accuracy": "val. acc.",
+    "test_accuracy": "test acc.",
+    "steps": "steps",
 }
 """Columns of phases.csv that a terminal shows, and what stands above them."""
 
@@ -152,7 +158,9 @@ def _sparks(by_arm: Mapping[str, Sequence[Row]], plain: bool) -> Table:
 def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     for title in columns.values():
-        table.add_column(printable(title), no_wrap=title != "arm", overflow="fold", min_width=10 if title == "arm" else 0)
+        table.add_column(
+            printable(title), no_wrap=title != "arm", overflow="fold", min_width=10 if title == "arm" else 0
+        )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in columns))
     return table
