@@ -29,8 +29,10 @@ KINDS = {
 }
 """What can go."""
 
-LEAVINGS = ("plan.json", "plan.sha256", "runs.csv", "runs.sha256", "claims.json", "claims.csv", "claims.sha256")
-LEAVINGS += ("observations.csv", "report.html")
+LEAVINGS = (
+    *("plan.json", "plan.sha256", "runs.csv", "runs.sha256", "claims.json", "claims.csv", "claims.sha256"),
+    *("observations.csv", "report.html"),
+)
 """Files of a folder of results that lie in no folder of their own."""
 
 EVENTS = "tensorboard"
@@ -206,7 +208,10 @@ SHOWN = 5
 
 
 def main(results: Path, what: str | None, yes: bool, as_json: bool = False) -> None:
-    """Prints what would go, of every kind or of one; with `yes` that one goes. Raises InputError where that is unclear."""
+    """Prints what would go, of every kind or of one; with `yes` that one goes.
+
+    Raises InputError where it is not said which.
+    """
     if what not in (None, *KINDS):
         raise InputError(f"--what '{what}': {nearest(str(what), KINDS)}")
     if yes and what is None:
@@ -219,10 +224,8 @@ def main(results: Path, what: str | None, yes: bool, as_json: bool = False) -> N
         print(json.dumps({"deleted": yes, **{kind: _content(each) for kind, each in found.items()}}, indent=2))
         return
     for kind, each in found.items():
-        gone = "deleted" if yes else "would go"
-        print(
-            f"{kind:<7} {len(each.files):>6} files {numbers.size(each.size) if each.files else '':>10} {gone}: {KINDS[kind]}"
-        )
+        size = numbers.size(each.size) if each.files else ""
+        print(f"{kind:<7} {len(each.files):>6} files {size:>10} {'deleted' if yes else 'would go'}: {KINDS[kind]}")
         for line in each.kept:
             print(printable(f"  stays: {line}"))
         for path in [*each.files][:SHOWN] if what and not yes else ():
@@ -230,9 +233,8 @@ def main(results: Path, what: str | None, yes: bool, as_json: bool = False) -> N
         if what and not yes and len(each.files) > SHOWN:
             print(f"  and {len(each.files) - SHOWN} more: --json lists all")
     if not yes:
-        print(
-            f"Nothing is deleted without --yes: prunebench clean {printable(str(results))} --what {what or 'KIND'} --yes"
-        )
+        command = f"prunebench clean {printable(str(results))} --what {what or 'KIND'} --yes"
+        print(f"Nothing is deleted without --yes: {command}")
 
 
 def _content(rubbish: Rubbish) -> dict[str, object]:

@@ -72,7 +72,7 @@ def _found(results: Path, stage: Stage, job: Spec, kept: set[str]) -> Found:
     folder = results / RUNS / job.folder
     log = results / "logs" / stage.name / f"{job.folder.removeprefix(f'{stage.folder}/')}.log"
     if is_locked(folder / ".lock"):
-        return Found(stage.name, job.folder, "running", last_line([log])[1], str(log))
+        return Found(stage.name, job.folder, "running", last_line([str(log)])[1], str(log))
     if not (folder / "provenance.json").is_file():
         if not folder.exists() and job.folder in kept:
             return Found(stage.name, job.folder, "kept")
@@ -90,7 +90,7 @@ def _found(results: Path, stage: Stage, job: Spec, kept: set[str]) -> Found:
 
 
 def _unfinished(stage: Stage, job: Spec, log: Path, resumes: bool) -> Found:
-    said = last_line([log])[1]
+    said = last_line([str(log)])[1]
     state = "stopped" if resumes and not _ERROR.match(said) else "failed" if said else "missing"
     return Found(stage.name, job.folder, state, said, str(log) if said else "")
 

@@ -110,7 +110,8 @@ def print_job(job: Mapping[str, Any], console: Console) -> None:
         by_arm.setdefault(str(row.get("arm")), []).append(row)
     plain = not has_braille(console.encoding)
     if len(by_arm) == 1:
-        for line in _charts(*by_arm.values(), min(console.width, 100), plain):
+        (rows,) = by_arm.values()
+        for line in _charts(rows, min(console.width, 100), plain):
             console.print(Text(line))
     elif by_arm:
         console.print(_sparks(by_arm, plain))
@@ -158,9 +159,9 @@ def _sparks(by_arm: Mapping[str, Sequence[Row]], plain: bool) -> Table:
 def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     for title in columns.values():
-        table.add_column(
-            printable(title), no_wrap=title != "arm", overflow="fold", min_width=10 if title == "arm" else 0
-        )
+        names_arms = title == "arm"
+        least = 10 if names_arms else 0
+        table.add_column(printable(title), no_wrap=not names_arms, overflow="fold", min_width=least)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(name))) for name in columns))
     return table

@@ -11,7 +11,7 @@ from prunebench.errors import InputError, nearest, printable
 from prunebench.suite import effects, numbers
 from prunebench.suite.effects import chance, effect, where
 from prunebench.suite.ledger import summary
-from prunebench.suite.record import Effects, Finding, Ledger
+from prunebench.suite.record import Cell, Effects, Finding, Ledger
 
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "not run at this scale": "–"}
 
@@ -89,8 +89,8 @@ def _cells(quantity: Effects) -> Table:
         table.add_column(name, overflow="fold", justify="left" if name == "cell" else "right")
     for each in [*quantity.cells, *([quantity.pooled] if quantity.pooled else [])]:
         shown = numbers.estimate(each.model_dump(), unit, numbers.digits_of([each.model_dump()], unit))
-        p = numbers.p_value(each.p_holm) if getattr(each, "p_holm", None) is not None else ""
-        cell = printable(getattr(each, "cell", "mean over cells"))
+        p = numbers.p_value(each.p_holm) if isinstance(each, Cell) and each.p_holm is not None else ""
+        cell = printable(each.cell if isinstance(each, Cell) else "mean over cells")
         table.add_row(Text(cell), str(each.n), numbers.with_unit(shown["mean"], unit), Text(shown["interval"]), p)
     return table
 
