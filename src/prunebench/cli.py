@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from prunebench.suite.paper import Figure, Paper
     from prunebench.suite.preset import Preset
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for words that are no command, wherever a version has it."""
@@ -32,9 +33,27 @@ PEOPLE, WORKFLOW = "For people", "Called by the workflow"
 TRAIN = "prunebench.runs.engine:train"
 """The function of jobs that train arms."""
 
+
+def _offers(of: str) -> Callable[[str], list[str]]:
+    """What a shell offers for a word: a function of `suite/completion.py`, which is imported when a shell asks."""
+
+    def offer(incomplete: str) -> list[str]:
+        from prunebench.suite import completion
+
+        return list(getattr(completion, of)(incomplete))
+
+    return offer
+
+
+def _claims_of(ctx: typer.Context, incomplete: str) -> list[str]:
+    from prunebench.suite import completion
+
+    return completion.claims(ctx.params.get("results"), incomplete)
+
+
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
-Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.")]
+Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.", autocompletion=_offers("results"))]
 Key = Annotated[str, typer.Argument(help="The paper: s_cyc, cascade, directional, or the key of a paper from outside.")]
 Tables = Annotated[Path, typer.Option(help="Folder with the tables.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -59,7 +78,9 @@ def options(
 @app.command(rich_help_panel=PEOPLE)
 def claims(
     results: Results = Path("results/laptop"),
-    claim: Annotated[str | None, typer.Argument(help="One claim, such as A3, in full.")] = None,
+    claim: Annotated[
+        str | None, typer.Argument(help="One claim, such as A3, in full.", autocompletion=_claims_of)
+    ] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +108,9 @@ def claims(
 @app.command(rich_help_panel=PEOPLE)
 def runs(
     results: Results = Path("results/laptop"),
-    state: Annotated[str | None, typer.Option(help="List the jobs of a state alone, one a line.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="List the jobs of a state alone, one a line.", autocompletion=_offers("states"))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say how every job of a folder of results is: done, failed, stopped, running, stale, damaged or missing."""
@@ -108,7 +131,12 @@ def runs(
 
 @app.command(rich_help_panel=PEOPLE)
 def show(
-    job: Annotated[Path, typer.Argument(help="A job's folder, such as results/laptop/runs/dense/x/y/seed-0.")],
+    job: Annotated[
+        Path,
+        typer.Argument(
+            help="A job's folder, such as results/laptop/runs/dense/x/y/seed-0.", autocompletion=_offers("jobs")
+        ),
+    ],
     arm: Annotated[str | None, typer.Option(help="One of its arms alone.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -126,8 +154,11 @@ def show(
 
 @app.command(rich_help_panel=PEOPLE)
 def compare(
-    a: Annotated[Path, typer.Argument(help="A folder of results.")],
-    b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
+    a: Annotated[Path, typer.Argument(help="A folder of results.", autocompletion=_offers("results"))],
+    b: Annotated[
+        Path,
+        typer.Argument(help="Another one: of another preset, machine or version.", autocompletion=_offers("results")),
+    ],
     out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Say in a few lines whether A came out as B did.")] = False,
     as_json: Json = False,
@@ -189,7 +220,9 @@ def export(
 @app.command(rich_help_panel=PEOPLE)
 def clean(
     results: Results,
-    what: Annotated[str | None, typer.Option(help="What goes: resume, stale, runs or all.")] = None,
+    what: Annotated[
+        str | None, typer.Option(help="What goes: resume, stale, runs or all.", autocompletion=_offers("rubbish"))
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -201,7 +234,12 @@ def clean(
 
 @app.command(rich_help_panel=PEOPLE)
 def plan(
-    preset: Annotated[str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")],
+    preset: Annotated[
+        str,
+        typer.Argument(
+            help="A preset: its name in config/, or the path of a .yaml file.", autocompletion=_offers("presets")
+        ),
+    ],
     config: Annotated[
         list[str] | None, typer.Option(help="key=value, laid over the preset as Snakemake's --config is; repeat it.")
     ] = None,
@@ -486,13 +524,40 @@ def write_report(
 def document(
     root: Annotated[Path, typer.Argument(help="The repository, whose generated documents are written anew.")] = Path(),
 ) -> None:
-    """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md and
-    docs/tables.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's verdicts."""
+    """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md,
+    docs/tables.md and docs/commands.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's
+    verdicts."""
     from prunebench.files import write_text
     from prunebench.suite.document import documents
 
     for path, text in documents(root).items():
         write_text(root / path, text)
+
+
+EXAMPLES = {
+    "claims": "prunebench claims results/laptop A3",
+    "runs": "prunebench runs results/laptop --state failed",
+    "show": "prunebench show results/laptop/runs/dense/fashion-resnet8/constant/seed-0",
+    "compare": "prunebench compare results/laptop results/reference/laptop --brief",
+    "calibrate": "prunebench calibrate results/laptop --out calibration",
+    "export": "prunebench export results/laptop --out laptop-export",
+    "clean": "prunebench clean results/laptop --what stale --yes",
+    "plan": "prunebench plan laptop --probe --cores 2",
+    "doctor": "prunebench doctor --probe",
+    "run": "prunebench run results/smoke/runs/dense/digits-mlp/constant/seed-0 --plan results/smoke/plan.json",
+    "prepare-data": "prunebench prepare-data --plan results/smoke/plan.json --out data/digits.safetensors",
+    "tabulate": "prunebench tabulate s_cyc --plan results/smoke/plan.json --out results/smoke/tables",
+    "tabulate-runs": "prunebench tabulate-runs --plan results/smoke/plan.json --out results/smoke/runs.csv",
+    "draw": "prunebench draw s_cyc --plan results/smoke/plan.json --tables results/smoke/tables --out figures/smoke",
+    "judge-claims": "prunebench judge-claims --plan results/smoke/plan.json --out results/smoke",
+    "write-report": "prunebench write-report results/smoke --figures figures/smoke --out results/smoke/report.html",
+    "document": "prunebench document .",
+}
+"""A call of each verb, which ends its help and stands in docs/commands.md."""
+
+for _command in app.registered_commands:
+    _name = _command.name or str(getattr(_command.callback, "__name__", "")).replace("_", "-")
+    _command.epilog = f"Example: {EXAMPLES[_name]}"
 
 
 def _preset_of(plan: Path) -> "Preset":
