@@ -385,6 +385,7 @@ def _given(spec: Path, job: str) -> tuple[Any, Any]:
 
 def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path | None]:
     """The spec, the function, the runs folder and the data set of the job in a folder, as the plan has them."""
+    from prunebench.runs.spec import RunSpec
     from prunebench.suite.paper import resolve
     from prunebench.suite.plan import make_plan
 
@@ -398,7 +399,11 @@ def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path |
         raise InputError(f"{plan} has another spec for {folder} than {digest}: it is not the plan that was submitted")
     data = plan.parent / "data" / f"{spec.data}.safetensors" if spec.data else None
     package = next((p.package for key, p in preset.all_papers().items() if stage.folder.startswith(f"{key}/")), "")
-    return spec, resolve(stage.run, package), runs, data
+    if not (preset.resources.tensorboard and isinstance(spec, RunSpec)):
+        return spec, resolve(stage.run, package), runs, data
+    from prunebench.runs.events import with_events
+
+    return spec, with_events(resolve(stage.run, package)), runs, data
 
 
 @app.command(rich_help_panel=WORKFLOW)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from prunebench.errors import InputError, nearest, printable
 from prunebench.files import RUN_RECORD, read_text
+from prunebench.runs import events
 from prunebench.runs.spec import Spec
 from prunebench.suite import exhibits, numbers
 from prunebench.suite.jobs import RESUME, is_locked
@@ -34,9 +35,6 @@ LEAVINGS = (
     *("observations.csv", "report.html"),
 )
 """Files of a folder of results that lie in no folder of their own."""
-
-EVENTS = "tensorboard"
-"""The folder of a job's TensorBoard event files."""
 
 LONGEST = 1 << 20
 """Bytes of the longest record of checksums that is read."""
@@ -129,9 +127,7 @@ class Folder:
     def _of_job(self, folder: Path, job: Spec | None) -> Iterator[Path]:
         names = {RUN_RECORD, RESUME, ".lock", *(job.files if job else ()), *_sealed(folder / RUN_RECORD)}
         yield from (folder / name for name in sorted(names))
-        if not (folder / EVENTS).is_symlink():
-            for below in self._folders(folder / EVENTS):
-                yield from sorted(below.glob("events.out.tfevents.*"))
+        yield from sorted((folder / events.FOLDER).glob(f"*/{events.FILES}"))
 
     def _all(self) -> Iterator[Path]:
         yield from self._runs()
