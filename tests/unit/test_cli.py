@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from prunebench import __version__, cli
 from prunebench.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "config"
+
+KEPT = str(CONFIG.parent / "results/reference/laptop")
 
 VERBS = [
     *(
@@ -60,11 +63,37 @@ def test_the_list_of_verbs_here_is_whole():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(call, verb):
+def test_every_verb_has_help_with_an_example_that_is_a_call_of_it(call, verb):
     code, out, err = call(verb, "--help")
     assert (code, err) == (0, "")
     assert f"prunebench {verb}" in out
     assert len(out.splitlines()) > 4
+    example = " ".join(out.partition("Example: ")[2].split())
+    assert example.startswith(f"prunebench {verb} ")
+    assert example == cli.EXAMPLES[verb]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_words_of_an_example_are_a_command(verb):
+    """No option is unknown, none is missing: the verb itself is not called."""
+    from typer.main import get_command
+
+    command = get_command(cli.app)
+    words = shlex.split(cli.EXAMPLES[verb])[1:]
+    with command.make_context("prunebench", words, resilient_parsing=False) as context:
+        name, verb_command, rest = command.resolve_command(context, words)
+        assert name == verb
+        verb_command.make_context(name, rest, parent=context)
+
+
+def test_verbs_for_people_come_first_and_those_of_the_workflow_apart(call):
+    _, out, _ = call("--help")
+    people, workflow = out.index(cli.PEOPLE), out.index(cli.WORKFLOW)
+    assert people < workflow
+    for name in ("claims", "runs", "show", "compare", "calibrate", "export", "clean", "plan", "doctor"):
+        assert people < out.index(f" {name} ") < workflow, name
+    for name in ("prepare-data", "tabulate", "draw", "judge-claims", "write-report", "document"):
+        assert out.index(f" {name} ") > workflow, name
 
 
 def test_the_overview_names_every_verb_and_a_version(call):
@@ -102,6 +131,18 @@ SPEC = ["run", "out", "--spec", "spec.json"]
         (["prepare-data", "--spec", "{}", "--plugin", "no.py", "--out", "out/x"], "", "no.py: no such file"),
         (["claims", "x" * 5000], "", "File name too long"),
         (["compare", "nowhere", "elsewhere"], "", "nowhere"),
+        (["claims", KEPT, "A33"], "", "no claim 'A33' in laptop: did you mean 'A3'?"),
+        (["claims", f"{KEPT[:-1]}"], "", "no such folder; did you mean 'laptop'?"),
+        (["runs", "nowhere"], "", "nowhere: no such folder"),
+        (["runs", "."], "", ". holds no results"),
+        (["runs", KEPT, "--state", "dune"], "", "no state 'dune': did you mean 'done'?"),
+        (["show", "nowhere"], "", "nowhere: no such folder"),
+        (["show", f"{KEPT}/tables"], "", "is no job's folder"),
+        (["export", "nowhere", "--out", "out"], "", "nowhere: no such folder"),
+        (["export", KEPT, "--out", "."], "", "is not empty and holds no export"),
+        (["clean", "nowhere"], "", "nowhere: no such folder"),
+        (["clean", KEPT], "", "kept folder"),
+        (["clean", KEPT, "--yes"], "", "give --what"),
         (["calibrate", "nowhere", "--out", "out"], "", "nowhere"),
         (["tabulate", "s_cyc", "--plan", "none.json", "--out", "out"], "", "none.json"),
     ],
@@ -167,6 +208,49 @@ def test_a_broken_plan_is_one_line(call, tmp_path, text):
     assert not (tmp_path / "runs.csv").exists()
 
 
+# --- JSON
+
+
+def of_kept(call, *words):
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_what_verbs_for_people_print_is_there_as_json(call):
+    ledger = of_kept(call, "claims", KEPT, "--json")
+    assert [finding["id"] for finding in ledger["findings"]][:3] == ["A1", "A1b", "A2"]
+    claim = of_kept(call, "claims", KEPT, "A3", "--json")
+    assert claim == next(finding for finding in ledger["findings"] if finding["id"] == "A3")
+    jobs = of_kept(call, "runs", KEPT, "--json")
+    assert jobs["counts"] == {"kept": len(jobs["jobs"])}
+    compared = of_kept(call, "compare", KEPT, KEPT, "--json")
+    verdicts = [row for row in compared["rows"] if row.get("what") == "verdict"]
+    assert len(verdicts) == len(ledger["findings"])
+    assert {row["note"] for row in verdicts} == {"same"}
+
+
+def test_one_claim_in_full_has_its_rule_conditions_and_cells(call):
+    code, out, err = call("claims", KEPT, "A3")
+    assert (code, err) == (0, "")
+    for part in ("A3 not reproduced", "Rule: ", "Refuted where", "93.75 %", "mean over cells", "s_cyc_accuracy"):
+        assert part in " ".join(out.split()), part
+    assert "A4" not in out
+
+
+def test_runs_of_a_state_are_paths_one_a_line(call):
+    code, out, _ = call("runs", KEPT, "--state", "kept")
+    assert code == 0
+    assert all(line.startswith(f"{KEPT}/runs/") for line in out.splitlines())
+    assert len(out.splitlines()) > 100
+
+
+def test_an_export_lists_its_files(call, tmp_path):
+    code, out, _ = call("export", KEPT, "--out", "out")
+    assert code == 0
+    assert {Path(line).name for line in out.splitlines()} == {path.name for path in (tmp_path / "out").iterdir()}
+
+
 # --- Wrong input is found before what is slow to import
 
 WRONG = [
@@ -190,6 +274,10 @@ WRONG = [
     "calibrate . --out out",
     "compare . .",
     "claims .",
+    "runs .",
+    "show .",
+    "export . --out out",
+    "clean .",
 ]
 
 ASK = """

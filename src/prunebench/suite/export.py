@@ -120,7 +120,7 @@ def long_of(source: Source) -> pd.DataFrame:
 
 def observations(results: Results) -> pd.DataFrame:
     """The observations as rows of the long table."""
-    return results.observations.drop(columns="cell").assign(table="observations")
+    return results.observations.drop(columns="cell").dropna(subset=["value"]).assign(table="observations")
 
 
 def claims(ledger: Ledger) -> pd.DataFrame:
