@@ -274,7 +274,7 @@ WRONG = [
     "calibrate . --out out",
     "compare . .",
     "claims .",
-    "runs .",
+    "runs nowhere",
     "show .",
     "export . --out out",
     "clean .",

@@ -44,6 +44,24 @@ results["s_cyc_accuracy"]  # a table of a study (tables.md); list(results) names
 
 The kept folders in results/reference have no `epochs` and `phases`.
 [examples/notebook.ipynb](../examples/notebook.ipynb) redraws three figures from an exported table.
+
+## In TensorBoard
+
+With `resources: {tensorboard: true}` in a preset each job that trains from then on writes event files, too, into its
+folder, one run per arm: losses, accuracies, LR and sparsity over the arm's updates. No result changes, and no job is
+done anew for it. `pip install 'prunebench[tensorboard]'`, without TensorFlow; then
+
+```console
+tensorboard --logdir results/laptop/runs
+```
+
+## An export
+
+`prunebench export` writes into a folder `results.csv`, and `results.parquet` with `pip install 'prunebench[export]'`:
+one number or word a row, with `study`, `table`, `task`, `seed` and the other axes, `quantity`, `unit` and `value` or
+`text`. Axes that a row does not have are empty; of a table of means `seed` is. `dictionary.csv` says what every axis
+and quantity means. The preset, the ledger and runs.csv go along. `ro-crate-metadata.json` (RO-Crate 1.1) describes all of
+it: checksums, papers, software, and the authors and licence of CITATION.cff; edit these where they are not yours.
 """
 
 
