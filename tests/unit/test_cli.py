@@ -208,6 +208,42 @@ def test_a_broken_plan_is_one_line(call, tmp_path, text):
     assert not (tmp_path / "runs.csv").exists()
 
 
+# --- TensorBoard
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_job_that_trains_writes_event_files_where_the_preset_says_so(tmp_path, monkeypatch, wanted):
+    from prunebench.runs import events
+    from prunebench.runs.engine import train
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.preset import load_preset
+
+    monkeypatch.setattr(events, "find_spec", lambda name: True)
+    preset = load_preset(CONFIG / "smoke.yaml", {"resources": {"tensorboard": wanted}})
+    plan = tmp_path / "plan.json"
+    plan.write_text(preset.model_dump_json())
+    made = make_plan(preset)
+    dense, toy = made.dense.jobs[0], next(job for job in made.jobs() if not hasattr(job, "arms"))
+    _, function, _, _ = cli._planned(plan, tmp_path / "runs" / dense.folder, "")
+    assert (function is train) is not wanted
+    _, other, _, _ = cli._planned(plan, tmp_path / "runs" / toy.folder, "")
+    assert other.__module__ != events.__name__
+
+
+def test_where_tensorboard_is_missing_a_job_says_so_in_one_line(call, tmp_path, monkeypatch):
+    from prunebench.runs import events
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.preset import load_preset
+
+    monkeypatch.setattr(events, "find_spec", lambda name: None)
+    preset = load_preset(CONFIG / "smoke.yaml", {"resources": {"tensorboard": True}})
+    (tmp_path / "plan.json").write_text(preset.model_dump_json())
+    folder = make_plan(preset).dense.jobs[0].folder
+    code, _, err = call("run", f"runs/{folder}", "--plan", "plan.json")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "pip install 'prunebench[tensorboard]'" in err
+
+
 # --- JSON
 
 

@@ -60,8 +60,8 @@ tensorboard --logdir results/laptop/runs
 `prunebench export` writes into a folder `results.csv`, and `results.parquet` with `pip install 'prunebench[export]'`:
 one number or word a row, with `study`, `table`, `task`, `seed` and the other axes, `quantity`, `unit` and `value` or
 `text`. Axes that a row does not have are empty; of a table of means `seed` is. `dictionary.csv` says what every axis
-and quantity means. The preset, the ledger and runs.csv go along. `ro-crate-metadata.json` (RO-Crate 1.1) describes all of
-it: checksums, papers, software, and the authors and licence of CITATION.cff; edit these where they are not yours.
+and quantity means. The preset, the ledger and runs.csv go along. `ro-crate-metadata.json` (RO-Crate 1.1) describes all
+of it: checksums, papers, software, and the authors and licence of CITATION.cff; edit these where they are not yours.
 """
 
 
@@ -96,7 +96,7 @@ def _called(name: str, kind: Any, about: ParameterInfo) -> str:
         return name.upper()
     # In `Annotated`, an option's own name stands where a default would.
     named = [each for each in (about.default, *(about.param_decls or ())) if str(each).startswith("--")]
-    option = named[0] if named else f"--{name.replace('_', '-')}"
+    option = str(named[0]) if named else f"--{name.replace('_', '-')}"
     return option if kind is bool else f"{option} {_value(kind)}"
 
 
