@@ -36,8 +36,8 @@ Tab offers verbs and options, folders of results and of jobs, claims of a ledger
 import prunebench
 
 results = prunebench.load("results/laptop")
-results.runs          # a row per run: task, seed, axes, accuracy, cost, provenance
-results.epochs        # a row per epoch of every run; results.phases: per phase
+results.runs  # a row per run: task, seed, axes, accuracy, cost, provenance
+results.epochs  # a row per epoch of every run; results.phases: per phase
 results.observations  # what the claims' rules saw: a row per claim, quantity, cell, seed
 results["s_cyc_accuracy"]  # a table of a study (tables.md); list(results) names all
 ```
