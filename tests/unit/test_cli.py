@@ -259,7 +259,8 @@ def test_what_verbs_for_people_print_is_there_as_json(call):
     claim = of_kept(call, "claims", KEPT, "A3", "--json")
     assert claim == next(finding for finding in ledger["findings"] if finding["id"] == "A3")
     jobs = of_kept(call, "runs", KEPT, "--json")
-    assert jobs["counts"] == {"kept": len(jobs["jobs"])}
+    assert sum(jobs["counts"].values()) == len(jobs["jobs"])
+    assert jobs["counts"]["kept"] == sum(job["state"] == "kept" for job in jobs["jobs"]) > 100
     compared = of_kept(call, "compare", KEPT, KEPT, "--json")
     verdicts = [row for row in compared["rows"] if row.get("what") == "verdict"]
     assert len(verdicts) == len(ledger["findings"])

@@ -46,6 +46,7 @@ RUNS = (
     Column("data_sha256", "checksum of the prepared data set", "name"),
     Column("data_verified", "whether the raw files had their publisher's checksums", "name"),
     Column("cpu_seconds", "processor time of the process", "s"),
+    Column("others_load", "share of the machine's processors that other work took meanwhile", "share"),
     Column("finished", "when the job ended", "name"),
 )
 """Columns of runs.csv."""
