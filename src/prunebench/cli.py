@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from prunebench.suite.paper import Figure, Paper
     from prunebench.suite.preset import Preset
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for words that are no command, wherever a version has it."""
@@ -32,11 +33,30 @@ PEOPLE, WORKFLOW = "For people", "Called by the workflow"
 TRAIN = "prunebench.runs.engine:train"
 """The function of jobs that train arms."""
 
+
+def _offers(of: str) -> Callable[[str], list[str]]:
+    """What a shell offers for a word: a function of `suite/completion.py`, which is imported when a shell asks."""
+
+    def offer(incomplete: str) -> list[str]:
+        from prunebench.suite import completion
+
+        return list(getattr(completion, of)(incomplete))
+
+    return offer
+
+
+def _claims_of(ctx: typer.Context, incomplete: str) -> list[str]:
+    from prunebench.suite import completion
+
+    return completion.claims(ctx.params.get("results"), incomplete)
+
+
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
 Plan = Annotated[Path, typer.Option(help="The resolved preset, plan.json.")]
-Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.")]
+Results = Annotated[Path, typer.Argument(help="Folder of a preset's results.", autocompletion=_offers("results"))]
 Key = Annotated[str, typer.Argument(help="The paper: s_cyc, cascade, directional, or the key of a paper from outside.")]
 Tables = Annotated[Path, typer.Option(help="Folder with the tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
@@ -58,34 +78,95 @@ def options(
 @app.command(rich_help_panel=PEOPLE)
 def claims(
     results: Results = Path("results/laptop"),
+    claim: Annotated[
+        str | None, typer.Argument(help="One claim, such as A3, in full.", autocompletion=_claims_of)
+    ] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print the ledger of claims: verdicts, effects with intervals, published values."""
+    """Print the ledger of claims, or one claim in full: verdicts, effects with intervals, published values."""
     from rich.console import Console
 
     from prunebench.suite.record import read_ledger
-    from prunebench.suite.terminal import markdown, print_ledger
+    from prunebench.suite.terminal import finding_of, markdown, print_finding, print_ledger
 
     ledger = read_ledger(results)
-    if as_markdown:
-        print(markdown(ledger), end="")  # not typer.echo, which writes UTF-8 to a terminal that knows ASCII alone
+    finding = finding_of(ledger, claim) if claim else None
+    if as_json:
+        print((finding or ledger).model_dump_json(indent=2))
+    elif as_markdown:
+        shown = ledger.model_copy(update={"findings": [finding]}) if finding else ledger
+        print(markdown(shown), end="")  # not typer.echo, which writes UTF-8 to a terminal that knows ASCII alone
+    elif finding:
+        print_finding(finding, Console())
+    else:
+        print_ledger(ledger, Console())
+        if (results / "report.html").exists():
+            print(f"The report: {results / 'report.html'}")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def runs(
+    results: Results = Path("results/laptop"),
+    state: Annotated[
+        str | None, typer.Option(help="List the jobs of a state alone, one a line.", autocompletion=_offers("states"))
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how every job of a folder of results is: done, failed, stopped, running, stale, damaged or missing."""
+    from rich.console import Console
+
+    from prunebench.suite import jobs
+
+    wanted = jobs.known_state(state) if state else None
+    found = [job for job in jobs.survey(results) if wanted in (None, job.state)]
+    if as_json:
+        print(json.dumps(jobs.as_json(results, found), indent=2))
+    elif wanted:
+        for job in found:
+            print(printable(str(results / "runs" / job.folder)))
+    else:
+        jobs.print_survey(results, found, Console())
+
+
+@app.command(rich_help_panel=PEOPLE)
+def show(
+    job: Annotated[
+        Path,
+        typer.Argument(
+            help="A job's folder, such as results/laptop/runs/dense/x/y/seed-0.", autocompletion=_offers("jobs")
+        ),
+    ],
+    arm: Annotated[str | None, typer.Option(help="One of its arms alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a job's curves in the terminal (loss, accuracy, LR by epoch) and list the ends of its phases."""
+    from rich.console import Console
+
+    from prunebench.suite.show import print_job, read_job
+
+    record = read_job(job, arm)
+    if as_json:
+        print(json.dumps(record, indent=2))
         return
-    print_ledger(ledger, Console())
-    if (results / "report.html").exists():
-        print(f"The report: {results / 'report.html'}")
+    print_job(record, Console())
 
 
 @app.command(rich_help_panel=PEOPLE)
 def compare(
-    a: Annotated[Path, typer.Argument(help="A folder of results.")],
-    b: Annotated[Path, typer.Argument(help="Another one: of another preset, machine or version.")],
+    a: Annotated[Path, typer.Argument(help="A folder of results.", autocompletion=_offers("results"))],
+    b: Annotated[
+        Path,
+        typer.Argument(help="Another one: of another preset, machine or version.", autocompletion=_offers("results")),
+    ],
     out: Annotated[Path | None, typer.Option(help="Also write the comparison as a table (.csv).")] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Say in a few lines whether A came out as B did.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two folders of results: verdicts, effects, configuration, code, machine, runs."""
     from prunebench.suite import compare as comparison
 
-    comparison.main(a, b, out, brief)
+    comparison.main(a, b, out, brief, as_json)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -97,7 +178,9 @@ def calibrate(
     ] = None,
 ) -> None:
     """Try every claim's rule on tables simulated without and with the claimed effect, and how firm its verdict is."""
-    preset = _preset_of(results / "plan.json")
+    from prunebench.suite.places import preset_of
+
+    preset = preset_of(results)
     from prunebench.files import seal
     from prunebench.suite import exhibits
     from prunebench.suite.asked import all_claims
@@ -116,8 +199,47 @@ def calibrate(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def export(
+    results: Results,
+    out: Annotated[Path, typer.Option(help="Folder to write into: a new or empty one, or an earlier export.")],
+    epochs: Annotated[bool, typer.Option("--epochs", help="Every epoch of every run, too.")] = False,
+) -> None:
+    """Write all results as one tidy long table (CSV, Parquet) with a data dictionary and RO-Crate metadata."""
+    from prunebench.suite.places import results_folder
+
+    results_folder(results)
+    from prunebench.suite.export import export as write_export
+
+    files, lacking = write_export(results, out, epochs)
+    for file in files:
+        print(file)
+    if lacking:
+        print(lacking, file=sys.stderr)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def clean(
+    results: Results,
+    what: Annotated[
+        str | None, typer.Option(help="What goes: resume, stale, runs or all.", autocompletion=_offers("rubbish"))
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what of a folder of results can go and how much disk it takes; delete it with --yes."""
+    from prunebench.suite import clean as cleaning
+
+    cleaning.main(results, what, yes, as_json)
+
+
+@app.command(rich_help_panel=PEOPLE)
 def plan(
-    preset: Annotated[str, typer.Argument(help="A preset: its name in config/, or the path of a .yaml file.")],
+    preset: Annotated[
+        str,
+        typer.Argument(
+            help="A preset: its name in config/, or the path of a .yaml file.", autocompletion=_offers("presets")
+        ),
+    ],
     config: Annotated[
         list[str] | None, typer.Option(help="key=value, laid over the preset as Snakemake's --config is; repeat it.")
     ] = None,
@@ -127,7 +249,7 @@ def plan(
     probe: Annotated[bool, typer.Option("--probe", help="Measure this machine's throughput.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="With --probe: seconds for each network.")] = 20,
     save: Annotated[Path | None, typer.Option(help="With --probe: also write the throughput to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a preset will cost before it runs: jobs, images, FLOPs, files, disk, hours."""
     from rich.console import Console
@@ -295,6 +417,7 @@ def _given(spec: Path, job: str) -> tuple[Any, Any]:
 
 def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path | None]:
     """The spec, the function, the runs folder and the data set of the job in a folder, as the plan has them."""
+    from prunebench.runs.spec import RunSpec
     from prunebench.suite.paper import resolve
     from prunebench.suite.plan import make_plan
 
@@ -308,7 +431,11 @@ def _planned(plan: Path, out: Path, digest: str) -> tuple[Any, Any, Path, Path |
         raise InputError(f"{plan} has another spec for {folder} than {digest}: it is not the plan that was submitted")
     data = plan.parent / "data" / f"{spec.data}.safetensors" if spec.data else None
     package = next((p.package for key, p in preset.all_papers().items() if stage.folder.startswith(f"{key}/")), "")
-    return spec, resolve(stage.run, package), runs, data
+    if not (preset.resources.tensorboard and isinstance(spec, RunSpec)):
+        return spec, resolve(stage.run, package), runs, data
+    from prunebench.runs.events import with_events
+
+    return spec, with_events(resolve(stage.run, package)), runs, data
 
 
 @app.command(rich_help_panel=WORKFLOW)
@@ -434,13 +561,42 @@ def write_report(
 def document(
     root: Annotated[Path, typer.Argument(help="The repository, whose generated documents are written anew.")] = Path(),
 ) -> None:
-    """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md and
-    docs/tables.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's verdicts."""
+    """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md,
+    docs/tables.md and docs/commands.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's
+    verdicts."""
     from prunebench.files import write_text
     from prunebench.suite.document import documents
 
     for path, text in documents(root).items():
         write_text(root / path, text)
+
+
+EXAMPLES = {
+    "claims": "prunebench claims results/laptop A3",
+    "runs": "prunebench runs results/laptop --state failed",
+    "show": "prunebench show results/laptop/runs/dense/fashion-resnet8/constant/seed-0",
+    "compare": "prunebench compare results/laptop results/reference/laptop --brief",
+    "calibrate": "prunebench calibrate results/laptop --out calibration",
+    "export": "prunebench export results/laptop --out laptop-export",
+    "clean": "prunebench clean results/laptop --what stale --yes",
+    "plan": "prunebench plan laptop --probe --cores 2",
+    "doctor": "prunebench doctor --probe",
+    "run": "prunebench run laptop --cores 2",
+    "weigh": "prunebench weigh --plan results/smoke/plan.json",
+    "do": "prunebench do results/smoke/runs/dense/digits-mlp/constant/seed-0 --plan results/smoke/plan.json",
+    "prepare-data": "prunebench prepare-data --plan results/smoke/plan.json --out data/digits.safetensors",
+    "tabulate": "prunebench tabulate s_cyc --plan results/smoke/plan.json --out results/smoke/tables",
+    "tabulate-runs": "prunebench tabulate-runs --plan results/smoke/plan.json --out results/smoke/runs.csv",
+    "draw": "prunebench draw s_cyc --plan results/smoke/plan.json --tables results/smoke/tables --out figures/smoke",
+    "judge-claims": "prunebench judge-claims --plan results/smoke/plan.json --out results/smoke",
+    "write-report": "prunebench write-report results/smoke --figures figures/smoke --out results/smoke/report.html",
+    "document": "prunebench document .",
+}
+"""A call of each verb, which ends its help and stands in docs/commands.md."""
+
+for _command in app.registered_commands:
+    _name = _command.name or str(getattr(_command.callback, "__name__", "")).replace("_", "-")
+    _command.epilog = f"Example: {EXAMPLES[_name]}"
 
 
 def _preset_of(plan: Path) -> "Preset":

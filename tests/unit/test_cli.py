@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,17 @@ from prunebench.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "config"
 
+KEPT = str(CONFIG.parent / "results/reference/laptop")
+
 VERBS = [
     *(
         "claims",
+        "runs",
+        "show",
         "compare",
         "calibrate",
+        "export",
+        "clean",
         "plan",
         "doctor",
         "run",
@@ -58,11 +65,37 @@ def test_the_list_of_verbs_here_is_whole():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(call, verb):
+def test_every_verb_has_help_with_an_example_that_is_a_call_of_it(call, verb):
     code, out, err = call(verb, "--help")
     assert (code, err) == (0, "")
     assert f"prunebench {verb}" in out
     assert len(out.splitlines()) > 4
+    example = " ".join(out.partition("Example: ")[2].split())
+    assert example.startswith(f"prunebench {verb} ")
+    assert example == cli.EXAMPLES[verb]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_words_of_an_example_are_a_command(verb):
+    """No option is unknown, none is missing: the verb itself is not called."""
+    from typer.main import get_command
+
+    command = get_command(cli.app)
+    words = shlex.split(cli.EXAMPLES[verb])[1:]
+    with command.make_context("prunebench", words, resilient_parsing=False) as context:
+        name, verb_command, rest = command.resolve_command(context, words)
+        assert name == verb
+        verb_command.make_context(name, rest, parent=context)
+
+
+def test_verbs_for_people_come_first_and_those_of_the_workflow_apart(call):
+    _, out, _ = call("--help")
+    people, workflow = out.index(cli.PEOPLE), out.index(cli.WORKFLOW)
+    assert people < workflow
+    for name in ("claims", "runs", "show", "compare", "calibrate", "export", "clean", "plan", "doctor"):
+        assert people < out.index(f" {name} ") < workflow, name
+    for name in ("prepare-data", "tabulate", "draw", "judge-claims", "write-report", "document"):
+        assert out.index(f" {name} ") > workflow, name
 
 
 def test_the_overview_names_every_verb_and_a_version(call):
@@ -100,6 +133,18 @@ SPEC = ["do", "out", "--spec", "spec.json"]
         (["prepare-data", "--spec", "{}", "--plugin", "no.py", "--out", "out/x"], "", "no.py: no such file"),
         (["claims", "x" * 5000], "", "File name too long"),
         (["compare", "nowhere", "elsewhere"], "", "nowhere"),
+        (["claims", KEPT, "A33"], "", "no claim 'A33' in laptop: did you mean 'A3'?"),
+        (["claims", f"{KEPT[:-1]}"], "", "no such folder; did you mean 'laptop'?"),
+        (["runs", "nowhere"], "", "nowhere: no such folder"),
+        (["runs", "."], "", ". holds no results"),
+        (["runs", KEPT, "--state", "dune"], "", "no state 'dune': did you mean 'done'?"),
+        (["show", "nowhere"], "", "nowhere: no such folder"),
+        (["show", f"{KEPT}/tables"], "", "is no job's folder"),
+        (["export", "nowhere", "--out", "out"], "", "nowhere: no such folder"),
+        (["export", KEPT, "--out", "."], "", "is not empty and holds no export"),
+        (["clean", "nowhere"], "", "nowhere: no such folder"),
+        (["clean", KEPT], "", "kept folder"),
+        (["clean", KEPT, "--yes"], "", "give --what"),
         (["calibrate", "nowhere", "--out", "out"], "", "nowhere"),
         (["tabulate", "s_cyc", "--plan", "none.json", "--out", "out"], "", "none.json"),
     ],
@@ -119,7 +164,7 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path, words, content, m
     [
         (["plam"], "no such command 'plam'. Did you mean 'plan'"),
         (["claims", "--markdwn"], "no such option: --markdwn"),
-        (["claims", "a", "b"], "got unexpected extra argument"),
+        (["claims", "a", "b", "c"], "got unexpected extra argument"),
         (["plan"], "missing argument 'preset' (`prunebench plan --help`)"),
         (["draw", "s_cyc"], "missing option '--plan' (`prunebench draw --help`)"),
         (["plan", "x", "--cores", "many"], "invalid value for '--cores'"),
@@ -165,6 +210,86 @@ def test_a_broken_plan_is_one_line(call, tmp_path, text):
     assert not (tmp_path / "runs.csv").exists()
 
 
+# --- TensorBoard
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_job_that_trains_writes_event_files_where_the_preset_says_so(tmp_path, monkeypatch, wanted):
+    from prunebench.runs import events
+    from prunebench.runs.engine import train
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.preset import load_preset
+
+    monkeypatch.setattr(events, "find_spec", lambda name: True)
+    preset = load_preset(CONFIG / "smoke.yaml", {"resources": {"tensorboard": wanted}})
+    plan = tmp_path / "plan.json"
+    plan.write_text(preset.model_dump_json())
+    made = make_plan(preset)
+    dense, toy = made.dense.jobs[0], next(job for job in made.jobs() if not hasattr(job, "arms"))
+    _, function, _, _ = cli._planned(plan, tmp_path / "runs" / dense.folder, "")
+    assert (function is train) is not wanted
+    _, other, _, _ = cli._planned(plan, tmp_path / "runs" / toy.folder, "")
+    assert other.__module__ != events.__name__
+
+
+def test_where_tensorboard_is_missing_a_job_says_so_in_one_line(call, tmp_path, monkeypatch):
+    from prunebench.runs import events
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.preset import load_preset
+
+    monkeypatch.setattr(events, "find_spec", lambda name: None)
+    preset = load_preset(CONFIG / "smoke.yaml", {"resources": {"tensorboard": True}})
+    (tmp_path / "plan.json").write_text(preset.model_dump_json())
+    folder = make_plan(preset).dense.jobs[0].folder
+    code, _, err = call("run", f"runs/{folder}", "--plan", "plan.json")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "pip install 'prunebench[tensorboard]'" in err
+
+
+# --- JSON
+
+
+def of_kept(call, *words):
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_what_verbs_for_people_print_is_there_as_json(call):
+    ledger = of_kept(call, "claims", KEPT, "--json")
+    assert [finding["id"] for finding in ledger["findings"]][:3] == ["A1", "A1b", "A2"]
+    claim = of_kept(call, "claims", KEPT, "A3", "--json")
+    assert claim == next(finding for finding in ledger["findings"] if finding["id"] == "A3")
+    jobs = of_kept(call, "runs", KEPT, "--json")
+    assert sum(jobs["counts"].values()) == len(jobs["jobs"])
+    assert jobs["counts"]["kept"] == sum(job["state"] == "kept" for job in jobs["jobs"]) > 100
+    compared = of_kept(call, "compare", KEPT, KEPT, "--json")
+    verdicts = [row for row in compared["rows"] if row.get("what") == "verdict"]
+    assert len(verdicts) == len(ledger["findings"])
+    assert {row["note"] for row in verdicts} == {"same"}
+
+
+def test_one_claim_in_full_has_its_rule_conditions_and_cells(call):
+    code, out, err = call("claims", KEPT, "A3")
+    assert (code, err) == (0, "")
+    for part in ("A3 not reproduced", "Rule: ", "Refuted where", "93.75 %", "mean over cells", "s_cyc_accuracy"):
+        assert part in " ".join(out.split()), part
+    assert "A4" not in out
+
+
+def test_runs_of_a_state_are_paths_one_a_line(call):
+    code, out, _ = call("runs", KEPT, "--state", "kept")
+    assert code == 0
+    assert all(line.startswith(f"{KEPT}/runs/") for line in out.splitlines())
+    assert len(out.splitlines()) > 100
+
+
+def test_an_export_lists_its_files(call, tmp_path):
+    code, out, _ = call("export", KEPT, "--out", "out")
+    assert code == 0
+    assert {Path(line).name for line in out.splitlines()} == {path.name for path in (tmp_path / "out").iterdir()}
+
+
 # --- Wrong input is found before what is slow to import
 
 WRONG = [
@@ -188,6 +313,10 @@ WRONG = [
     "calibrate . --out out",
     "compare . .",
     "claims .",
+    "runs nowhere",
+    "show .",
+    "export . --out out",
+    "clean .",
 ]
 
 ASK = """

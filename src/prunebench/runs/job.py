@@ -42,6 +42,7 @@ S = TypeVar("S", bound=TaskSpec)
 class Job(Generic[S]):
     """A spec with the data, the device, the folder of all runs, the file it resumes from, the processes that do it.
 
+    watch: is told all rows of the job's tables so far whenever there are new ones, and changes nothing.
     eager: a GPU gets every kernel of an update by itself, and no recording (`prunebench.runs.step`); no byte depends on
     it.
     """
@@ -54,6 +55,7 @@ class Job(Generic[S]):
     report: Callable[[str], None]
     processes: Processes = ALONE
     eager: bool = False
+    watch: Callable[[dict[str, list[Row]]], None] = lambda rows: None
 
     @property
     def precision(self) -> str:

@@ -147,6 +147,7 @@ class View:
         """Appends rows of this arm and phase to a table of the job."""
         at = {"arm": self.arm.name, "phase": self.number}
         self.state.rows.setdefault(table, []).extend(at | row for row in rows)
+        self.job.watch(self.state.rows)
 
 
 def _load_start_(job: Job[RunSpec], arm: Arm, state: State) -> bool:

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.errors import InputError, nearest, printable
+from prunebench.errors import InputError, printable
 from prunebench.files import write_csv
 from prunebench.parsing import flatten
 from prunebench.suite.effects import effect, number
 from prunebench.suite.inputs import read_frame, read_json
+from prunebench.suite.places import results_folder
 from prunebench.suite.record import Cell, Finding, Headline, Ledger, read_ledger
 
 COLUMNS = ("part", "name", "what", "a", "b", "a_low", "a_high", "b_low", "b_high", "difference", "note")
@@ -146,11 +147,16 @@ class Comparison:
     """Claims whose observations are the same in both, to the byte."""
 
 
-def main(a: Path, b: Path, out: Path | None = None, brief: bool = False) -> None:
-    """Prints the comparison, in short if wanted, and writes it to `out` if given; raises InputError as `compare`."""
+def main(a: Path, b: Path, out: Path | None = None, brief: bool = False, as_json: bool = False) -> None:
+    """Prints the comparison, in short or as JSON if wanted, and writes it to `out` if given.
+
+    Raises InputError as `compare`.
+    """
     comparison = compare(a, b)
     console = Console()
-    if brief:
+    if as_json:
+        print(json.dumps({"absent": comparison.absent, "rows": [*rows(comparison)]}, indent=2, default=str))
+    elif brief:
         for line in in_short(comparison):
             console.print(_text(line))
     else:
@@ -166,11 +172,7 @@ def compare(a: Path, b: Path) -> Comparison:
     Raises InputError, in one line that names it, for a folder or claims.json that is missing, and for a file that
     cannot be read or lacks a key. Without plan.json or runs.csv that part is left out.
     """
-    for folder in (a, b):
-        if not folder.is_dir():
-            siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()]
-            raise InputError(f"{folder}: no such folder; {nearest(folder.name, siblings)}")
-    ledgers = read_ledger(a), read_ledger(b)
+    ledgers = read_ledger(results_folder(a)), read_ledger(results_folder(b))
     of_a, of_b = ({finding.id: finding for finding in ledger.findings} for ledger in ledgers)
     files = {name: [folder / name for folder in (a, b)] for name in ("plan.json", "runs.csv")}
     absent = {name: [str(path) for path in paths if not path.exists()] for name, paths in files.items()}

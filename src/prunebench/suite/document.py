@@ -1,9 +1,9 @@
-"""The documents that are generated: from the code (configuration, claims, tables), and from the kept runs."""
+"""The documents that are generated: from the code (configuration, claims, tables, commands), and from the kept runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from prunebench.suite import config_docs, kept
+from prunebench.suite import commands, config_docs, kept
 from prunebench.suite.claim import Claim
 from prunebench.suite.exhibits import TABLES as OF_CALIBRATION
 from prunebench.suite.paper import Paper, Table
@@ -37,6 +37,7 @@ def documents(root: Path) -> dict[str, str]:
         "config/README.md": config_docs.markdown(),
         "docs/claims.md": claims(),
         "docs/tables.md": tables(),
+        "docs/commands.md": commands.markdown(),
         "docs/verdicts.md": kept.verdicts(root),
         "docs/laptop.md": kept.figures(root, "laptop"),
         "docs/power.md": kept.power(root),

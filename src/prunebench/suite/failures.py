@@ -24,7 +24,7 @@ def in_short(record: logging.LogRecord) -> bool:
 
 def lines_of(failed: dict[str, Any]) -> list[str]:
     """Lines about a failed job, told by what Snakemake says of it: rule_name, rule_msg, log, shellcmd, aux."""
-    log, last = _last_line(failed["log"])
+    log, last = last_line(failed["log"])
     name = "/".join([failed["rule_name"], *re.findall(r"/logs/[^/]+/(.*)\.log$", (failed["log"] or [""])[0])])
     lines = [f"Failed: {name}{_of_cluster(failed)}", *([last] if last else []), f"log: {log or 'it has none'}"]
     command = re.sub(r" > \S+ 2>&1$", "", failed["shellcmd"] or "")
@@ -41,7 +41,7 @@ def _of_cluster(failed: dict[str, Any]) -> str:
     return f" ({f'SLURM job {number}: {state[1]}' if state else said.splitlines()[0]})"
 
 
-def _last_line(logs: Iterable[str]) -> tuple[str, str]:
+def last_line(logs: Iterable[str]) -> tuple[str, str]:
     """The first of the logs that says something, and its last line; the first log where none does.
 
     A cluster's own log ends with what Snakemake wrote there of the same failure.

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from prunebench.errors import InputError, nearest
 from prunebench.files import read_text
-from prunebench.parsing import Label, Name, Strict, distinct, flatten, known, parse, parse_yaml
+from prunebench.parsing import Label, Name, Strict, digest_of, distinct, flatten, known, parse, parse_yaml
 from prunebench.pruning.criteria import CRITERIA
 from prunebench.runs.plugins import load_plugins
 from prunebench.schedules import Schedule
@@ -118,6 +118,11 @@ class Preset(Strict):
             study.check(self)  # type: ignore[attr-defined]
         check_asked(self)
         return self
+
+    def digest(self) -> str:
+        """SHA-256 of `content` but for what changes no result: where raw data lie, and event files."""
+        resources = self.resources.model_copy(update={"tensorboard": False})
+        return digest_of(self.model_copy(update={"raw_data": None, "resources": resources}).content())
 
     def all_papers(self) -> dict[str, Paper]:
         """Every paper by key, those that the preset leaves out among them."""

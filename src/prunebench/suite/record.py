@@ -14,6 +14,7 @@ from prunebench.parsing import Strict, parse
 from prunebench.suite.cells import Value
 from prunebench.suite.claim import FIRM, TOO_FEW, Verdict
 from prunebench.suite.inputs import read_json
+from prunebench.suite.places import results_folder
 
 Number = float | None
 """A raw number, such as a share or the logarithm of a ratio; None where it could not be computed."""
@@ -178,6 +179,6 @@ class Ledger(_Record):
 
 
 def read_ledger(results: Path) -> Ledger:
-    """claims.json of a folder of results; raises InputError where it is missing or no ledger."""
-    path = results / "claims.json"
+    """claims.json of a folder of results; raises InputError where folder or file is missing, or it is no ledger."""
+    path = (results if results.is_dir() else results_folder(results)) / "claims.json"
     return parse(Ledger, read_json(path, "; `snakemake claims` makes it"), str(path))

@@ -133,7 +133,7 @@ class Study:
             jobs = {self.runs / job.folder / f"{table}.csv": job for job in self.jobs(*names) if table in job.tables}
             tables = {path: self._table(job, table) for path, job in jobs.items()}
             _refuse_mixed(tables)
-            frames = [self._job_rows(job, tables[path]) for path, job in jobs.items()]
+            frames = [job_rows(job, tables[path]) for path, job in jobs.items()]
             self._frames[key] = stacked(frames) if frames else pd.DataFrame()
         return self._frames[key].copy()
 
@@ -143,14 +143,16 @@ class Study:
             raise InputError(f"{self.runs / job.folder} is of another preset than this one; `snakemake` does it anew")
         return read_table(self.runs / job.folder / f"{table}.csv")
 
-    def _job_rows(self, job: Spec, rows: pd.DataFrame) -> pd.DataFrame:
-        axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)} | getattr(job, "axes", {})
-        if isinstance(job, RunSpec):
-            return _with_axes(job, rows, axes)
-        for place, (name, value) in enumerate(axes.items()):
-            if name not in rows:
-                rows.insert(place, name, value)
-        return rows
+
+def job_rows(job: Spec, rows: pd.DataFrame) -> pd.DataFrame:
+    """A table of a job with what it is: `Study.rows` says which columns."""
+    axes = {name: getattr(job, name) for name in ("task", "seed") if hasattr(job, name)} | getattr(job, "axes", {})
+    if isinstance(job, RunSpec):
+        return _with_axes(job, rows, axes)
+    for place, (name, value) in enumerate(axes.items()):
+        if name not in rows:
+            rows.insert(place, name, value)
+    return rows
 
 
 def _with_axes(job: RunSpec, rows: pd.DataFrame, axes: dict[str, Any]) -> pd.DataFrame:

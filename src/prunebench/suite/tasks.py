@@ -140,5 +140,8 @@ class Resources(Strict):
     submit: Literal["long", "all"] = "long"
     """Which jobs a cluster's queue does: those that take longer than seconds and those that need a GPU, or all. The
     others run where Snakemake runs."""
+    tensorboard: bool = False
+    """Whether each job that trains writes TensorBoard event files, too, into its folder: `tensorboard --logdir
+    results/<preset>/runs`. They change no result; the package is the extra `tensorboard`."""
     gpu: int = Field(default=0, ge=0, le=1024)
     """GPUs. A job that trains has a process on each of several (docs/distributed.md), any other job one."""

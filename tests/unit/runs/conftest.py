@@ -92,7 +92,7 @@ class Workshop:
     """Runs jobs below one folder, kills them, and reads what they leave."""
 
     phase, prune, same = staticmethod(phase), staticmethod(prune), staticmethod(same)
-    mlp, resnet = MLP, RESNET
+    mlp, resnet, killed = MLP, RESNET, Killed
 
     def __init__(self, data, runs, monkeypatch):
         self.data, self.runs, self.monkeypatch = data, runs, monkeypatch

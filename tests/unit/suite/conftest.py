@@ -184,3 +184,50 @@ def programs(tmp_path, monkeypatch):
             (tmp_path / name).chmod(stat.S_IRWXU)
 
     return make
+
+
+@pytest.fixture
+def toy_results(toy_preset, toy_runs, tmp_path):
+    """A folder of results of the toy study in which every job is done, with all its files and their checksums."""
+    from prunebench.files import RUN_RECORD, seal
+    from prunebench.runs.spec import RunSpec
+    from prunebench.suite.plan import make_plan
+    from prunebench.suite.runs import write_runs
+
+    def epochs(job):
+        rows = []
+        for arm in job.arms:
+            for number in range(len(arm.phases)):
+                at = {
+                    "arm": arm.name,
+                    "phase": number,
+                    "epoch": 0,
+                    "lr": 0.1 / (number + 1),
+                    "steps": 10 * (number + 1),
+                }
+                losses = {
+                    "train_loss": 1 / (number + 1),
+                    "validation_loss": 1.1,
+                    "validation_accuracy": 0.5 + number / 10,
+                }
+                rows.append(at | losses)
+        return rows
+
+    def make(**keys):
+        preset, results = toy_preset(**keys), tmp_path / "results/tiny"
+        toy_runs(preset, results / "runs")
+        for job in make_plan(preset).jobs():
+            folder = results / "runs" / job.folder
+            write_json(folder / "spec.json", job.content())
+            if isinstance(job, RunSpec):
+                rows = epochs(job)
+                write_csv(folder / "epochs.csv", rows, list(rows[0]))
+            for name in job.files:
+                if not (folder / name).exists():
+                    (folder / name).write_text("seconds\n1.5\n" if name.endswith(".csv") else "x")
+            seal(folder / RUN_RECORD, [folder / name for name in job.files])
+        write_json(results / "plan.json", preset.model_dump(mode="json", exclude={"raw_data"}))
+        write_runs(preset, results / "runs", results / "runs.csv")
+        return results
+
+    return make

@@ -308,6 +308,7 @@ def test_a_mutated_preset_of_all_papers_resolves_or_is_refused_in_one_line(mutat
         (("scale",), "another label"),
         (("raw_data",), "/some/where"),
         (("resources",), {"mem_mb": 3000, "runtime": 5}),
+        (("resources",), {"tensorboard": True}),
         (("claims",), {"toy": {"t1_gain": 0.5}, "calibration": {"tables": 100}}),
         ((*TRAINING, "precision"), "fp32"),  # defaults, written out
         ((*NET, "augmentation"), {"pad": 0}),
@@ -319,6 +320,16 @@ def test_a_mutated_preset_of_all_papers_resolves_or_is_refused_in_one_line(mutat
 )
 def test_what_no_run_depends_on_changes_no_job(changed, toy_content, digests, path, value):
     assert digests(changed(*path, to=value)) == digests(toy_content())
+
+
+def test_what_changes_no_result_changes_no_digest_of_the_preset(toy_preset):
+    """With which tables, verdicts and the report are made anew."""
+    digest = toy_preset().digest()
+    assert toy_preset(resources={"tensorboard": True}, raw_data="/some/where").digest() == digest
+    assert toy_preset(resources={"threads": 2}).digest() != digest
+    with_threads = {"threads": 2}
+    quiet, loud = (toy_preset(resources=with_threads | more) for more in ({}, {"tensorboard": True}))
+    assert quiet.digest() == loud.digest()
 
 
 def test_the_order_of_keys_changes_no_job(toy_content, digests):
