@@ -4,11 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from prunebench.suite.report.panels import OTHERS, looks_of, margin_line
+from prunebench.suite.report.panels import OTHERS, looks_of
 from prunebench.suite.report.style import Look, Tables, plain, pretty
 
 Setting = tuple[float, float]
@@ -54,24 +52,6 @@ def prelude_looks(tables: Tables) -> dict[str, Look]:
     for nth, (name, look) in enumerate(looks_of((name for name in present if name != "none"), PRELUDES).items()):
         looks[name] = replace(look, label=f"prelude: {look.label}", dash=DASHES[nth % len(DASHES)])
     return looks
-
-
-def claim_line(ax: Axes, excess: float, named: bool) -> None:
-    """The line of claim B1's margin, named at the right of the panel."""
-    margin_line(ax, 100 * excess, f"{100 * excess:g} %:\nB1" if named else "")
-
-
-def against_control(frame: pd.DataFrame) -> dict[str, str]:
-    """The panel of accuracy minus that with the prelude's control, where a prelude has one."""
-    label = "test accuracy minus\nits control (points)"
-    return {"control_difference": label} if np.isfinite(frame["control_difference"]).any() else {}
-
-
-def with_control(frame: pd.DataFrame) -> str:
-    """What differences are paired with, as a footer says it."""
-    pairs = frame.loc[frame["prelude_control"].notna(), ["prelude", "prelude_control"]].drop_duplicates()
-    texts = "; ".join(f"{pretty(a)}: {pretty(b)}" for a, b in pairs.itertuples(index=False))
-    return " with no prelude" + (f", and with the prelude's control ({texts})" if texts else "")
 
 
 def settings_of(rows: pd.DataFrame) -> list[Setting]:
