@@ -93,7 +93,7 @@ def _claims(row: Sequence[Axes], rows: pd.DataFrame, looks: Mapping[float, Look]
         claim = rows[rows["claim"] == name]
         if claim["n"].isna().all():
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": "0.4"}
-            right.text(50, place, f"noise {claim['noise_from'].iloc[0]}", **style)
+            right.text(50, place, f"noise {str(claim['noise_from'].iloc[0]).split(':')[0]}", **style)
             continue
         for (n, look), offset in zip(looks.items(), offsets, strict=True):
             _rates(row, claim[claim["n"] == n], place + offset, look)

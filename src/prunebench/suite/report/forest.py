@@ -41,8 +41,8 @@ def effects_of(
     look: Look | Callable[[Any], Look],
     factor: float = 100.0,
 ) -> list[Effect]:
-    """The rows of a table that have a number in `column`, in their order."""
-    known = rows[np.isfinite(rows[column])]
+    """The rows of a table that have a number in `column`, or diverged seeds, in their order."""
+    known = rows[np.isfinite(rows[column]) | (rows["diverged"] > 0 if "diverged" in rows else False)]
     values = zip(known.itertuples(), *panels.values_of(known, column, factor), strict=True)
     return [
         Effect(name(row), look if isinstance(look, Look) else look(row), *ends, _diverged(row)) for row, *ends in values
@@ -59,7 +59,7 @@ def height(*columns: Sequence[Effect], head: int = 1) -> float:
 
 
 def _lines(effect: Effect) -> int:
-    return _text(effect).count("\n") + 1
+    return max(_text(effect).count("\n") + 1, 2 * bool(effect.diverged))
 
 
 def _text(effect: Effect) -> str:
@@ -96,7 +96,7 @@ def draw(
     for value, text in margins:
         ax.axvline(value, color="0.3", linewidth=0.9, linestyle=panels.DOTS, zorder=1)
         ax.annotate(text, (value, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", **_ABOVE)
-    digits = min(2, numbers.decimals(means, (highs - lows) / 2))
+    digits = min(2, numbers.decimals(means[np.isfinite(means)], (highs - lows) / 2))
     heights = np.array([_lines(each) for each in effects])
     edges = np.append(0, heights.cumsum())
     ax.set_ylim(float(edges[-1]), 0)

@@ -27,7 +27,7 @@ def random_vs_magnitude(drawn: Drawn) -> Figure:
         several = part["sparsity"].nunique() > 1
         plain = part[(part["prelude"] == "none") & (part["criterion"] != "global_magnitude")]
         plain = plain.sort_values("sparsity", kind="stable")
-        after = part[(part["prelude"] != "none")].sort_values("sparsity", kind="stable")
+        after = part[part["prelude_control"].notna()].sort_values("sparsity", kind="stable")
         columns.append(
             (
                 effects_of(plain, "difference", _criterion_name(several), lambda row: criteria[row.criterion]),
@@ -226,7 +226,7 @@ def _ends(part: pd.DataFrame, looks: Mapping[str, Look]) -> tuple[list[Effect], 
 
     ends = effects_of(part, "difference", lambda row: f"{pretty(row.prelude)} minus none{_at(row, several)}", look)
     ends += effects_of(
-        part,
+        part[part["prelude_control"].notna()],
         "control_difference",
         lambda row: f"{pretty(row.prelude)} minus its control, {pretty(row.prelude_control)}{_at(row, several)}",
         look,
@@ -234,7 +234,7 @@ def _ends(part: pd.DataFrame, looks: Mapping[str, Look]) -> tuple[list[Effect], 
     computation = [
         replace(each, diverged="")
         for column, what in (("steps_ratio", "updates"), ("flops_ratio", "FLOPs"))
-        for each in effects_of(part, column, _ratio_name(what, several), look, 1.0)
+        for each in effects_of(part[np.isfinite(part[column])], column, _ratio_name(what, several), look, 1.0)
     ]
     return ends, computation
 

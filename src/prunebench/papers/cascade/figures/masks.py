@@ -133,7 +133,7 @@ def semi_structured(drawn: Drawn) -> Figure:
         plain = part[part["prelude"] == "none"]
         reached = ", ".join(f"{row.pattern} {100 * row.test_accuracy:.1f} %" for row in plain.itertuples())
         changes = effects_of(
-            part[part["prelude"] != "none"],
+            part[part["prelude_control"].notna() if paired else part["prelude"] != "none"],
             column,
             lambda row: (
                 f"{row.pattern}, {pretty(row.prelude)}" + (f" minus {pretty(row.prelude_control)}" * bool(paired))

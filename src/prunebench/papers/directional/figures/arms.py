@@ -295,9 +295,8 @@ def norms(drawn: Drawn) -> Figure:
 
 def _over_start(part: pd.DataFrame) -> pd.DataFrame:
     """Ratios and their intervals over the arm's mean at its first epoch."""
-    arm = [part["method"], part["matched_to"]]
-    start = part.sort_values("epoch").groupby(["method", "matched_to"])["ratio"].transform("first")
-    first = start.groupby(arm).transform("first")
+    part = part.sort_values("epoch", kind="stable")
+    first = part.groupby(["method", "matched_to"])["ratio"].transform("first")
     return part.assign(**{name: part[name] / first for name in ("ratio", "low", "high")})
 
 

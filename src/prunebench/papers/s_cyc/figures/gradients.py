@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from prunebench.papers.s_cyc.figures.common import activations, criterion_text, is_control
-from prunebench.suite import numbers
 from prunebench.suite.report import panels, style
 from prunebench.suite.report.draw import Drawn
 from prunebench.suite.report.panels import Series, values_of
@@ -186,9 +185,9 @@ def _at_the_end(series: Series) -> str:
         known = rows[(rows["activation"] == "relu") & (rows["std_ratio"] > 0)]
         if len(known):
             row = known.loc[known["cycle"].idxmax()]
-            ends = numbers.interval(row["std_ratio_low"], row["std_ratio_high"], 1)
-            interval = f" {ends}" if math.isfinite(row["std_ratio_low"]) else ""
-            return f"ReLU at {style.percent(row['sparsity'])} %: \u00d7 {row['std_ratio']:.1f}{interval}"
+            ends = ", ".join(f"{row[end]:.2g}" for end in ("std_ratio_low", "std_ratio_high"))
+            interval = f" [{ends}]" if math.isfinite(row["std_ratio_low"]) else ""
+            return f"ReLU, {style.percent(row['sparsity'])} %: \u00d7 {row['std_ratio']:.2g}{interval}"
     return ""
 
 
@@ -213,7 +212,7 @@ def _family_panels(row: list[Axes], name: str, rows: pd.DataFrame, looks: Mappin
         ax.tick_params(axis="y", labelleft=ax is row[0])
         extra = "".join(f"\n{criterion_text(criterion)}" for criterion in criteria if ax is row[2])
         count = f", {seeds_text(_seeds_behind(pd.concat([group for _, group in series])))}" if series else ""
-        family = f"{name}: " if ax is row[0] else ""
+        family = f"{name}\n" if ax is row[0] else ""
         ax.set_title(wrapped(f"{family}{head}{extra}{count}\n{_at_the_end(series)}", WIDTH / 3 - 0.3), loc="left")
     return parts[2]
 
