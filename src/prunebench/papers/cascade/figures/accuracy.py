@@ -101,6 +101,7 @@ def retraining(drawn: Drawn) -> Figure:
     frame = table[(table["sparsity"] > 0) & (table["retraining"] != "fine_tune")]
     if not len(frame):
         return style.not_run("Rewinding and fine-tuning", drawn.scale)
+    frame, left_out = common.few_sparsities(frame)
     looks = panels.looks_of(frame["retraining"], common.SCHEDULES)
     flat = _is_flat(frame, "excess_difference")
     columns = {"difference": "test accuracy minus\nfine-tuning's (points)"}
@@ -108,7 +109,8 @@ def retraining(drawn: Drawn) -> Figure:
         columns["excess_difference"] = "excess shedding minus\nfine-tuning's (points)"
     blocks = []
     for (task, criterion), part in frame.groupby(["task", "criterion"], sort=False):
-        tuned = table[(table["task"] == task) & (table["criterion"] == criterion) & (table["sparsity"] > 0)]
+        tuned = table[(table["task"] == task) & (table["criterion"] == criterion)]
+        tuned = tuned[tuned["sparsity"].isin(part["sparsity"])]
         tuned = tuned[tuned["retraining"] == "fine_tune"].sort_values("sparsity")
         title = f"{task}, {pretty(criterion)}, {seeds_text(part['n'])}: fine-tuning reaches {_accuracies(tuned)}"
         ordered = part.sort_values("sparsity", kind="stable")
@@ -119,7 +121,7 @@ def retraining(drawn: Drawn) -> Figure:
         for ax, of_one, label in zip(row, effects, columns.values(), strict=True):
             forest.draw(ax, of_one, least=0.5)
             ax.set_xlabel(label)
-    notes = [_paired(frame), *([_told("Excess shedding differs from fine-tuning's")] if flat else [])]
+    notes = [_paired(frame), *left_out, *([_told("Excess shedding differs from fine-tuning's")] if flat else [])]
     return panels.finish(fig, [], drawn.scale, notes)
 
 
@@ -142,6 +144,7 @@ def schedules(drawn: Drawn) -> Figure:
     frame = frame[frame["sparsity"] > 0]
     if not len(frame):
         return style.not_run("Pruning and learning-rate schedules", drawn.scale)
+    frame, left_out = common.few_sparsities(frame)
     looks = panels.looks_of(frame["lr_schedule"], common.SCHEDULES)
     flat = _is_flat(frame, "excess")
     columns = {"test_accuracy": "test accuracy (%)"} | ({} if flat else {"excess": "excess shedding (points)"})
@@ -163,6 +166,7 @@ def schedules(drawn: Drawn) -> Figure:
             ax.set_xlabel(label)
     notes = [
         f"Mean of seeds; {interval_text(frame['n'])}; solid line: the highest mean accuracy",
+        *left_out,
         *([_told("The excess over the unpruned control differs from 0")] if flat else [_EXCESS]),
     ]
     return panels.finish(fig, [], drawn.scale, notes)
@@ -182,7 +186,8 @@ def _scheduled(rows: pd.DataFrame, column: str, looks: Mapping[str, Look]) -> li
 
 def gmp(drawn: Drawn) -> Figure:
     """Claim B5: gradual magnitude pruning with and without a prelude: its course, its end and its computation."""
-    frame, progress = drawn.tables["cascade_gmp"], drawn.tables["cascade_progress"]
+    frame, left_out = common.few_sparsities(drawn.tables["cascade_gmp"])
+    progress = drawn.tables["cascade_progress"]
     looks = common.prelude_looks(drawn.tables)
     blocks = []
     for task, part in frame.groupby("task", sort=False):
@@ -208,6 +213,7 @@ def gmp(drawn: Drawn) -> Figure:
     shown = [look for name, look in looks.items() if (frame["prelude"] == name).any()]
     notes = [
         f"{_paired(frame)}, bands the same. Left: large marker where the target sparsity is reached",
+        *left_out,
         "Ratio: computation until the validation accuracy that no prelude ends with, less a margin, is reached; FLOPs "
         "with zeros skipped"
         if ratios

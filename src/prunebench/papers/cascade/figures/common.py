@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from prunebench.suite.report.panels import OTHERS, looks_of
-from prunebench.suite.report.style import Look, Tables, plain, pretty
+from prunebench.suite.report.style import Look, Tables, plain, pretty, thinned
 
 Setting = tuple[float, float]
 """max_lr and weight_decay."""
@@ -83,3 +83,10 @@ def shown_dose(rows: pd.DataFrame, dose: float) -> float:
     """The dose that single-dose panels show: that of claim B1's margin, else the largest."""
     doses = sorted(rows["pruned_share"].unique())
     return next((float(each) for each in doses if math.isclose(each, dose)), float(doses[-1]))
+
+
+def few_sparsities(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of as many sparsities as a page has room for, with the least and the highest, and a note on the others."""
+    every = sorted(frame["sparsity"].unique())
+    shown = thinned(every, 3 if frame["task"].nunique() == 1 else 2)
+    return frame[frame["sparsity"].isin(shown)], ["The table has further sparsities"] if len(shown) < len(every) else []

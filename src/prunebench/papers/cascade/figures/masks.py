@@ -135,9 +135,7 @@ def semi_structured(drawn: Drawn) -> Figure:
         changes = effects_of(
             part[part["prelude_control"].notna() if paired else part["prelude"] != "none"],
             column,
-            lambda row: (
-                f"{row.pattern}, {pretty(row.prelude)}" + (f" minus {pretty(row.prelude_control)}" * bool(paired))
-            ),
+            lambda row: f"{row.pattern}, {pretty(row.prelude)}",
             lambda row: looks[row.prelude],
         )
         fitting = effects_of(

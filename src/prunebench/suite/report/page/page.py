@@ -21,6 +21,7 @@ from prunebench.suite.inputs import Download, Record, read_csv, read_json
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.preset import Preset, parse_preset
 from prunebench.suite.record import Ledger, read_ledger
+from prunebench.suite.report import captions
 from prunebench.suite.report.page import evidence, exhibits, provenance
 from prunebench.suite.report.page.answers import answers, in_words
 from prunebench.suite.stability import forecast
@@ -62,13 +63,19 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     def table(paper: Paper | None, declared: Table) -> exhibits.View:
         return exhibits.table(paper, declared, results / "tables", cited("tables", declared.name))
 
+    def has_rows(name: str) -> bool:
+        return read_csv(results / "tables" / f"{name}.csv") != []
+
     def section(paper: Paper, run: bool) -> exhibits.View:
         """A paper's head and, where the preset runs it, figures, tables for readers, and files of the others."""
         names = ("key", "short", "title", "reference", "arxiv", "deviations")
+        # A figure without rows to draw is a sentence; one whose table is missing is named as missing.
+        empty = [each for each in paper.figures if run and not all(has_rows(need) for need in each.needs)]
         return {
             **{name: getattr(paper, name) for name in names},
             "run": run,
-            "figures": [figure(paper, each.name) for each in paper.figures if run],
+            "figures": [figure(paper, each.name) for each in paper.figures if run and each not in empty],
+            "unrun": [captions.title(paper, "figure", each.name) for each in empty],
             "tables": [table(paper, each) for each in paper.tables if run and each.latex],
             "data": _data(results / "tables", [each.name for each in paper.tables if run and not each.latex]),
         }
