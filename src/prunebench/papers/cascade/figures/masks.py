@@ -1,7 +1,6 @@
 """Figures of masks: overlap of kept weights, semi-structured patterns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -144,7 +143,6 @@ def semi_structured(drawn: Drawn) -> Figure:
             lambda row: f"{row.pattern}, {looks[row.prelude].label.removeprefix('prelude: ')}",
             lambda row: looks[row.prelude],
         )
-        fitting = [replace(each, diverged="") for each in fitting]
         title = f"{task}, {seeds_text(part['n'])}: without a prelude {reached or 'no value'}"
         blocks.append((title, (changes, fitting)))
     fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each)] for _, each in blocks], 0.85)
