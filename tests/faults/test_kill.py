@@ -22,7 +22,7 @@ from prunebench.suite.preset import load_preset
 ROOT = Path(__file__).parents[2]
 SERVER = multiprocessing.get_context("forkserver")
 TIMINGS = {"seconds", "peak_memory_mb"}
-CIRCUMSTANCES = {"finished", "commit", "dirty", "cpu_seconds"}
+CIRCUMSTANCES = {"finished", "commit", "dirty", "cpu_seconds", "others_load"}
 RESUME = ".resume.safetensors"
 CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 """What a job that was told to stop ends with: EX_TEMPFAIL means that the same command goes on."""

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-TIMED = re.compile("seconds|memory|^ratio_(sgd|momentum|reference)")
+TIMED = re.compile("seconds|memory|others_load|^ratio_(sgd|momentum|reference)")
 """Columns that differ from run to run."""
 
 

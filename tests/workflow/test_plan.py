@@ -120,13 +120,16 @@ def test_every_training_job_asks_for_the_resources_of_the_preset(snakemake, expe
     for rules in (tmp_path / "workflow/rules").glob("*.smk"):
         rules.write_text(re.sub(r"\n( +)message:\n +.*", "", rules.read_text()))
     asked = ("preset=smoke", "resources={mem_mb: 1234, runtime: 56}")
-    done = snakemake.dry_run(tmp_path, "--snakefile", tmp_path / "Snakefile", config=asked)
+    done = snakemake.dry_run(tmp_path, "--snakefile", tmp_path / "Snakefile", cores=5, config=asked)
     assert done.returncode == 0, done.stdout
     jobs = re.findall(r"^(?:local)?rule (\w+):\n.*?^    resources: (.*?)$", done.stdout, re.MULTILINE | re.DOTALL)
     shown = {rule: text for rule, text in jobs if rule in expected().plan.stages}
     assert {"train_dense", "prune_chains", "retrain_gmp", "train_minima", "search_max_lr"} <= shown.keys()
     for rule, text in shown.items():
         assert {"mem_mb=1234", "runtime=56"} <= set(text.split(", ")), rule
+    # Nothing runs beside a job that takes times: it has all cores.
+    wide = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    threads: 5\n", done.stdout, re.MULTILINE)
+    assert {*wide} == {name for name, stage in expected().plan.stages.items() if stage.alone} != set()
 
 
 @pytest.mark.parametrize("gpu", [0, 1, 2])

@@ -283,7 +283,9 @@ def without_timings(path, rows_of):
     if path.suffix != ".csv":
         return path.read_bytes()
     rows = rows_of(path)
-    kept = [name for name in rows[0] if not re.search("seconds|memory|^ratio_(sgd|momentum|reference)", name)]
+    kept = [
+        name for name in rows[0] if not re.search("seconds|memory|others_load|^ratio_(sgd|momentum|reference)", name)
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, kept, extrasaction="ignore")
     writer.writeheader()

@@ -32,6 +32,10 @@ onstart:
             raise WorkflowError(str(error))
         if slurm.MACHINE not in os.environ:
             logger.info(slurm.SLOW)
+    if workflow.local_exec:
+        # Snakemake's limit of submissions is for the queues of clusters. Under it each end of a job starts one more timer
+        # that looks at all jobs every second until the last one has ended (9.27).
+        workflow.scheduler.job_rate_limiter = None
     lock_folder()
     write_json(Path(PLAN_FILE), PRESET.model_dump(mode="json", exclude={"raw_data"}))
     seal(Path(PLAN_FILE).with_suffix(".sha256"), [Path(PLAN_FILE)])

@@ -35,6 +35,17 @@ def gpus_of(stage):
     return PRESET.resources.gpu if isinstance(stage.jobs[0], RunSpec) else min(PRESET.resources.gpu, 1)
 
 
+ALL = 10**6
+"""More than there is: Snakemake gives a job that asks for it all that it may give."""
+
+
+def threads_of(stage, local):
+    """The cores of a job; those of the whole machine where nothing may run beside it, unless SLURM sees to that."""
+    if stage.alone and (local or workflow.local_exec):
+        return ALL
+    return PRESET.resources.threads * max(1, gpus_of(stage))
+
+
 def command_of(stage):
     """The command that does a job: a process for each GPU where it asks for several (docs/distributed.md)."""
     command = "prunebench run {params.out:q} --plan {params.plan:q} --digest {params.digest}"
@@ -42,8 +53,8 @@ def command_of(stage):
     command += " --numerics native" if PRESET.resources.numerics == "native" else ""
     if gpus_of(stage) > 1:
         torchrun = f"python -m torch.distributed.run --standalone --nproc-per-node {gpus_of(stage)}"
-        return f"{torchrun} -m {command} --threads {PRESET.resources.threads} > {{log:q}} 2>&1"
-    return f"{command} --threads {{threads}} > {{log:q}} 2>&1"
+        command = f"{torchrun} -m {command}"
+    return f"{command} --threads {PRESET.resources.threads} > {{log:q}} 2>&1"
 
 
 @cache
@@ -77,12 +88,12 @@ for STAGE in PLAN.stages.values():
             f"{RESULTS}/logs/{STAGE.name}/{{run}}.log",
         priority: STAGE.priority
         localrule: LOCAL
-        threads: PRESET.resources.threads * max(1, gpus_of(STAGE))
+        threads: threads_of(STAGE, LOCAL)
         resources:
-            **slurm.choices(gpus_of(STAGE)),
+            **slurm.choices(gpus_of(STAGE), STAGE.alone and not LOCAL),
             mem_mb=asked(STAGE, "mem_mb"),
             runtime=asked(STAGE, "runtime"),
-            local_jobs=int(LOCAL),
+            local_jobs=LOCAL * (ALL if STAGE.alone else 1),
         params:
             digest=digest_of(STAGE),
             numerics=PRESET.resources.numerics,  # a change reruns

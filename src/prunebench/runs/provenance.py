@@ -14,7 +14,7 @@ import numpy
 import torch
 
 import prunebench
-from prunebench.runs import numerics
+from prunebench.runs import load, numerics
 from prunebench.runs.device import device_name
 
 PACKAGE = Path(prunebench.__file__).parent
@@ -59,5 +59,6 @@ def provenance(device: torch.device, precision: str, data: str) -> dict[str, Any
         "precision": precision,
         "data_sha256": data,
         "cpu_seconds": round(sum(os.times()[:4]), 2),  # of this process and those that it has waited for
+        "others_load": load.others(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

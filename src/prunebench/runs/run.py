@@ -17,6 +17,7 @@ from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
 from prunebench.files import RUN_RECORD, check, seal, sha256_of, sole_writer
 from prunebench.parsing import digest_of
+from prunebench.runs import load
 from prunebench.runs import numerics as cpu_numerics
 from prunebench.runs.checkpoint import ResumeFile
 from prunebench.runs.device import check_precision, pick_device, set_up
@@ -84,6 +85,7 @@ def run_job(
     or not that of the spec, where several processes cannot do it, and where this process computes otherwise than asked.
     """
     cpu_numerics.check(numerics)
+    load.watch()
     torch.set_num_threads(threads)
     if SNAKEMAKE in os.environ:
         end_with(int(os.environ[SNAKEMAKE]))

@@ -1,4 +1,10 @@
-"""What stands below tables in LaTeX, in words that several papers share. Imports nothing heavy."""
+"""Notes on tables, in LaTeX, and on claims, in words that several papers share. Imports nothing heavy."""
+
+TIMING_BLOCKS = (
+    "n counts timing blocks of one process on one machine: they repeat the measurement, not the machine. What is "
+    "compared runs in alternation, and the workflow runs nothing beside it."
+)
+"""On a claim that is decided by times."""
 
 MARK = "$^{*}$"
 """At a difference or a ratio: its interval excludes the value of no effect."""

@@ -117,7 +117,8 @@ class Stage:
     folder: what the jobs' folders begin with. run: (Job, out) for jobs on a task's data, (spec, runs, out) for others.
     title: what the job's message begins with. part: the key of the study's configuration that it belongs to, for a
     stage of no seed, which a ledger can do without. optional: a ledger waits for it no more than for a missing seed.
-    device: whether its jobs use a GPU where there is one.
+    device: whether its jobs use a GPU where there is one. alone: whether nothing else may run beside one of its jobs,
+    which take times.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Stage:
     part: str = ""
     optional: bool = False
     device: bool = True
+    alone: bool = False
 
     def __post_init__(self) -> None:
         files = self.jobs[0].files if self.jobs else ()

@@ -16,6 +16,9 @@ from prunebench.suite.paper import Paper, Stage
 from prunebench.suite.plan import Plan, make_plan
 from prunebench.suite.preset import Preset
 
+BUSY = 0.05
+"""The share of a machine's processors that is said when other work took it from a job that takes times [ours]."""
+
 RUN = ["task", "seed", "arm"]
 """What names an arm's run among those of a stage."""
 
@@ -104,6 +107,19 @@ class Study:
     def jobs(self, *stages: str) -> list[Any]:
         """The jobs of these stages; a stage that the preset leaves out has none."""
         return [job for name in stages if name in self.stages for job in self.stages[name].jobs]
+
+    def others_load(self, stage: str) -> float | None:
+        """The largest share of the machine that other work took while a job of a stage ran; None where nobody knows."""
+        files = [self.runs / job.folder / "provenance.json" for job in self.jobs(stage)]
+        loads = [read_json(file).get("others_load") for file in files]
+        return max((float(load) for load in loads if load is not None), default=None)
+
+    def load_notes(self, stage: str) -> list[str]:
+        """A line where other work took more than `BUSY` of the machine while a stage took times."""
+        load = self.others_load(stage)
+        if load is None:
+            return ["Whether the machine did other work meanwhile is not known."]
+        return [f"Other work took {100 * load:.0f} % of the machine's processors meanwhile."] if load > BUSY else []
 
     def rows(self, stages: str | Sequence[str], table: str) -> pd.DataFrame:
         """One table of all jobs of these stages, stacked.

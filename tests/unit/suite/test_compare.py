@@ -465,7 +465,7 @@ def test_columns_of_provenance_are_those_that_runs_write():
     from prunebench.runs.provenance import provenance
 
     written = provenance(torch.device("cpu"), "fp32", "d")
-    assert set(written) == {*PROVENANCE, "finished", "cpu_seconds"}
+    assert set(written) == {*PROVENANCE, "finished", "cpu_seconds", "others_load"}
 
 
 # --- In short

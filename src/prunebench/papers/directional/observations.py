@@ -16,6 +16,7 @@ from prunebench.papers.directional.measures import CONTROL, ORDERS, barriers, to
 from prunebench.parsing import kind_of
 from prunebench.suite.cells import Cell, Value, cell
 from prunebench.suite.claim import Observed
+from prunebench.suite.notes import TIMING_BLOCKS
 
 PAIR = f"grda:{SGD}"
 BASELINES = {"over_gradual": "gmp_gradual", "over_random": "random", "over_one_shot": "gmp_one_shot", "over_l1": "l1"}
@@ -263,11 +264,10 @@ def not_compared(data: Data, method: str | None) -> list[str]:
 
 def timing_blocks(data: Data, method: str | None) -> list[str]:
     """C4."""
-    text = (
-        "n counts timing blocks of one process on one machine: they repeat the measurement, not the machine. Bytes are "
-        "counted once and are the same in every block."
-    )
-    return [text] if data.config.overhead else []
+    if data.config.overhead is None:
+        return []
+    counted = "Bytes are counted once and are the same in every block."
+    return [f"{TIMING_BLOCKS} {counted}", *data.study.load_notes("time_optimizers")]
 
 
 def curves(data: Data, method: str | None) -> list[str]:

@@ -66,7 +66,7 @@ def plan(config: Directional, preset: Preset, networks: DenseNetworks) -> list[S
         stage("connect_minima", "connectivity", "Curves", curves, run=".connect:connect", priority=10),
         stage("measure_curvature", "curvature", "Curvature", curvatures, run=".curvature:measure", priority=10),
         stage("solve_exact", "toy", "Exact problem", exact, run=".toy:solve", part="toy", device=False),
-        stage("time_optimizers", "overhead", "Timing", timings, run=".overhead:time", part="overhead"),
+        stage("time_optimizers", "overhead", "Timing", timings, run=".overhead:time", part="overhead", alone=True),
     ]
 
 

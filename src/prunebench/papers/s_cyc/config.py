@@ -103,6 +103,35 @@ class Oracle(Strict):
         return [self.max_lr[i : i + size] for i in range(0, len(self.max_lr), size)]
 
 
+class Timing(Strict):
+    """Chains of a schedule and of another in alternation, by one job that has the machine to itself (claim A5)."""
+
+    task: Name
+    """Name of an entry of `tasks`."""
+    criterion: CriterionName
+    """Pruning criterion."""
+    schedule: Name
+    """The schedule whose chains are timed."""
+    reference: Name
+    """The schedule that it is compared with."""
+    epochs: int = Field(default=1, ge=1)
+    """Epochs of each cycle, at most the task's: a late update costs what an early one does [ours]."""
+    blocks: int = Field(default=5, ge=2)
+    """Blocks of four chains: the schedule's, two of the reference's, the schedule's; a pair warms up [ours]."""
+
+    def cells(self) -> list[Cell]:
+        """The schedule's and the reference's."""
+        return [Cell(self.task, self.criterion, schedule) for schedule in (self.schedule, self.reference)]
+
+    def check(self, preset: Preset) -> None:
+        """Raises InputError where a name is unknown or the two schedules are one."""
+        known("s_cyc.timing.task", self.task, preset.tasks)
+        for key in ("schedule", "reference"):
+            known(f"s_cyc.timing.{key}", getattr(self, key), preset.schedules)
+        if self.schedule == self.reference:
+            raise InputError(f"s_cyc.timing: '{self.schedule}' is compared with itself")
+
+
 class Released(Strict):
     """What the defects of the released scripts do (claim A8): chains with a sound protocol, with the scripts' training
     sets and with their ramp, on each of which the scripts' way to measure runs beside ours [authors' code: SILO].
@@ -188,6 +217,8 @@ class SCyc(Strict):
     """The oracle grid search; null leaves it out."""
     released: Released | None = None
     """What the defects of the released scripts do; null leaves it out."""
+    timing: Timing | None = None
+    """What a chain costs in time; null leaves it out."""
 
     def check(self, preset: Preset) -> None:
         """Raises InputError where a name is unknown or numbers do not hold together."""
@@ -206,7 +237,9 @@ class SCyc(Strict):
         measured = self.measured()
         if self.released:
             self.released.check(preset)
-        for cell in [*self.cells(), *(self.released.cells() if self.released else ())]:
+        if self.timing:
+            self.timing.check(preset)
+        for cell in self._trained():
             task = preset.tasks[cell.task]
             if task.weights:
                 raise InputError(f"s_cyc trains '{cell.task}' from scratch, but the task has weights of a file")
@@ -224,8 +257,12 @@ class SCyc(Strict):
             if sorted(set(oracle.max_lr)) != oracle.max_lr:
                 raise InputError(f"s_cyc.oracle.max_lr must ascend without repeats, found {oracle.max_lr}")
 
+    def _trained(self) -> list[Cell]:
+        """The cells of all chains."""
+        return [*self.cells(), *(cell for part in (self.released, self.timing) if part for cell in part.cells())]
+
     def cells(self) -> list[Cell]:
-        """Every cell, each once."""
+        """Every cell of the comparison and of gradients, each once."""
         return list(dict.fromkeys(cell for grid in (*self.accuracy, *self.gradients) for cell in grid.cells()))
 
     def compared(self) -> set[Cell]:

@@ -63,6 +63,15 @@ class Data:
         return self.study.rows("measure_gradients", "gradient_histograms")
 
     @cached_property
+    def timing(self) -> pd.DataFrame:
+        """Seconds and updates of a block's chains by schedule, without those that warm up; no rows without timing."""
+        rows = self.study.rows("time_schedules", "phases")
+        if not len(rows):
+            return rows
+        blocks = rows[rows["block"] > 0].groupby(["block", "schedule"], sort=False)
+        return blocks[["seconds", "steps"]].sum().reset_index()
+
+    @cached_property
     def defects(self) -> pd.DataFrame:
         """The end of every cycle of the chains that defects are measured on, as the scripts measure it and as we do.
 

@@ -113,6 +113,21 @@ def cost(data: Data) -> list[Row]:
     return rows
 
 
+def timing(data: Data) -> list[Row]:
+    """Wall time of chains in alternation, on a machine that does nothing else, against the reference's."""
+    part = data.config.timing
+    if part is None or not len(data.timing):
+        return []
+    own, reference = (data.timing[data.timing["schedule"] == name] for name in (part.schedule, part.reference))
+    return [
+        {"task": part.task, "criterion": part.criterion, "schedule": part.schedule, "reference": part.reference}
+        | {"n": len(own), "seconds": own["seconds"].mean(), "reference_seconds": reference["seconds"].mean()}
+        | {"steps_ratio": own["steps"].sum() / reference["steps"].sum()}
+        | summaries.ratio(own, reference, "seconds", "seconds_ratio", by="block")
+        | {"others_load": data.study.others_load("time_schedules")}
+    ]
+
+
 # --- The oracle
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 from prunebench.papers.s_cyc.config import FIFTH_RUN
 from prunebench.papers.s_cyc.data import CHAIN, Data
 from prunebench.papers.s_cyc.measures import (
-    REFERENCE,
     activation,
     at_matched_loss,
     defects,
@@ -23,6 +22,7 @@ from prunebench.schedules import Fixed
 from prunebench.stats import slope
 from prunebench.suite.cells import Cell, cell
 from prunebench.suite.claim import ROUNDING, Observed, observed
+from prunebench.suite.notes import TIMING_BLOCKS
 from prunebench.suite.preset import Preset
 
 # --- A1, A1b: gradients
@@ -191,14 +191,15 @@ def shapes(data: Data, method: str | None) -> Iterator[Observed]:
 
 
 def costs(data: Data, method: str | None) -> Iterator[Observed]:
-    """A5: wall time and updates of a whole chain over those of the cyclical schedule (natural logarithms)."""
-    schedule = _schedule(data, None)
-    if {schedule, REFERENCE} <= {*data.cost["schedule"]}:
-        sums = data.cost.groupby(CHAIN, sort=False)[["seconds", "steps"]].sum()
-        own, reference = (sums.xs(name, level="schedule") for name in (schedule, REFERENCE))
-        for (task, criterion, seed), ratios in np.log(own / reference).dropna().iterrows():
-            for name in sums:
-                yield Observed(name, cell(task=task, criterion=criterion), seed, float(ratios[name]))
+    """A5: wall time and updates of a chain over those of the reference, by timing block (natural logarithms)."""
+    part = data.config.timing
+    if part is None or not len(data.timing):
+        return
+    there = cell(task=part.task, criterion=part.criterion)
+    for name in ("seconds", "steps"):
+        log = np.log(data.timing.pivot(index="block", columns="schedule", values=name))
+        for block, ratio in (log[part.schedule] - log[part.reference]).items():
+            yield Observed(name, there, int(block), float(ratio))
 
 
 # --- A8: the released scripts
@@ -229,6 +230,13 @@ def ends_of_the_grid(data: Data, method: str | None) -> list[str]:
     chosen, grid = data.candidates.loc[data.candidates["selected"] == 1, "max_lr"], data.candidates["max_lr"]
     ends = int(((chosen == grid.min()) | (chosen == grid.max())).sum())
     return [f"{ends} of {len(chosen)} choices lie at an end of the grid, where the best may lie beyond it."]
+
+
+def how_it_was_timed(data: Data, method: str | None) -> list[str]:
+    """A5: what n counts, and what else the machine did."""
+    if not len(data.timing):
+        return []
+    return [TIMING_BLOCKS, *data.study.load_notes("time_schedules")]
 
 
 def what_defects_are(data: Data, method: str | None) -> list[str]:

@@ -27,7 +27,7 @@ def dense(config: SCyc, preset: Preset) -> Iterator[DenseWish]:
 
 
 def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
-    """Every pruning chain, each once, the oracle's search, and the chains that defects are measured on."""
+    """Every pruning chain, each once, the oracle's search, chains that defects are measured on, and those of timing."""
     measured = config.measured()
     chains: dict[bool, list[RunSpec]] = {True: [], False: []}
     for cell in config.cells():
@@ -44,6 +44,7 @@ def plan(config: SCyc, preset: Preset, networks: DenseNetworks) -> list[Stage]:
         Stage("measure_gradients", "s_cyc/gradients", tuple(chains[True]), "Chain with gradients"),
         Stage("prune_chains", "s_cyc/chains", tuple(chains[False]), "Chain"),
         Stage("measure_defects", "s_cyc/released", tuple(_released(config, preset)), "Chain with the scripts' defects"),
+        Stage("time_schedules", "s_cyc/timing", tuple(_timed(config, preset)), "Timing", part="timing", alone=True),
     ]
 
 
@@ -78,6 +79,37 @@ def _released(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
                 axes={"criterion": cell.criterion, "schedule": cell.schedule},
                 arms=[Arm(name="chain", phases=phases)],
             )
+
+
+def _timed(config: SCyc, preset: Preset) -> Iterator[RunSpec]:
+    """One job: block 0 warms up; in each other the schedule's chain runs before and after two of the reference's, so
+    that a machine which slows down steadily favours neither. Of seed 0: it repeats over blocks, whichever seeds are."""
+    timing = config.timing
+    if timing is None:
+        return
+    own, reference = timing.cells()
+    cycles = {
+        cell: [_shortened(phase, timing.epochs) for phase in _cycles(config, preset, cell)] for cell in timing.cells()
+    }
+    yield RunSpec(
+        folder=f"s_cyc/timing/{timing.task}/{timing.criterion}",
+        **preset.task_fields(timing.task, 0),
+        include_norm=config.pruning.include_norm,
+        axes={"criterion": timing.criterion},
+        arms=[
+            Arm(
+                name=f"block-{block}-{place}-{cell.schedule}",
+                axes={"block": block, "schedule": cell.schedule},
+                phases=cycles[cell],
+            )
+            for block in range(timing.blocks + 1)
+            for place, cell in enumerate([own, reference, reference, own] if block else [own, reference])
+        ],
+    )
+
+
+def _shortened(phase: Phase, epochs: int) -> Phase:
+    return phase.model_copy(update={"epochs": min(epochs, phase.epochs)})
 
 
 def cycle_phase(config: SCyc, preset: Preset, cell: Cell, cycle: int, max_lr: float) -> Phase:

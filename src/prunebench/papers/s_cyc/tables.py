@@ -67,6 +67,18 @@ TABLES = (
         notes=(excludes("Paired ratio", "1"),),
     ),
     _table(
+        "timing",
+        *(TASK, CRITERION, SCHEDULE, Column("reference", "the schedule that it is compared with", "name")),
+        Column("n", "timing blocks", header="blocks"),
+        Column("seconds", "wall time of a block's two chains with evaluations, in seconds", form=".2f"),
+        Column("reference_seconds", "that of the reference, in seconds", header="reference", form=".2f"),
+        Column("steps_ratio", "updates over the reference's", "ratio"),
+        *with_interval("seconds_ratio", "wall time over the reference's, block by block", "ratio", "time / reference"),
+        Column("others_load", "share of the machine's processors that other work took meanwhile", "share"),
+        latex=(*("task", "criterion", "schedule", "reference", "n", "seconds", "reference_seconds", "seconds_ratio"),),
+        notes=(excludes("Ratio", "1"),),
+    ),
+    _table(
         "gradients",
         *(TASK, CRITERION, SCHEDULE),
         Column("at", "`end` of the cycle's training, or `matched_loss`", "name"),

@@ -251,8 +251,17 @@ def test_the_oracle_costs_what_all_its_candidates_cost(tables, only):
     assert row["peak_memory_mb"] == 300
 
 
+def test_time_is_a_geometric_mean_over_blocks_without_the_one_that_warms_up(tables, only, by_hand):
+    row = only(tables["s_cyc_timing"], schedule="s_cyc")
+    assert (row["reference"], row["n"], row["steps_ratio"], row["others_load"]) == ("cyclical", 2, 1, 0.25)
+    assert (row["seconds"], row["reference_seconds"]) == pytest.approx((6.9, 6.0))
+    assert row["seconds_ratio"] == pytest.approx(math.sqrt(1.1 * 1.2))
+    assert row["seconds_ratio_low"] < 1.1 < 1.2 < row["seconds_ratio_high"]
+    assert not len(by_hand.tables(by_hand.content(timing=False))["s_cyc_timing"])
+
+
 def test_without_cyclical_there_is_no_ratio(by_hand, only):
-    content = by_hand.content(schedules=("constant",), oracle=False, gradients=False)
+    content = by_hand.content(schedules=("constant",), oracle=False, gradients=False, timing=False)
     row = only(by_hand.tables(content)["s_cyc_cost"], schedule="constant")
     assert row[["steps_ratio", "seconds_ratio", "seconds_ratio_low"]].isna().all()
 

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from prunebench.files import write_json
 from prunebench.papers.s_cyc import PAPER
 from prunebench.papers.s_cyc.config import SCycMargins
 from prunebench.suite.cells import label, value
 from prunebench.suite.claim import sample
 from prunebench.suite.ledger import observe
+from prunebench.suite.notes import TIMING_BLOCKS
 from prunebench.suite.preset import parse_preset
 
 CLAIM = {claim.id: claim for claim in PAPER.claims}
@@ -18,7 +20,9 @@ GRID = [0.1, 0.2, 0.4]
 SCHEDULES = ("cyclical", "constant", "step_decay", "lr_warmup", "s_cyc", "constant_at_top")
 
 
-def make_preset(*, oracle=True, gradients=True, criteria=("layer_magnitude", "global_gradient"), seeds=(0, 1, 2)):
+def make_preset(
+    *, oracle=True, gradients=True, timing=True, criteria=("layer_magnitude", "global_gradient"), seeds=(0, 1, 2)
+):
     def task(activation):
         return {
             "dataset": "d",
@@ -57,6 +61,9 @@ def make_preset(*, oracle=True, gradients=True, criteria=("layer_magnitude", "gl
             {"tasks": ["net-tanh"], "criteria": ["global_magnitude"], "schedules": ["cyclical"]},
         ]
         content["s_cyc"]["gradient_measure"] = {"images": 100}
+    if timing:
+        content["s_cyc"]["timing"] = {"task": "net", "criterion": "global_magnitude", "blocks": 3}
+        content["s_cyc"]["timing"] |= {"schedule": "s_cyc", "reference": "cyclical"}
     if oracle:
         content["s_cyc"]["oracle"] = {
             "task": "net",
@@ -201,14 +208,33 @@ def test_the_oracle_s_choices_and_its_differences_equal_the_table(made, observed
     assert values_of(observed, "A6", "inside") == {"net · global_magnitude": [0.75] * 3}
 
 
-def test_time_is_a_log_ratio_to_the_cyclical_schedule_of_the_seed(observed):
-    assert values_of(observed, "A5", "seconds")["net · global_magnitude"] == pytest.approx(np.log([1, 1.075, 1.15]))
-    assert values_of(observed, "A5", "steps")["net · layer_magnitude"] == [0, 0, 0]
+def test_time_is_a_log_ratio_of_chains_in_alternation_without_the_block_that_warms_up(observed):
+    rows = observed[observed["claim"] == "A5"]
+    assert [*rows.loc[rows["quantity"] == "seconds", "seed"]] == [1, 2, 3]
+    assert values_of(observed, "A5", "seconds") == {"net · global_magnitude": pytest.approx(np.log([1.1, 1.2, 1.3]))}
+    assert values_of(observed, "A5", "steps") == {"net · global_magnitude": [0, 0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (0.25, ["Other work took 25 % of the machine's processors meanwhile."]),
+        (0.05, []),
+        (None, ["Whether the machine did other work meanwhile is not known."]),
+    ],
+)
+def test_a_load_that_was_others_is_said_beside_times(write_runs, load, said):
+    runs = write_runs(make_preset(oracle=False, gradients=False))
+    write_json(runs.folder / "s_cyc/timing/net/global_magnitude/provenance.json", {"others_load": load})
+    _, notes = runs.observations()
+    assert notes["A5"] == [TIMING_BLOCKS, *said]
 
 
 def test_what_a_preset_leaves_out_has_no_observations(write_runs):
-    runs = write_runs(make_preset(oracle=False, gradients=False))
-    assert set(runs.observations()[0]["claim"]) == {"A3", "A4", "A5", "A7"}
+    runs = write_runs(make_preset(oracle=False, gradients=False, timing=False))
+    observations, notes = runs.observations()
+    assert set(observations["claim"]) == {"A3", "A4", "A7"}
+    assert notes["A5"] == []
 
 
 def test_one_seed_decides_nothing(write_runs):

@@ -25,11 +25,13 @@ def test_every_cell_has_a_job_per_seed_and_the_oracle_one_per_cycle(smoke):
         "measure_gradients": 3 * seeds,
         "prune_chains": (8 + 2 * 2) * seeds,
         "measure_defects": 4 * seeds,
+        "time_schedules": 1,
     }
     folders = [job.folder for job in plan.jobs()]
     assert len(folders) == len({*folders})
     assert [plan.stages[name].priority for name in ("search_max_lr", "select_max_lr", "prune_chains")] == [10, 10, 0]
     assert [name for name, stage in plan.stages.items() if stage.local] == ["select_max_lr"]
+    assert [name for name, stage in plan.stages.items() if stage.alone] == ["time_schedules"]
 
 
 def test_a_spec_survives_its_own_json(smoke):
@@ -122,7 +124,7 @@ def cycle(smoke):
         content["s_cyc"] |= {
             "accuracy": [{"tasks": ["digits-resnet8-sgd"], "criteria": ["random"], "schedules": ["s_cyc"]}]
         }
-        content["s_cyc"] |= {"gradients": [], "oracle": None, "released": None}
+        content["s_cyc"] |= {"gradients": [], "oracle": None, "released": None, "timing": None}
         preset = parse_preset(content, "my.yaml")
         return cycle_phase(preset.s_cyc, preset, Cell("digits-resnet8-sgd", criterion, "step_decay"), number, 0.1)
 
@@ -247,7 +249,8 @@ def test_chains_that_defects_are_measured_on_differ_in_their_defect_alone(smoke)
 
 
 def test_a_preset_without_oracle_or_gradients_has_no_such_jobs(smoke):
-    content = smoke.changed("s_cyc", to=smoke.content["s_cyc"] | {"oracle": None, "gradients": [], "released": None})
+    parts = {"oracle": None, "gradients": [], "released": None, "timing": None}
+    content = smoke.changed("s_cyc", to=smoke.content["s_cyc"] | parts)
     assert {*smoke.plan(content).stages} == {"train_dense", "prune_chains"}
 
 
@@ -256,8 +259,8 @@ def test_a_preset_without_oracle_or_gradients_has_no_such_jobs(smoke):
 
 def test_beta_of_s_cyc_changes_only_the_chains_under_its_policy(smoke):
     touched = smoke.differing(smoke.changed("schedules", "s_cyc", "policy", "beta", to=3))
-    assert touched
-    assert all(re.fullmatch(r"s_cyc/chains/.*/s_cyc/seed-\d", folder) for folder in touched)
+    assert touched > {(timing := "s_cyc/timing/digits-resnet8/global_magnitude")}
+    assert all(re.fullmatch(r"s_cyc/chains/.*/s_cyc/seed-\d", folder) for folder in touched - {timing})
 
 
 def test_one_task_s_recipe_changes_only_that_task_s_runs(smoke):
@@ -331,3 +334,21 @@ def test_any_update_moves_the_weights_of_every_chain(smoke):
     }
     assert len(updates) == 1
     assert updates != {"Sgd"}
+
+
+# --- Timing
+
+
+def test_chains_are_timed_in_alternation_by_one_job_whichever_seeds_there_are(smoke):
+    [job] = smoke.plan().stages["time_schedules"].jobs
+    assert [(arm.axes["block"], arm.axes["schedule"]) for arm in job.arms] == [
+        *((0, name) for name in ("s_cyc", "cyclical")),  # warms up
+        *((1, name) for name in ("s_cyc", "cyclical", "cyclical", "s_cyc")),
+        *((2, name) for name in ("s_cyc", "cyclical", "cyclical", "s_cyc")),
+    ]
+    for arm in job.arms:
+        assert [phase.epochs for phase in arm.phases] == [1] * 4
+        policy = smoke.content["schedules"][arm.axes["schedule"]]["policy"]["kind"]
+        assert len({phase.max_lr for phase in arm.phases}) == {"fixed": 1, "s_shape": 3}[policy]
+    [other] = smoke.plan(smoke.changed("seeds", to=[7, 8])).stages["time_schedules"].jobs
+    assert other == job

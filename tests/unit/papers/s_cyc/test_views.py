@@ -15,6 +15,7 @@ MARKED = {
     "s_cyc_accuracy": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
     "s_cyc_oracle": {"oracle minus schedule, points"},
     "s_cyc_cost": {"time / cyclical"},
+    "s_cyc_timing": {"time / reference"},
     "s_cyc_released": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
     "s_cyc_gradients": {r"0.0 \%", r"50.0 \%", r"75.0 \%"},
 }
