@@ -8,6 +8,9 @@ include: "workflow/rules/papers.smk"
 include: "workflow/rules/report.smk"
 
 
+report: "workflow/report.rst"
+
+
 localrules:
     all,
     tables,

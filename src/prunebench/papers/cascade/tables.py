@@ -145,12 +145,12 @@ TABLES = (
 
 FIGURES = (
     _figure("shedding", "Shedding after pruning", ("shedding", "shedding_curves"), "shedding"),
-    _figure("histograms", "Magnitudes of surviving weights", ("magnitudes",), "shedding"),
     _figure("random_vs_magnitude", "Random and magnitude pruning", ("criteria",), "accuracy"),
+    _figure("gmp", "Gradual magnitude pruning with a prelude", ("gmp",), "accuracy"),
+    _figure("semi_structured", "Semi-structured pruning", ("semi_structured",), "masks"),
+    _figure("overlap", "Overlap of kept weights", ("overlap",), "masks"),
     _figure("networks", "Shedding by network", ("shedding", "criteria"), "shedding"),
     _figure("retraining", "Rewinding and fine-tuning", ("retraining",), "accuracy"),
     _figure("schedules", "Pruning and learning-rate schedules", ("schedules",), "accuracy"),
-    _figure("gmp", "Gradual magnitude pruning with a prelude", ("gmp",), "accuracy"),
-    _figure("overlap", "Overlap of kept weights", ("overlap",), "masks"),
-    _figure("semi_structured", "Semi-structured pruning", ("semi_structured",), "masks"),
+    _figure("histograms", "Magnitudes of surviving weights", ("magnitudes",), "shedding"),
 )

@@ -175,7 +175,7 @@ C3 = declare(
     "variational dropout 73.6 at 92 %, random 65.0 at 90 % [authors' data; computed]",
     observe=see.against_baselines,
     tables=("directional_accuracy", "directional_published"),
-    figures=("directional_accuracy", "directional_layerwise"),
+    figures=("directional_accuracy", "directional_layerwise", "directional_published"),
     notes=see.not_compared,
 )
 

@@ -234,11 +234,12 @@ TABLES = (
 
 FIGURES = (
     _figure("accuracy", "Accuracy against sparsity", ("accuracy",), "arms"),
-    _figure("trajectory", "Accuracy and density in training", ("trajectory",), "arms"),
-    _figure("connectivity", "Paths between minima", ("paths",), "minima"),
-    _figure("plane", "The plane through two minima", ("planes",), "minima"),
-    _figure("curvature", "Displacement and curvature", ("curvature", "spectrum"), "minima"),
-    _figure("norms", "Concentration of the weights", ("norm_curves",), "arms"),
-    _figure("layerwise", "Sparsity by layer", ("layers",), "arms"),
     _figure("toy", "gRDA and directional pruning on toy problems", ("toy",), "exact"),
+    _figure("norms", "Concentration of the weights", ("norm_curves",), "arms"),
+    _figure("connectivity", "Paths between minima", ("paths",), "minima"),
+    _figure("curvature", "Displacement and curvature", ("curvature",), "minima"),
+    _figure("trajectory", "Accuracy and density in training", ("trajectory",), "arms"),
+    _figure("layerwise", "Sparsity by layer", ("layers",), "arms"),
+    _figure("plane", "The plane through two minima", ("planes",), "minima"),
+    _figure("published", "Published accuracies on ImageNet", ("published",), "arms"),
 )

@@ -127,10 +127,10 @@ TABLES = (
 
 
 FIGURES = (
-    _figure("gradient_distribution", "Distribution of weight gradients", ("gradient_histograms",), "gradients"),
-    _figure("gradient_spread", "Spread of weight gradients", ("gradients",), "gradients"),
-    _figure("lr_schedules", "Learning-rate schedules", ("lr_schedules",), "schedules"),
     _figure("accuracy", "Test accuracy", ("accuracy",), "schedules"),
+    _figure("gradient_spread", "Spread of weight gradients", ("gradients",), "gradients"),
     _figure("oracle", "Oracle for max_lr", ("oracle", "oracle_grid"), "oracle"),
+    _figure("gradient_distribution", "Distribution of weight gradients", ("gradient_histograms",), "gradients"),
+    _figure("lr_schedules", "Learning-rate schedules", ("lr_schedules",), "schedules"),
     _figure("released", "What the defects of the released scripts do", ("released",), "released"),
 )

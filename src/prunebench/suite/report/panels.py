@@ -43,6 +43,9 @@ Span = tuple[float, float]
 
 BEYOND = "Triangles at an edge: a point or bar goes on beyond the axis"
 SIDEWAYS = f"{BEYOND}. Markers are moved sideways a little"
+PAGE = 9.7
+"""Inches that a figure may be high."""
+
 DOTS: Any = (0, (1.0, 1.5))
 OTHERS = tuple(zip(("#999999", "#882255", "#332288", "#117733", "#AA4499", "#661100"), "P<X>dh", strict=True))
 
@@ -175,8 +178,12 @@ def in_blocks(
 ) -> tuple[Figure, list[tuple[Any, list[SubplotSpec]]]]:
     """A figure of blocks, each a heading (none if empty) over rows of these heights; by block its content and places.
 
-    heights: inches of each block's rows; margin: inches for the legend and the footer.
+    heights: inches of each block's rows, less where the figure would be higher than a page; margin: inches for the
+    legend and the footer.
     """
+    free = PAGE - margin - 0.31 * sum(bool(title) for title, _ in blocks)
+    scale = min(1.0, free / sum(sum(of_block) for of_block in heights))
+    heights = [[scale * height for height in of_block] for of_block in heights]
     rows: list[str | float] = []
     for (title, _), of_block in zip(blocks, heights, strict=True):
         rows += [*([title] if title else []), *of_block]

@@ -110,7 +110,7 @@ def test_titles_tell_figures_apart_and_tables_too(kind):
 
 def test_a_published_table_says_so_with_its_mark():
     directional = papers()["directional"]
-    for kind, name in (("table", "directional_published"), ("figure", "directional_accuracy")):
+    for kind, name in (("table", "directional_published"), ("figure", "directional_published")):
         assert "not measured here" in captions.caption(directional, kind, name)
         assert "[authors' data]" in captions.caption(directional, kind, name)
 

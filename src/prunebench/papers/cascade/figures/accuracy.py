@@ -8,274 +8,264 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from prunebench.papers.cascade.figures import common
-from prunebench.suite.report import panels, style
+from prunebench.suite.report import forest, panels, style
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.panels import Series, Span, bounds_of, series_by
-from prunebench.suite.report.style import SMALL, Look, interval_text, pretty, wrapped
+from prunebench.suite.report.forest import Effect, effects_of
+from prunebench.suite.report.panels import bounds_of, series_by
+from prunebench.suite.report.style import Look, interval_text, pretty, seeds_text
 
 
 def random_vs_magnitude(drawn: Drawn) -> Figure:
-    """Claims B2 and B4: accuracy against sparsity by criterion, what a prelude changes, and the paired differences."""
+    """Claims B2 and B4: what other criteria lose to global magnitude, and what a prelude changes in random pruning."""
     frame = drawn.tables["cascade_criteria"]
     criteria, preludes = common.criterion_looks(drawn.tables), common.prelude_looks(drawn.tables)
-    varied = [name for name in criteria if ((frame["criterion"] == name) & (frame["prelude"] != "none")).any()]
-    blocks = panels.blocks_of(frame, "task")
-    widths = [1.7, *([1.0] * min(len(varied), 5))]
-    inches = [6.0 * width / sum(widths) for width in widths]
-    fig, laid_out = panels.in_lines(blocks, [["", *varied]] * len(blocks), 6, 3.7, 1.35, heights=(1, 1), widths=widths)
-    span = bounds_of(frame, "difference", (0.0,), least=2.0)
-    for part, lines, _ in laid_out:
-        no_prelude = part[part["prelude"] == "none"]
-        for chunk, (tops, bottoms) in lines:
-            tops[0].set_ylim(bounds_of(part, "test_accuracy", least=2.0))
-            bottoms[0].set_ylim(span)
-            for top, bottom, criterion, width in zip(tops, bottoms, chunk, inches, strict=False):
-                if criterion:
-                    series = series_by(part[part["criterion"] == criterion], "prelude", preludes)
-                    _reference(top, no_prelude[no_prelude["criterion"] == "global_magnitude"], criteria)
-                else:
-                    series = series_by(no_prelude, "criterion", criteria)
-                title = pretty(criterion) if criterion else "all criteria,\nno prelude"
-                top.set_title(wrapped(title, width - 0.05), loc="left")
-                panels.level_line(bottom)
-                panels.sparsity_panel(top, series, "test_accuracy", width, label=False, crosses=True)
-                panels.sparsity_panel(bottom, series, "difference", width)
-            tops[0].set_ylabel("test accuracy (%)")
-            bottoms[0].set_ylabel("difference to global\nmagnitude (points)")
-    shown = [look for name, look in criteria.items() if (frame["criterion"] == name).any()]
-    if varied:
-        shown += [look for name, look in preludes.items() if (frame["prelude"] == name).any()]
-    notes = [
-        f"Mean of seeds; {interval_text(frame['n'])}; differences: to global magnitude without prelude, paired by seed",
-        *(["Wide line in the panels of one criterion: global magnitude without prelude"] if varied else []),
-        panels.SIDEWAYS,
+    columns = []
+    for _, part in frame.groupby("task", sort=False):
+        several = part["sparsity"].nunique() > 1
+        plain = part[(part["prelude"] == "none") & (part["criterion"] != "global_magnitude")]
+        plain = plain.sort_values("sparsity", kind="stable")
+        after = part[part["prelude_control"].notna()].sort_values("sparsity", kind="stable")
+        columns.append(
+            (
+                effects_of(plain, "difference", _criterion_name(several), lambda row: criteria[row.criterion]),
+                effects_of(after, "control_difference", _control_name(several), lambda row: preludes[row.prelude]),
+            )
+        )
+    with_preludes = any(after for _, after in columns)
+    blocks = [
+        (f"{task}, {seeds_text(part['n'])}: global magnitude reaches {_reached(part)}", each)
+        for (task, part), each in zip(frame.groupby("task", sort=False), columns, strict=True)
     ]
-    return panels.finish(fig, [*panels.handles_of(shown), *panels.diverged_crosses(frame)], drawn.scale, notes)
+    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each)] for each in columns], 0.75)
+    for (plain, after), (place,) in laid_out:
+        [row] = panels.panels_at(fig, place, 2 if after else 1, 2 if with_preludes else 1, share=False)
+        forest.draw(row[0], plain, least=2.0)
+        row[0].set_title("without a prelude (B4)", loc="left")
+        row[0].set_xlabel("test accuracy minus\nglobal magnitude's (points)")
+        if after:
+            forest.draw(row[1], after, least=2.0)
+            row[1].set_title("after a prelude (B2)", loc="left")
+            row[1].set_xlabel("test accuracy after a prelude that sheds\nminus after its control (points)")
+    return panels.finish(fig, [], drawn.scale, [_paired(frame)])
 
 
-def _reference(ax: Axes, rows: pd.DataFrame, criteria: Mapping[str, Look]) -> None:
-    """The criterion that differences are taken to, as a wide pale line."""
-    for _, ordered in panels.on_sparsity([(criteria["global_magnitude"], rows)]):
-        mean = panels.values_of(ordered, "test_accuracy")[0]
-        color = criteria["global_magnitude"].color
-        ax.plot(ordered["x"], mean, color=color, linewidth=2.5, alpha=0.35, zorder=1.2)
+def _paired(frame: pd.DataFrame) -> str:
+    cut = "; triangles: an interval goes on beyond the axis" if frame["n"].max() > 1 else ""
+    return f"Mean of seeds, paired by seed; {interval_text(frame['n'])}{cut}"
+
+
+def _at(row: Any, several: bool) -> str:
+    return f", {style.percent(row.sparsity)} %" if several else ""
+
+
+def _criterion_name(several: bool) -> Any:
+    return lambda row: f"{pretty(row.criterion)}{_at(row, several)}"
+
+
+def _control_name(several: bool) -> Any:
+    return lambda row: (
+        f"{pretty(row.criterion)}, {pretty(row.prelude)} minus {pretty(row.prelude_control)}" + _at(row, several)
+    )
+
+
+def _reached(part: pd.DataFrame) -> str:
+    """What global magnitude without a prelude reaches at each sparsity."""
+    rows = part[(part["prelude"] == "none") & (part["criterion"] == "global_magnitude")].sort_values("sparsity")
+    return _accuracies(rows)
+
+
+def _accuracies(rows: pd.DataFrame) -> str:
+    """Accuracies by sparsity, as a heading says them."""
+    texts = (
+        f"{100 * row.test_accuracy:.1f} % at {style.percent(row.sparsity)} % sparsity" for row in rows.itertuples()
+    )
+    return ", ".join(texts) or "no value"
+
+
+FLAT = 0.1
+"""Points: differences in shedding that are all smaller are told in a sentence, not drawn."""
+
+
+def _is_flat(rows: pd.DataFrame, column: str) -> bool:
+    """Whether a panel of this column would be a line at 0."""
+    values = np.concatenate(panels.values_of(rows, column))
+    return bool((np.abs(values[np.isfinite(values)]) < FLAT).all())
 
 
 def retraining(drawn: Drawn) -> Figure:
-    """Claim B7: rewinding against fine-tuning in accuracy and in excess shedding, and how the two go together."""
-    frame = drawn.tables["cascade_retraining"]
-    frame = frame[(frame["sparsity"] > 0) & (frame["retraining"] != "fine_tune")]
+    """Claim B7: rewinding minus fine-tuning, in accuracy and, where it differs, in excess shedding."""
+    table = drawn.tables["cascade_retraining"]
+    frame = table[(table["sparsity"] > 0) & (table["retraining"] != "fine_tune")]
     if not len(frame):
         return style.not_run("Rewinding and fine-tuning", drawn.scale)
-    dashes = ("-", *common.DASHES)
-    looks = {}
-    for criterion, look in common.criterion_looks(drawn.tables).items():
-        for nth, way in enumerate(frame["retraining"].unique()):
-            if ((frame["criterion"] == criterion) & (frame["retraining"] == way)).any():
-                marker, size = (look.marker, look.size) if nth == 0 else ("XPdH"[nth % 4], look.size + 0.8)
-                changed = replace(look, dash=dashes[nth % len(dashes)], marker=marker, size=size)
-                looks[criterion, way] = replace(changed, label=f"{look.label}, {pretty(way)}")
-    blocks = panels.blocks_of(frame, "task")
-    fig, laid_out = panels.in_blocks(blocks, [[2.45]] * len(blocks), 1.45)
-    spans = {column: bounds_of(frame, column, (0.0,), least=2.0) for column in ("difference", "excess_difference")}
-    for part, (place,) in laid_out:
-        [(left, middle, right)] = panels.panels_at(fig, place, 3, share=False)
-        series = [
-            (look, part[(part["criterion"] == criterion) & (part["retraining"] == way)])
-            for (criterion, way), look in looks.items()
-        ]
-        for ax, (column, span) in zip((left, middle), spans.items(), strict=True):
-            ax.set_ylim(span)
-            panels.level_line(ax)
-            panels.sparsity_panel(ax, series, column, 1.8, crosses=ax is left)
-        left.set_ylabel("test accuracy minus\nfine-tuning (points)")
-        middle.set_ylabel("excess shedding minus\nfine-tuning (points)")
-        _scatter(right, series, spans)
-    notes = [
-        f"Mean of seeds, paired by seed with fine-tuning; {interval_text(frame['n'])}",
-        "Excess: share of survivors with |w| below 5 % of its value before pruning, minus that in the control. Right: "
-        "each point is a criterion, a sparsity and a way of retraining",
-        f"{panels.BEYOND}. Left and middle: markers are moved sideways a little",
-    ]
-    return panels.finish(fig, [*panels.handles_of(looks.values()), *panels.diverged_crosses(frame)], drawn.scale, notes)
+    frame, left_out = common.few_sparsities(frame)
+    looks = panels.looks_of(frame["retraining"], common.SCHEDULES)
+    flat = _is_flat(frame, "excess_difference")
+    columns = {"difference": "test accuracy minus\nfine-tuning's (points)"}
+    if not flat:
+        columns["excess_difference"] = "excess shedding minus\nfine-tuning's (points)"
+    blocks = []
+    for (task, criterion), part in frame.groupby(["task", "criterion"], sort=False):
+        tuned = table[(table["task"] == task) & (table["criterion"] == criterion)]
+        tuned = tuned[tuned["sparsity"].isin(part["sparsity"])]
+        tuned = tuned[tuned["retraining"] == "fine_tune"].sort_values("sparsity")
+        title = f"{task}, {pretty(criterion)}, {seeds_text(part['n'])}: fine-tuning reaches {_accuracies(tuned)}"
+        ordered = part.sort_values("sparsity", kind="stable")
+        blocks.append((title, [_rewound(ordered, column, looks) for column in columns]))
+    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each, head=0)] for _, each in blocks], 0.75)
+    for effects, (place,) in laid_out:
+        [row] = panels.panels_at(fig, place, len(columns), share=False)
+        for ax, of_one, label in zip(row, effects, columns.values(), strict=True):
+            forest.draw(ax, of_one, least=0.5)
+            ax.set_xlabel(label)
+    notes = [_paired(frame), *left_out, *([_told("Excess shedding differs from fine-tuning's")] if flat else [])]
+    return panels.finish(fig, [], drawn.scale, notes)
 
 
-def _scatter(ax: Axes, series: Series, spans: Mapping[str, Span]) -> None:
-    ax.set_xlim(spans["excess_difference"])
-    ax.set_ylim(spans["difference"])
-    panels.level_line(ax)
-    ax.axvline(0, color="0.3", linewidth=0.9, zorder=1)
-    for look, rows in series:
-        x, left, right = panels.values_of(rows, "excess_difference")
-        y, low, high = panels.values_of(rows, "difference")
-        ax.hlines(y, left, right, color=look.color, linewidth=0.6, alpha=0.5)
-        ax.vlines(x, low, high, color=look.color, linewidth=0.6, alpha=0.5)
-        ax.plot(x, y, **look.line() | {"linestyle": "", "zorder": 3})
-    ax.set_xlabel("excess minus fine-tuning (points)", fontsize=SMALL + 0.5)
-    ax.set_ylabel("test accuracy minus\nfine-tuning (points)")
+def _rewound(rows: pd.DataFrame, column: str, looks: Mapping[str, Look]) -> list[Effect]:
+    return effects_of(
+        rows,
+        column,
+        lambda row: f"{pretty(row.retraining)}, {style.percent(row.sparsity)} %",
+        lambda row: looks[row.retraining],
+    )
 
 
-_RING: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 8,
-    "markerfacecolor": "none",
-    "markeredgecolor": "black",
-    "linestyle": "",
-}
+def _told(what: str) -> str:
+    return f"{what} by less than {FLAT:g} points in every cell, so it is not drawn"
 
 
 def schedules(drawn: Drawn) -> Figure:
-    """Claim B6: accuracy and excess shedding by pruning schedule and learning-rate schedule."""
+    """Claim B6: accuracy and, where there is any, excess shedding by pruning schedule and learning-rate schedule."""
     frame = drawn.tables["cascade_schedules"]
     frame = frame[frame["sparsity"] > 0]
     if not len(frame):
         return style.not_run("Pruning and learning-rate schedules", drawn.scale)
-    looks = {
-        name: replace(look, dash="") for name, look in panels.looks_of(frame["lr_schedule"], common.SCHEDULES).items()
-    }
+    frame, left_out = common.few_sparsities(frame)
+    looks = panels.looks_of(frame["lr_schedule"], common.SCHEDULES)
+    flat = _is_flat(frame, "excess")
+    columns = {"test_accuracy": "test accuracy (%)"} | ({} if flat else {"excess": "excess shedding (points)"})
     known = ("one_shot", "iterative", "gradual")
-    names = sorted(frame["pruning"].unique(), key=lambda name: known.index(name) if name in known else len(known))
-    frame = frame.assign(x=frame["pruning"].map(names.index))
-    blocks = panels.blocks_of(frame, "task", "criterion")
-    cells = [list(part.groupby("sparsity")) for _, part in blocks]
-    inches = 6.2 / min(3, max(len(of_block) for of_block in cells))
-    labels = [wrapped(pretty(name), inches / len(names), SMALL) for name in names]
-    fig, laid_out = panels.in_lines(blocks, cells, 3, 3.2, 1.15, heights=(1, 1))
-    span = bounds_of(frame, "excess", (0.0,), least=5.0)
-    for part, lines, _ in laid_out:
-        for chunk, (tops, bottoms) in lines:
-            tops[0].set_ylim(bounds_of(part, "test_accuracy", least=2.0))
-            bottoms[0].set_ylim(span)
-            for top, bottom, (sparsity, cell) in zip(tops, bottoms, chunk, strict=True):
-                panels.level_line(bottom)
-                _schedule_panel(top, cell, looks, "test_accuracy", labels, inches)
-                _schedule_panel(bottom, cell, looks, "excess", labels, inches)
-                top.tick_params(axis="x", labelbottom=False)
-                top.set_title(f"{style.percent(sparsity)} % sparse", loc="left")
-            tops[0].set_ylabel("test accuracy (%)")
-            bottoms[0].set_ylabel("excess (points)")
-    ring = [Line2D([], [], label="best of the sparsity", **_RING)] if _is_best(frame).any() else []
+    blocks = []
+    for (task, criterion, sparsity), part in frame.groupby(["task", "criterion", "sparsity"], sort=False):
+        ordered = part.sort_values(
+            "pruning", key=lambda names: names.map(lambda name: known.index(name) if name in known else len(known))
+        )
+        title = f"{task}, {pretty(criterion)}, {style.percent(sparsity)} % sparse, {seeds_text(part['n'])}"
+        blocks.append((title, [_scheduled(ordered, column, looks) for column in columns]))
+    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each, head=0)] for _, each in blocks], 0.75)
+    for effects, (place,) in laid_out:
+        [row] = panels.panels_at(fig, place, len(columns), share=False)
+        for ax, of_one, (column, label) in zip(row, effects, columns.items(), strict=True):
+            accuracy = column == "test_accuracy"
+            best = max((each.mean for each in of_one), default=0.0) if accuracy else 0.0
+            forest.draw(ax, of_one, null=best, least=1.0, signed=not accuracy)
+            ax.set_xlabel(label)
     notes = [
-        f"Colours and markers: learning-rate schedules. Mean of seeds; {interval_text(frame['n'])}",
-        "Excess: share of survivors with |w| below 5 % of its value before pruning, minus that in the control with the "
-        "same learning-rate schedule, paired by seed",
-        panels.BEYOND,
+        f"Mean of seeds; {interval_text(frame['n'])}; solid line: the highest mean accuracy",
+        *left_out,
+        *([_told("The excess over the unpruned control differs from 0")] if flat else [_EXCESS]),
     ]
-    handles = [*panels.handles_of(looks.values()), *ring, *panels.diverged_crosses(frame)]
-    return panels.finish(fig, handles, drawn.scale, notes)
+    return panels.finish(fig, [], drawn.scale, notes)
 
 
-def _schedule_panel(
-    ax: Axes, cell: pd.DataFrame, looks: Mapping[str, Look], column: str, labels: list[str], inches: float
-) -> None:
-    """A column by pruning schedule, the best accuracy in a ring."""
-    series = series_by(cell, "lr_schedule", looks)
-    accuracy = column == "test_accuracy"
-    if not panels.category_panel(ax, series, column, labels, inches=inches, crosses=accuracy):
-        return
-    ax.tick_params(axis="x", length=0)
-    for edge in range(1, len(labels)):
-        ax.axvline(edge - 0.5, color="0.85", linewidth=0.6, zorder=0.5)
-    for (_, rows), x in zip(series, panels.places_of(series), strict=True):
-        best = (_is_best(rows) & np.isfinite(rows[column])).to_numpy()
-        if accuracy and best.any():
-            ax.plot(x[best], panels.values_of(rows, column)[0][best], zorder=5, **_RING)
+_EXCESS = "Excess: weights that shrank below 5 % of their value, minus those in the control that is not pruned"
 
 
-def _is_best(rows: pd.DataFrame) -> pd.Series:
-    # Text where a value of the column is missing: then the column is not read as bool.
-    return rows["best"].astype(str) == "True"
-
-
-_RATIOS = {
-    "steps_ratio": "updates to equal\nno prelude (ratio)",
-    "flops_ratio": "FLOPs to equal\nno prelude (ratio)",
-}
+def _scheduled(rows: pd.DataFrame, column: str, looks: Mapping[str, Look]) -> list[Effect]:
+    return effects_of(
+        rows,
+        column,
+        lambda row: f"{pretty(row.pruning)}, {pretty(row.lr_schedule)} LR",
+        lambda row: looks[row.lr_schedule],
+    )
 
 
 def gmp(drawn: Drawn) -> Figure:
     """Claim B5: gradual magnitude pruning with and without a prelude: its course, its end and its computation."""
-    frame, progress = drawn.tables["cascade_gmp"], drawn.tables["cascade_progress"]
+    frame, left_out = common.few_sparsities(drawn.tables["cascade_gmp"])
+    progress = drawn.tables["cascade_progress"]
     looks = common.prelude_looks(drawn.tables)
-    blocks = panels.blocks_of(frame, "task")
-    fig, laid_out = panels.in_blocks(blocks, [[2.0, 1.85]] * len(blocks), 1.2)
-    heads = {"difference": "test accuracy minus\nno prelude (points)", **common.against_control(frame)}
-    spans = {name: bounds_of(frame, name, (0.0,), least=2.0) for name in heads} | _ratio_spans(frame)
-    heads |= _RATIOS
-    inches = 5.4 / len(heads)
-    for part, (upper, lower) in laid_out:
-        course = progress[progress["task"] == part["task"].iloc[0]] if len(progress) else progress
-        _progress_panels(fig, upper, course, looks)
-        preludes = {name: replace(look, dash="") for name, look in looks.items() if name != "none"}
-        series = series_by(part, "prelude", preludes)
-        [row] = panels.panels_at(fig, lower, len(heads), share=False)
-        for ax, (column, label) in zip(row, heads.items(), strict=True):
-            ax.set_ylim(spans[column])
-            ax.set_ylabel(label)
-            panels.level_line(ax, float(column in _RATIOS))
-            if column in _RATIOS:
-                panels.sparsity_panel(ax, series, column, inches, factor=1.0)
-                _reached(ax, [(look, rows[np.isfinite(rows[column])]) for look, rows in series], inches)
-            else:
-                panels.sparsity_panel(ax, panels.with_values(series, column), column, inches, crosses=True)
+    blocks = []
+    for task, part in frame.groupby("task", sort=False):
+        course = progress[progress["task"] == task] if len(progress) else progress
+        blocks.append((f"{task}, {seeds_text(part['n'])}", (course, *_ends(part, looks))))
+    ratios = any(computation for _, (_, _, computation) in blocks)
+    heights = [
+        [max(2.1, forest.height(ends) + (forest.height(computation) if computation else 0.0))]
+        for _, (_, ends, computation) in blocks
+    ]
+    fig, laid_out = panels.in_blocks(blocks, heights, 1.15)
+    for (course, ends, computation), (place,) in laid_out:
+        left, right = place.subgridspec(1, 2, width_ratios=(1.0, 1.25))
+        _course(fig.add_subplot(left), course, looks)
+        cells = right.subgridspec(2, 1, height_ratios=(len(ends) + 2, len(computation) + 2)) if computation else [right]
+        ax = fig.add_subplot(cells[0])
+        forest.draw(ax, ends, least=2.0)
+        ax.set_xlabel("test accuracy at the end (points)")
+        if computation:
+            ax = fig.add_subplot(cells[1])
+            forest.draw(ax, computation, null=1.0, least=0.2, log=True, signed=False)
+            ax.set_xlabel("computation to equal no prelude (ratio)")
     shown = [look for name, look in looks.items() if (frame["prelude"] == name).any()]
-    top = [f"Top: mean of seeds; {interval_text(progress['n'], 'bands')}. Large marker: the target is reached"]
     notes = [
-        *(top if len(progress) else []),
-        f"Bottom: paired by seed{common.with_control(frame)}; {interval_text(frame['n'])}",
-        "Ratios: geometric means of the computation (FLOPs: with zeros skipped, which no hardware here does) until the "
-        "validation accuracy that no prelude ends with, less a margin, is reached at the final sparsity; below 1: less "
-        "with the prelude; no point: not reached; k/n: reached by k of n seeds",
-        panels.BEYOND,
+        f"{_paired(frame)}, bands the same. Left: large marker where the target sparsity is reached",
+        *left_out,
+        "Ratio: computation until the validation accuracy that no prelude ends with, less a margin, is reached; FLOPs "
+        "with zeros skipped"
+        if ratios
+        else "No run with a prelude reached the accuracy of one without: there is no ratio of computation to show",
     ]
     return panels.finish(fig, [*panels.handles_of(shown), *panels.diverged_crosses(frame)], drawn.scale, notes)
 
 
-def _ratio_spans(frame: pd.DataFrame) -> dict[str, Span]:
-    """One axis for both ratios."""
-    ends = ("", "_low", "_high")
-    parts = [
-        frame[[f"{kind}{end}" for end in ends]].set_axis([f"ratio{end}" for end in ends], axis=1) for kind in _RATIOS
+def _ends(part: pd.DataFrame, looks: Mapping[str, Look]) -> tuple[list[Effect], list[Effect]]:
+    """A task's rows of accuracy, and of computation as far as seeds reached the accuracy without a prelude."""
+    part = part[part["prelude"] != "none"].sort_values("sparsity", kind="stable")
+    several = part["sparsity"].nunique() > 1
+
+    def look(row: Any) -> Look:
+        return looks[row.prelude]
+
+    ends = effects_of(part, "difference", lambda row: f"{pretty(row.prelude)} minus none{_at(row, several)}", look)
+    ends += effects_of(
+        part[part["prelude_control"].notna()],
+        "control_difference",
+        lambda row: f"{pretty(row.prelude)} minus its control, {pretty(row.prelude_control)}{_at(row, several)}",
+        look,
+    )
+    computation = [
+        replace(each, diverged="")
+        for column, what in (("steps_ratio", "updates"), ("flops_ratio", "FLOPs"))
+        for each in effects_of(part[np.isfinite(part[column])], column, _ratio_name(what, several), look, 1.0)
     ]
-    return dict.fromkeys(_RATIOS, bounds_of(pd.concat(parts), "ratio", (0.9, 1.0), least=0.2, factor=1.0))
+    return ends, computation
 
 
-def _reached(ax: Axes, series: Series, inches: float) -> None:
-    """At the bottom, of how many seeds a ratio is, where not all reached the accuracy."""
-    series = panels.on_sparsity(series)
-    if not series:
+def _ratio_name(what: str, several: bool) -> Any:
+    return lambda row: f"{what}, {pretty(row.prelude)}{_at(row, several)} ({int(row.reached)} of {int(row.n)} seeds)"
+
+
+def _course(ax: Axes, course: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Validation accuracy over updates to the highest target sparsity."""
+    ax.set_ylabel("validation accuracy (%)")
+    if not len(course):
+        panels.empty_panel(ax)
         return
-    rows = pd.concat([rows for _, rows in series])
-    fewer = (rows["reached"] < rows["n"]).to_numpy()
-    texts = [f"{int(k)}/{int(n)}" for k, n in zip(rows["reached"][fewer], rows["n"][fewer], strict=True)]
-    low, high = ax.get_xlim()
-    x = np.concatenate(panels.places_of(series, panels.SPARSITY_ROOM))[fewer]
-    style.stacked_labels(ax, x, np.full(x.size, ax.get_ylim()[0]), texts, 0.24 / inches * (high - low))
-
-
-def _progress_panels(fig: Figure, place: Any, course: pd.DataFrame, looks: Mapping[str, Look]) -> None:
-    """Validation accuracy over updates, a panel per target sparsity."""
-    sparsities = style.thinned(sorted(course["sparsity"].unique()), 4) if len(course) else []
-    [row] = panels.panels_at(fig, place, max(len(sparsities), 1))
-    row[0].set_ylabel("validation accuracy (%)")
-    if not sparsities:
-        panels.empty_panel(row[0])
-        return
-    row[0].set_ylim(bounds_of(course, "validation_accuracy", least=2.0, reach=0.2))
-    for ax, sparsity in zip(row, sparsities, strict=True):
-        for look, rows in series_by(course[course["sparsity"] == sparsity], "prelude", looks):
-            ordered = rows.sort_values("steps")
-            (steps,), values = panels.numbers(ordered, "steps"), panels.values_of(ordered, "validation_accuracy")
-            panels.curve(ax, look, steps, *values)
-            reached = np.flatnonzero(ordered["sparsity_now"].to_numpy() >= sparsity - 1e-3)[:1]
-            if reached.size:
-                ax.plot(steps[reached], values[0][reached], **look.line() | {"markersize": 5.5, "zorder": 4})
-        ax.set_title(f"to {style.percent(sparsity)} % sparsity", loc="left")
-        ax.set_xlabel("updates")
-        ax.set_xlim(left=0)
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at / 1000:g}k" if abs(at) >= 1000 else f"{at:g}"))
+    ax.set_ylim(bounds_of(course, "validation_accuracy", least=2.0, reach=0.2))
+    sparsity = course["sparsity"].max()
+    for look, rows in series_by(course[course["sparsity"] == sparsity], "prelude", looks):
+        ordered = rows.sort_values("steps")
+        (steps,), values = panels.numbers(ordered, "steps"), panels.values_of(ordered, "validation_accuracy")
+        panels.curve(ax, look, steps, *values, marks=len(steps) < 20)
+        reached = np.flatnonzero(ordered["sparsity_now"].to_numpy() >= sparsity - 1e-3)[:1]
+        if reached.size:
+            ax.plot(steps[reached], values[0][reached], **look.line() | {"markersize": 7.0, "zorder": 4})
+    ax.set_title(f"on the way to {style.percent(sparsity)} % sparsity", loc="left")
+    ax.set_xlabel("updates")
+    ax.set_xlim(left=0)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at / 1000:g}k" if abs(at) >= 1000 else f"{at:g}"))

@@ -4,12 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from prunebench.suite.report.panels import OTHERS, looks_of, margin_line
-from prunebench.suite.report.style import Look, Tables, plain, pretty
+from prunebench.suite.report.panels import OTHERS, looks_of
+from prunebench.suite.report.style import Look, Tables, plain, pretty, thinned
 
 Setting = tuple[float, float]
 """max_lr and weight_decay."""
@@ -56,24 +54,6 @@ def prelude_looks(tables: Tables) -> dict[str, Look]:
     return looks
 
 
-def claim_line(ax: Axes, excess: float, named: bool) -> None:
-    """The line of claim B1's margin, named at the right of the panel."""
-    margin_line(ax, 100 * excess, f"{100 * excess:g} %:\nB1" if named else "")
-
-
-def against_control(frame: pd.DataFrame) -> dict[str, str]:
-    """The panel of accuracy minus that with the prelude's control, where a prelude has one."""
-    label = "test accuracy minus\nits control (points)"
-    return {"control_difference": label} if np.isfinite(frame["control_difference"]).any() else {}
-
-
-def with_control(frame: pd.DataFrame) -> str:
-    """What differences are paired with, as a footer says it."""
-    pairs = frame.loc[frame["prelude_control"].notna(), ["prelude", "prelude_control"]].drop_duplicates()
-    texts = "; ".join(f"{pretty(a)}: {pretty(b)}" for a, b in pairs.itertuples(index=False))
-    return " with no prelude" + (f", and with the prelude's control ({texts})" if texts else "")
-
-
 def settings_of(rows: pd.DataFrame) -> list[Setting]:
     """Settings ordered by the least clock of any task, then by max_lr."""
     clocks = rows.groupby(["max_lr", "weight_decay"])["clock"].min().reset_index()
@@ -103,3 +83,10 @@ def shown_dose(rows: pd.DataFrame, dose: float) -> float:
     """The dose that single-dose panels show: that of claim B1's margin, else the largest."""
     doses = sorted(rows["pruned_share"].unique())
     return next((float(each) for each in doses if math.isclose(each, dose)), float(doses[-1]))
+
+
+def few_sparsities(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of as many sparsities as a page has room for, with the least and the highest, and a note on the others."""
+    every = sorted(frame["sparsity"].unique())
+    shown = thinned(every, 3 if frame["task"].nunique() == 1 else 2)
+    return frame[frame["sparsity"].isin(shown)], ["The table has further sparsities"] if len(shown) < len(every) else []

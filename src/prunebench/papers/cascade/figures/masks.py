@@ -1,9 +1,6 @@
 """Figures of masks: overlap of kept weights, semi-structured patterns."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,14 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
 
 from prunebench.papers.cascade.figures import common
-from prunebench.suite.report import panels, style
+from prunebench.suite.numbers import text as number_text
+from prunebench.suite.report import forest, panels, style
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.panels import series_by, values_of
-from prunebench.suite.report.style import SMALL, Look, interval_text, pretty, wrapped
+from prunebench.suite.report.forest import effects_of
+from prunebench.suite.report.panels import values_of
+from prunebench.suite.report.style import SMALL, Look, interval_text, pretty, seeds_text, wrapped
 
 
 def overlap(drawn: Drawn) -> Figure:
@@ -61,7 +58,8 @@ def overlap(drawn: Drawn) -> Figure:
         *([f"Right: two seeds of the same scheme; {interval_text(seeds['n'])}"] if looks else []),
         *(["Not every sparsity is shown on the left"] if hidden else []),
     ]
-    return panels.finish(fig, panels.handles_of(looks.values()), drawn.scale, notes)
+    handles = panels.handles_of(looks.values()) if len(looks) > 1 else []
+    return panels.finish(fig, handles, drawn.scale, notes)
 
 
 def _numbered(nth: int, name: str, inches: float) -> str:
@@ -84,22 +82,17 @@ def _overlap_map(ax: Axes, rows: pd.DataFrame, names: list[str], sparsities: Seq
         for pair in rows[rows["sparsity"] == sparsity].itertuples():
             ends = sorted((names.index(pair.a), names.index(pair.b)), reverse=nth == 0)
             grid[*ends] = pair.excess
-            text = (
-                f"{100 * pair.excess:.0f}".replace("-0", "0")
-                if abs(pair.excess) < 0.005
-                else f"{100 * pair.excess:.0f}"
-            )
             ax.text(
                 ends[1],
                 ends[0],
-                text.replace("-", "\u2212") if math.isfinite(pair.excess) else "n/a",
+                number_text(100 * pair.excess, 1),
                 ha="center",
                 va="center",
                 fontsize=SMALL,
                 weight="bold" if pair.excess_low > 0 or pair.excess_high < 0 else "normal",
                 color="white" if abs(pair.excess) > 0.62 * most else "black",
             )
-    norm, palette = Normalize(-most, most), mpl.colormaps["PuOr_r"].with_extremes(bad="0.93")
+    norm, palette = Normalize(-most, most), mpl.colormaps["PuOr_r"].with_extremes(bad="white")
     edges = np.arange(size + 1) - 0.5
     ax.pcolormesh(edges, edges, np.ma.masked_invalid(grid), cmap=palette, norm=norm, edgecolors="white", linewidth=0.8)
     ax.set_xlim(-0.5, size - 0.5)
@@ -107,11 +100,10 @@ def _overlap_map(ax: Axes, rows: pd.DataFrame, names: list[str], sparsities: Seq
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[["left", "bottom"]].set_visible(False)
+    places = ("below the diagonal:", "above it:") if len(sparsities) > 1 else ("",)
     titles = [
-        f"{where} {style.percent(sparsity)} %{unit}"
-        for sparsity, where, unit in zip(
-            sparsities, ("below the diagonal:", "above it:"), (" sparse", ""), strict=False
-        )
+        f"{where} {style.percent(sparsity)} %{unit}".strip()
+        for sparsity, where, unit in zip(sparsities, places, (" sparse", ""), strict=False)
     ]
     ax.set_title("\n".join(titles), loc="left")
 
@@ -129,66 +121,42 @@ def _seed_dots(ax: Axes, rows: pd.DataFrame, names: list[str], looks: Mapping[fl
     ax.set_xlabel("overlap above\nchance (points)")
 
 
-_CHANCE: dict[str, Any] = {"marker": "_", "markersize": 9, "markeredgewidth": 1.4, "linestyle": ""}
-
-
 def semi_structured(drawn: Drawn) -> Figure:
-    """Claim B9: accuracy of N:M and block patterns with and without a prelude, and how full the groups were before."""
-    frame, occupancy = drawn.tables["cascade_semi_structured"], drawn.tables["cascade_occupancy"]
-    looks = {name: replace(look, dash="") for name, look in common.prelude_looks(drawn.tables).items()}
-    patterns = list(dict.fromkeys(frame["pattern"]))
-    labels = [name.replace("@", "\n@") for name in patterns]
-    frame = frame.assign(x=frame["pattern"].map(patterns.index))
-    heads = {
-        "test_accuracy": "test accuracy (%)",
-        "difference": "test accuracy minus\nno prelude (points)",
-        **common.against_control(frame),
-        "fitting": "groups that fitted\nbefore (%)",
-    }
-    least = dict.fromkeys(heads, 2.0) | {"fitting": 5.0}
-    blocks = panels.blocks_of(frame, "task")
-    fig, laid_out = panels.in_blocks(blocks, [[1.85, 1.85]] * len(blocks), 1.3)
-    for part, (upper, lower) in laid_out:
-        [row] = panels.panels_at(fig, upper, len(heads), share=False)
-        for ax, (column, label) in zip(row, heads.items(), strict=True):
-            absolute = column == "test_accuracy"
-            rows = part[part["prelude"] != "none"] if column == "difference" else part
-            ax.set_ylabel(label)
-            ax.set_ylim(
-                panels.bounds_of(part if absolute else frame, column, () if absolute else (0.0,), least=least[column])
-            )
-            if not absolute:
-                panels.level_line(ax)
-            series = panels.with_values(series_by(rows, "prelude", looks), column)
-            panels.category_panel(ax, series, column, labels, inches=5.4 / len(heads), crosses=absolute)
-        groups = occupancy[occupancy["task"] == part["task"].iloc[0]] if len(occupancy) else occupancy
-        _occupancy_panels(fig, lower, groups, looks)
-    shown = [look for name, look in looks.items() if (frame["prelude"] == name).any()]
-    chance = [Line2D([], [], label="chance: binomial, same density", color="0.4", **_CHANCE)] if len(occupancy) else []
+    """Claim B9: accuracy under N:M and block patterns after a prelude, and how many groups fitted before."""
+    frame = drawn.tables["cascade_semi_structured"]
+    looks = common.prelude_looks(drawn.tables)
+    paired = np.isfinite(frame["control_difference"]).any()
+    column = "control_difference" if paired else "difference"
+    blocks = []
+    for task, part in frame.groupby("task", sort=False):
+        plain = part[part["prelude"] == "none"]
+        reached = ", ".join(f"{row.pattern} {100 * row.test_accuracy:.1f} %" for row in plain.itertuples())
+        changes = effects_of(
+            part[part["prelude_control"].notna() if paired else part["prelude"] != "none"],
+            column,
+            lambda row: f"{row.pattern}, {pretty(row.prelude)}",
+            lambda row: looks[row.prelude],
+        )
+        fitting = effects_of(
+            part,
+            "fitting",
+            lambda row: f"{row.pattern}, {looks[row.prelude].label.removeprefix('prelude: ')}",
+            lambda row: looks[row.prelude],
+        )
+        title = f"{task}, {seeds_text(part['n'])}: without a prelude {reached or 'no value'}"
+        blocks.append((title, (changes, fitting)))
+    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each)] for _, each in blocks], 0.85)
+    for (changes, fitting), (place,) in laid_out:
+        [(left, right)] = panels.panels_at(fig, place, 2, share=False)
+        forest.draw(left, changes, least=2.0)
+        left.set_title("accuracy after a prelude (B9)", loc="left", pad=14)
+        left.set_xlabel(f"test accuracy minus\n{'its control' if paired else 'no prelude'}'s (points)")
+        forest.draw(right, fitting, least=5.0, signed=False)
+        right.set_title("groups that fitted before", loc="left", pad=14)
+        right.set_xlabel("share of the groups (%)")
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed{common.with_control(frame)}",
+        f"Mean of seeds, paired by seed; {interval_text(frame['n'])}",
         "n:m keeps n of m consecutive weights, 1xk@s prunes whole blocks of k to sparsity s. Fitted before: groups "
         "with at most n weights alive (blocks: none alive) before the pattern was imposed",
-        f"Bottom: groups of m weights by how many are alive then. {panels.BEYOND}",
     ]
-    handles = [*panels.handles_of(shown), *chance, *panels.diverged_crosses(frame)]
-    return panels.finish(fig, handles, drawn.scale, notes)
-
-
-def _occupancy_panels(fig: Figure, place: Any, groups: pd.DataFrame, looks: Mapping[str, Look]) -> None:
-    """Groups of m weights by how many are alive, a panel per m."""
-    sizes = [int(m) for m in sorted(groups["m"].unique())] if len(groups) else []
-    [row] = panels.panels_at(fig, place, max(len(sizes), 1), widths=[m + 2 for m in sizes] or None)
-    row[0].set_ylabel("groups (%)")
-    row[0].set_ylim(-2, 104)
-    if not sizes:
-        panels.empty_panel(row[0])
-    for ax, m in zip(row, sizes, strict=False):
-        of_one = groups[groups["m"] == m]
-        series = series_by(of_one.assign(x=of_one["alive"]), "prelude", looks)
-        panels.side_by_side(ax, series, "share")
-        for (look, rows), x in zip(series, panels.places_of(series), strict=True):
-            ax.plot(x, 100 * rows["chance"], color=look.color, zorder=1.8, alpha=0.6, **_CHANCE)
-        ax.xaxis.set_major_locator(FixedLocator(range(m + 1)))
-        ax.set_title(f"groups of {m}", loc="left")
-        ax.set_xlabel(f"weights alive, of {m}")
+    return panels.finish(fig, [], drawn.scale, notes)

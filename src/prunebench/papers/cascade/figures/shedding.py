@@ -1,7 +1,6 @@
 """Figures of what is shed: curves, magnitudes, networks."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,121 +9,99 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
 
 from prunebench.papers.cascade.figures import common
 from prunebench.papers.cascade.figures.common import CONTROL, PRUNED, Setting
-from prunebench.suite.report import panels, style
+from prunebench.suite.report import forest, panels, style
 from prunebench.suite.report.draw import Drawn
-from prunebench.suite.report.panels import Span, bounds_of, values_of
-from prunebench.suite.report.style import SMALL, Floats, Look, interval_text, plain, pretty, seeds_text, wrapped
+from prunebench.suite.report.forest import Effect, effects_of
+from prunebench.suite.report.panels import bounds_of, values_of
+from prunebench.suite.report.style import SMALL, Floats, interval_text, plain, pretty, seeds_text
 
-_THRESHOLDS = {
-    "relative": "relative: |w| < 5 %\nof before pruning",
-    "absolute": "absolute: |w| < \u03c4,\nthe pruned weights' bound",
-    "removable": "removable: loss rises\nby < 1 % without them",
-}
+_THRESHOLDS = {"relative": "shrunk: |w| < 5 % of before", "removable": "removable at 1 % more loss"}
+"""The definitions of shed that claim B1 is decided by; the table has others."""
 
 
 def shedding(drawn: Drawn) -> Figure:
-    """Claim B1: shed survivors over the epochs after pruning, in the pruned network and its control, and the excess.
+    """Claim B1: what is shed over the epochs after pruning and in the control, and the excess at the end.
 
-    Per network and criterion: one panel per setting, ordered by clock, at one dose; below, the excess at the end for
-    every dose and definition of shed.
+    A row per network and criterion: curves of the setting that sheds most, then the excess of every setting and dose by
+    two definitions of shed.
     """
     ends, curves, margins = drawn.tables["cascade_shedding"], drawn.tables["cascade_shedding_curves"], drawn.margins
     dose = common.shown_dose(ends, margins.b1_dose)
     relative = curves[(curves["threshold"] == "relative") & np.isclose(curves["pruned_share"], dose)]
-    doses = panels.graded_looks(
-        sorted(ends["pruned_share"].unique()), "flare", lambda share: f"{100 * share:g} % pruned (lower row)"
-    )
-    blocks = panels.blocks_of(ends, "task", "criterion")
-    settings = [common.settings_of(part) for _, part in blocks]
-    fig, laid_out = panels.in_lines(blocks, settings, 6, 2.6, 1.1, below=[1.45], heights=(1.0, 0.9))
-    always = (0.0, 100 * margins.b1_excess)
-    low, high = bounds_of(relative, "pruned", tuple(values_of(relative, "control")[0]), least=10.0)
-    shed_span = max(low, 0.0) if low > 2 else -1.0, min(high, 101.0)
-    excess_span = bounds_of(relative, "excess", always, least=10.0)
-    end_span = bounds_of(ends, "excess", always, least=10.0)
-    for part, lines, (place,) in laid_out:
-        first = part.iloc[0]
-        of_block = relative[(relative["task"] == first["task"]) & (relative["criterion"] == first["criterion"])]
-        for chunk, (tops, bottoms) in lines:
-            tops[0].set_ylim(shed_span)
-            bottoms[0].set_ylim(excess_span)
-            for top, bottom, setting in zip(tops, bottoms, chunk, strict=True):
-                top.set_title(common.setting_text(part, setting), loc="left", fontsize=SMALL + 0.5)
-                _curves(top, bottom, common.rows_of(of_block, setting).sort_values("epoch"))
-                common.claim_line(bottom, margins.b1_excess, named=bottom is bottoms[-1])
-            tops[0].set_ylabel("S: shed\n(% of survivors)")
-            bottoms[0].set_ylabel("excess\n(points)")
-        _end_panels(fig, place, part, doses, end_span, margins.b1_excess)
+    blocks = []
+    for (task, criterion), part in ends.groupby(["task", "criterion"], sort=False):
+        of_block = relative[(relative["task"] == task) & (relative["criterion"] == criterion)]
+        title = f"{task}, {pretty(criterion)}, {seeds_text(part['n'])}"
+        blocks.append((title, (of_block, [_excesses(part, threshold) for threshold in _THRESHOLDS])))
+    heights = [[max(1.9, forest.height(*effects))] for _, (_, effects) in blocks]
+    fig, laid_out = panels.in_blocks(blocks, heights, 1.15)
+    margin = [(100 * margins.b1_excess, f"B1: {100 * margins.b1_excess:g}")]
+    for (of_block, effects), (place,) in laid_out:
+        [(left, middle, right)] = panels.panels_at(fig, place, 3, widths=(0.95, 1.0, 1.0), share=False)
+        _curves(left, of_block)
+        for ax, rows, label in zip((middle, right), effects, _THRESHOLDS.values(), strict=True):
+            forest.draw(ax, rows, margins=margin, least=5.0)
+            ax.set_xlabel(f"excess at the end (points)\n{label}")
+        # The settings are named once.
+        right.tick_params(axis="y", labelleft=not effects[0] or not effects[1] or not _alike(*effects))
     runs = panels.handles_of((replace(PRUNED, label=f"pruned ({100 * dose:g} %)"), CONTROL), marker="")
     notes = [
-        f"Upper rows, {100 * dose:g} % pruned: S, the share of survivors with |w| below 5 % of its value before "
-        "pruning, and excess, S of the pruned network minus S of the control over the same weights, paired by seed; "
-        "epochs since pruning, linear up to the first update that was measured, logarithmic beyond",
-        f"Mean of seeds; {interval_text(ends['n'], 'bands and bars')}",
-        f"Dotted: the excess that claim B1 asks for after pruning at most {100 * margins.b1_dose:g} %. {common.CLOCK}",
-        panels.BEYOND,
+        "Excess: shed survivors of the pruned network minus the control's, paired by seed, by learning rate (LR), "
+        "weight decay (wd) and share pruned. Left: the setting that sheds most",
+        f"Mean of seeds; {interval_text(ends['n'], 'bands and bars')}. B1: the excess that the claim asks for, after "
+        f"pruning at most {100 * margins.b1_dose:g} %",
     ]
-    return panels.finish(fig, [*runs, *panels.handles_of(doses.values())], drawn.scale, notes)
+    return panels.finish(fig, runs, drawn.scale, notes)
 
 
-def _curves(top: Axes, bottom: Axes, rows: pd.DataFrame) -> None:
-    """Shedding of a setting in the pruned network and in its control, and the excess."""
-    panels.level_line(bottom)
-    if not np.isfinite(rows[["pruned", "excess"]]).any(axis=None):
-        for ax in (top, bottom):
-            panels.empty_panel(ax)
+def _alike(first: list[Effect], second: list[Effect]) -> bool:
+    return [each.name for each in first] == [each.name for each in second]
+
+
+def _excesses(part: pd.DataFrame, threshold: str) -> list[Effect]:
+    """The excess at the end of every setting, by clock, and dose."""
+    rows = part[part["threshold"] == threshold]
+    several = part["pruned_share"].nunique() > 1
+    return [
+        effect
+        for setting in common.settings_of(rows)
+        for effect in effects_of(
+            common.rows_of(rows, setting).sort_values("pruned_share"),
+            "excess",
+            lambda row: _setting_name(row, several),
+            PRUNED,
+        )
+    ]
+
+
+def _setting_name(row: Any, several: bool) -> str:
+    """A setting in a line, and the dose where there are several."""
+    dose = f", {100 * row.pruned_share:g} %" if several else ""
+    return f"LR {plain(row.max_lr)}, wd {plain(row.weight_decay)}{dose}"
+
+
+def _curves(ax: Axes, rows: pd.DataFrame) -> None:
+    """Shedding in the pruned network and in its control, under the setting that sheds most."""
+    ax.set_ylabel("shrunk survivors (%)")
+    known = rows[np.isfinite(rows["pruned"])]
+    if not len(known):
+        panels.empty_panel(ax)
         return
+    most = known.loc[known["pruned"].idxmax()]
+    rows = common.rows_of(rows, (most["max_lr"], most["weight_decay"])).sort_values("epoch")
+    low, high = bounds_of(rows, "pruned", (0.0, *values_of(rows, "control")[0]), least=10.0)
+    ax.set_ylim(max(low, -1.0), min(high, 101.0))
     (epochs,) = panels.numbers(rows, "epoch")
-    for ax, column, look in ((top, "control", CONTROL), (top, "pruned", PRUNED), (bottom, "excess", PRUNED)):
+    for column, look in (("control", CONTROL), ("pruned", PRUNED)):
         panels.curve(ax, look, epochs, *values_of(rows, column), shade=0.22)
-        _epoch_axis(ax, epochs)
-    top.tick_params(axis="x", labelbottom=False)
-    bottom.set_xlabel("epoch", labelpad=1.0)
-
-
-def _epoch_axis(ax: Axes, epochs: Floats) -> None:
-    """Linear up to the first update that was measured, logarithmic beyond: the first epoch is not a line."""
-    positive = epochs[epochs > 0]
-    if positive.size == 0:
-        return
-    first, last = float(positive.min()), float(positive.max())
-    ax.set_xscale("symlog", linthresh=first, linscale=0.35)
-    ticks = [0.0] + [10.0**k for k in range(-6, 6) if 1.2 * first <= 10.0**k <= last]
-    style.set_ticks(ax.xaxis, [*ticks, *([last] if last > 2.5 * ticks[-1] else [])])
-    ax.set_xlim(0, last * 1.15)
-
-
-def _end_panels(
-    fig: Figure, place: Any, part: pd.DataFrame, doses: Mapping[float, Look], span: Span, margin: float
-) -> None:
-    """The excess at the end by setting and dose, a panel per definition of shed."""
-    order = common.settings_of(part)
-    shown = [name for name in _THRESHOLDS if (part["threshold"] == name).any()]
-    [row] = panels.panels_at(fig, place, max(1, len(shown)))
-    row[0].set_ylabel("excess at the\nend (points)")
-    for ax, threshold in zip(row, shown, strict=False):
-        rows = part[part["threshold"] == threshold]
-        ax.set_ylim(span)
-        panels.level_line(ax)
-        common.claim_line(ax, margin, named=ax is row[-1])
-        _by_setting(ax, rows, "pruned_share", doses, order, [""] * len(order))
-        clocks = [common.clock_text(rows, setting) for setting in order]
-        style.spaced_labels(ax, np.arange(len(order), dtype=np.float64), clocks, 5.8 / len(shown))
-        ax.set_title(_THRESHOLDS[threshold], loc="left")
-        ax.set_xlabel("clock, settings as above")
-
-
-def _by_setting(
-    ax: Axes, rows: pd.DataFrame, column: str, looks: Mapping[Any, Look], order: list[Setting], labels: list[str]
-) -> None:
-    """The excess, with a place per setting and a series per value of `column`."""
-    places = [float(order.index(key)) for key in zip(rows["max_lr"], rows["weight_decay"], strict=True)]
-    panels.category_panel(ax, panels.series_by(rows.assign(x=places), column, looks), "excess", labels)
+    ax.set_xlim(0, float(epochs.max()) * 1.03)
+    ax.set_title(f"LR {plain(most['max_lr'])}, weight decay {plain(most['weight_decay'])}", loc="left")
+    ax.set_xlabel("epochs since pruning")
 
 
 def histograms(drawn: Drawn) -> Figure:
@@ -147,14 +124,17 @@ def histograms(drawn: Drawn) -> Figure:
                 ax.set_ylim(0, 105 * tallest if tallest > 0 else 1.0)
                 ax.set_xlabel("|w|", labelpad=1.0)
             row[0].set_ylabel("% of survivors per bin")
-    start: list[Artist] = [Patch(facecolor="0.8", edgecolor="0.5", label="just pruned")]
-    ends = replace(PRUNED, label="end, pruned"), replace(CONTROL, label=f"end, {CONTROL.label}")
+    handles: list[Artist] = [
+        Line2D([], [], color="0.45", linestyle=panels.DOTS, linewidth=1.0, label="just pruned"),
+        *panels.handles_of([replace(PRUNED, label="end, pruned", width=1.2)], marker=""),
+        Patch(facecolor=CONTROL.color, alpha=0.35, label=f"end, {CONTROL.label}"),
+    ]
     notes = [
         f"Magnitudes of the weights that survive pruning {100 * dose:g} %, seeds pooled ({seeds_text(frame['n'])}), "
         "without bars; four bins per decade of a log axis; the first and the last bin shown hold all that lies beyond",
         f"Control: the same weights in a network trained alike but not pruned. {common.CLOCK}",
     ]
-    return panels.finish(fig, [*start, *panels.handles_of(ends, marker="")], drawn.scale, notes)
+    return panels.finish(fig, handles, drawn.scale, notes)
 
 
 def _reach(frame: pd.DataFrame, keys: list[str], edges: Floats) -> tuple[int, int]:
@@ -178,90 +158,66 @@ def _outlines(ax: Axes, rows: pd.DataFrame, edges: Floats, first: int, last: int
     start = heights("pruned", "start")
     if not start.any():
         start = heights("control", "start")
-    ax.stairs(start, steps, fill=True, color="0.83", zorder=1.5)
-    ax.stairs(start, steps, color="0.5", linewidth=0.7, zorder=1.6)
-    for run, look in (("control", CONTROL), ("pruned", PRUNED)):
-        ends = heights(run, "end")
-        if ends.any():
-            ax.stairs(ends, steps, color=look.color, linewidth=look.width, linestyle=look.dash, zorder=look.order)
+    ax.stairs(start, steps, color="0.45", linewidth=1.0, linestyle=panels.DOTS, zorder=1.6)
+    control, pruned = heights("control", "end"), heights("pruned", "end")
+    # An area under a line: where the line follows its edge, pruning changed nothing.
+    if control.any():
+        ax.stairs(control, steps, fill=True, color=CONTROL.color, alpha=0.35, linewidth=0, zorder=1.5)
+    if pruned.any():
+        ax.stairs(pruned, steps, color=PRUNED.color, linewidth=1.2, zorder=PRUNED.order)
     ax.set_xlim(first, last + 1)
     logs = [(nth, math.log10(edge)) for nth, edge in enumerate(edges) if edge > 0 and first <= nth <= last + 1]
     powers = {float(nth): plain(10.0 ** round(log)) for nth, log in logs if abs(log - round(log)) < 0.01}
     style.spaced_labels(ax, np.array(list(powers), dtype=np.float64), list(powers.values()), 0.9)
 
 
-_SHORT = {"relative": "relative", "removable": "removable", "in_dead": "in dead filters"}
-
-_SETTINGS_IN_WORDS = 8
-"""So many settings have room for words at their ticks."""
-
-
 def networks(drawn: Drawn) -> Figure:
-    """Claim B3: excess shedding by setting, and what random pruning costs, with the networks side by side."""
+    """Claim B3: excess shedding and what random pruning costs, with the networks side by side."""
     shed, criteria, margins = drawn.tables["cascade_shedding"], drawn.tables["cascade_criteria"], drawn.margins
     tasks = dict.fromkeys([*shed["task"], *criteria["task"]])
     looks = {task: replace(look, label=task) for task, look in panels.looks_of(tasks, common.NETWORKS).items()}
     dose = common.shown_dose(shed, margins.b1_dose)
-    rows = shed[np.isclose(shed["pruned_share"], dose)]
-    order = common.settings_of(rows)
-    shown = [
-        (criterion, threshold)
-        for criterion in rows["criterion"].unique()
-        for threshold in _SHORT
-        if ((rows["threshold"] == threshold) & (rows["criterion"] == criterion)).any()
+    rows = shed[np.isclose(shed["pruned_share"], dose) & (shed["threshold"] == "relative")]
+    several = rows["criterion"].nunique() > 1
+    excess = [
+        effect
+        for setting in _compared(rows)
+        for effect in effects_of(
+            common.rows_of(rows, setting), "excess", lambda row: _excess_name(row, several), lambda row: looks[row.task]
+        )
     ]
     random = [name for name in common.criterion_looks(drawn.tables) if "random" in name]
     gaps = criteria[(criteria["prelude"] == "none") & criteria["criterion"].isin(random)]
     # Global magnitude minus random: the table has the opposite sign.
     gaps = gaps.assign(gap=-gaps["difference"], gap_low=-gaps["difference_high"], gap_high=-gaps["difference_low"])
-    heads = [f"Excess at the end, {100 * dose:g} % pruned, {seeds_text(rows['n'])}"]
-    heads += [f"Cost of random pruning, {seeds_text(gaps['n'])}"]
-    fig, places = panels.stacked([heads[0], 1.15 * len(shown) + 0.4, heads[1], 2.1], 1.1)
-    upper = panels.panels_at(fig, places[0], 1, heights=(1.0,) * max(1, len(shown)))
-    span = bounds_of(rows, "excess", (0.0, 100 * margins.b1_excess), least=10.0)
-    dots = {task: replace(look, dash="") for task, look in looks.items()}
-    for (ax,), (criterion, threshold) in zip(upper, shown, strict=False):
-        part = rows[(rows["threshold"] == threshold) & (rows["criterion"] == criterion)]
-        ax.set_ylim(span)
-        panels.level_line(ax)
-        if threshold != "in_dead":
-            common.claim_line(ax, margins.b1_excess, named=True)
-        _by_setting(ax, part, "task", dots, order, _setting_labels(rows, order))
-        ax.set_ylabel(f"{_SHORT[threshold]}\n(points)")
-        if rows["criterion"].nunique() > 1:
-            ax.set_title(pretty(criterion), loc="left")
-        ax.tick_params(axis="x", labelbottom=ax is upper[-1][0])
-    _gap_panels(fig, places[1], gaps, [name for name in random if (gaps["criterion"] == name).any()], looks)
-    small = ". At the ticks: learning rate, weight decay, clock" if len(order) > _SETTINGS_IN_WORDS else ""
+    gaps = gaps.sort_values(["criterion", "sparsity"], kind="stable")
+    costs = effects_of(gaps, "gap", _gap_name(gaps["sparsity"].nunique() > 1), lambda row: looks[row.task])
+    fig = style.new_figure(1.45 + forest.height(excess, costs))
+    left, right = fig.subplots(1, 2)
+    forest.draw(left, excess, margins=[(100 * margins.b1_excess, f"B1: {100 * margins.b1_excess:g}")], least=5.0)
+    left.set_title(f"Shedding, {100 * dose:g} % pruned, {seeds_text(rows['n'])}", loc="left", pad=14)
+    left.set_xlabel("excess at the end (points)")
+    forest.draw(right, costs, least=2.0)
+    right.set_title(f"Cost of random pruning, {seeds_text(gaps['n'])}", loc="left", pad=14)
+    right.set_xlabel("test accuracy of global magnitude\nminus that of random pruning (points)")
     notes = [
-        "Excess: share of survivors that are shed in the pruned network minus that in the control, trained alike but "
-        "not pruned. Relative: |w| below 5 % of its value before pruning; removable: without them the loss rises by "
-        "less than 1 %; in dead filters: in a filter or channel without any weight left",
-        f"Mean of seeds; {interval_text(pd.concat([rows['n'], gaps['n']]))}; all is paired by seed",
-        f"Dotted: claim B1's mark. {common.CLOCK}{small}",
-        panels.BEYOND,
+        "Excess: survivors that shrank below 5 % of their value, minus those of the control, trained alike but not "
+        "pruned. Settings under which every network ran",
+        f"Mean of seeds, paired by seed; {interval_text(pd.concat([rows['n'], gaps['n']]))}",
     ]
-    return panels.finish(fig, panels.handles_of(looks.values()), drawn.scale, notes)
+    return panels.finish(fig, panels.handles_of(looks.values(), dash=""), drawn.scale, notes)
 
 
-def _gap_panels(fig: Figure, place: Any, gaps: pd.DataFrame, criteria: list[str], looks: Mapping[str, Look]) -> None:
-    """What each random criterion costs against sparsity."""
-    [row] = panels.panels_at(fig, place, max(len(criteria), 1))
-    row[0].set_ylabel("test accuracy (points)\n> 0: magnitude is better", fontsize=SMALL + 0.5)
-    if not criteria:
-        panels.empty_panel(row[0], "no random criterion")
-        row[0].yaxis.set_major_locator(NullLocator())
-        return
-    row[0].set_ylim(bounds_of(gaps, "gap", (0.0,), least=2.0))
-    for ax, criterion in zip(row, criteria, strict=True):
-        panels.level_line(ax)
-        series = panels.series_by(gaps[gaps["criterion"] == criterion], "task", looks)
-        panels.sparsity_panel(ax, series, "gap", 6.0 / len(criteria))
-        ax.set_title(wrapped(f"global magnitude minus\n{pretty(criterion)}", 6.6 / len(criteria)), loc="left")
+def _compared(rows: pd.DataFrame) -> list[Setting]:
+    """The settings that every network has, all where there is none."""
+    order = common.settings_of(rows)
+    every = rows["task"].nunique()
+    return [each for each in order if common.rows_of(rows, each)["task"].nunique() == every] or order
 
 
-def _setting_labels(rows: pd.DataFrame, order: list[Setting]) -> list[str]:
-    texts = [common.setting_text(rows, setting) for setting in order]
-    if len(order) <= _SETTINGS_IN_WORDS:
-        return texts
-    return ["\n".join(line.split()[-1] for line in text.split("\n")) for text in texts]
+def _excess_name(row: Any, several: bool) -> str:
+    return f"LR {plain(row.max_lr)}, wd {plain(row.weight_decay)}" + (f", {pretty(row.criterion)}" if several else "")
+
+
+def _gap_name(several: bool) -> Any:
+    return lambda row: pretty(row.criterion) + (f", {style.percent(row.sparsity)} %" if several else "")

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import SubplotSpec
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from prunebench.papers.directional.figures import common
 from prunebench.papers.directional.figures.common import FULL, Arm, arm_looks, listed, method_label, rows_in, series_of
-from prunebench.suite.report import panels, style
+from prunebench.suite.report import forest, panels, style
 from prunebench.suite.report.draw import Drawn
+from prunebench.suite.report.forest import Effect
 from prunebench.suite.report.panels import Series, Span, bounds_of, numbers, values_of
 from prunebench.suite.report.style import SMALL, WIDTH, Look, interval_text, wrapped
 
@@ -32,44 +31,55 @@ def _margin(handles: int) -> float:
 
 
 def accuracy(drawn: Drawn) -> Figure:
-    """Claims C2, C3 and C5: accuracy against sparsity, gRDA minus each baseline, and the published numbers."""
-    frame, published = rows_in(drawn.tables, "accuracy"), rows_in(drawn.tables, "published")
+    """Claims C2, C3 and C5: accuracy against sparsity, and gRDA minus SGD and minus each baseline."""
+    frame = rows_in(drawn.tables, "accuracy")
     looks = arm_looks(drawn.tables, frame)
     dense = {arm: look for arm, look in looks.items() if arm[0] in _DENSE}
     sparse = [replace(look, dash="-") if arm[0] == "grda" else look for arm, look in looks.items() if arm not in dense]
     handles = [*panels.handles_of(dense.values(), marker=""), *panels.handles_of(sparse)]
     handles += panels.diverged_crosses(frame)
-    blocks: list[tuple[str, Any]] = panels.blocks_of(frame, "task")
-    height = 2.05 if len(blocks) < 3 else 1.7
-    heights = [[height]] * len(blocks)
-    if len(published):
-        blocks, heights = (
-            [*blocks, ("Published, not measured here: ResNet-50 on ImageNet", None)],
-            [*heights, [height - 0.1]],
-        )
-    fig, laid_out = panels.in_blocks(blocks, heights, _margin(len(handles)) + 0.15)
-    for part, (place,) in laid_out:
-        if part is None:
-            _published_panel(fig, place, published)
-            continue
-        [(left, right)] = panels.panels_at(fig, place, 2, widths=(1.2, 1.0), share=False)
+    blocks = []
+    for title, part in panels.blocks_of(frame, "task"):
         shown = part[~part["method"].isin(_DENSE) & (part["sparsity"] < FULL)]
+        blocks.append((title, (part, shown, _differences(shown, looks))))
+    heights = [[max(2.0, forest.height(effects))] for _, (_, _, effects) in blocks]
+    fig, laid_out = panels.in_blocks(blocks, heights, _margin(len(handles)))
+    for (part, shown, effects), (place,) in laid_out:
+        [(left, right)] = panels.panels_at(fig, place, 2, share=False)
         _accuracy_panel(left, series_of(part, dense, "epochs"), series_of(shown, looks, "sparsity"), part)
-        _difference_panel(right, shown, looks)
-    horizontal = "; horizontal bars: gRDA's own sparsity" if frame["n"].max() > 1 else ""
+        forest.draw(right, effects)
+        right.set_xlabel("test accuracy of gRDA minus other (points)")
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'], 'bars and bands')}. Baselines: pruned to the sparsity that gRDA's "
-        f"run of the same seed ended with{horizontal}. Right: test accuracy of gRDA minus that of each baseline at the "
-        "same sparsity, and minus that of SGD, paired by seed",
+        f"Mean of seeds; {interval_text(frame['n'], 'bars and bands')}; differences are paired by seed. Baselines are "
+        "pruned to the sparsity that gRDA's run of the same seed ended with",
         panels.SIDEWAYS,
     ]
-    if len(published):
-        sources = "; ".join(dict.fromkeys(name for name in published["source"] if name))
-        notes.append(f"Published: no intervals are known. Sources: {sources}" if sources else "Published: no intervals")
     unplaced = frame[~frame["method"].isin(_DENSE) & ~(frame["sparsity"] < FULL)]
     if len(unplaced):
         notes.append(f"Not shown, without sparsity or without any weight left: {listed(_arm_names(unplaced, frame))}")
     return panels.finish(fig, handles, drawn.scale, notes)
+
+
+def _differences(shown: pd.DataFrame, looks: dict[Arm, Look]) -> list[Effect]:
+    """gRDA minus SGD and minus each baseline, by gRDA's setting: matched rows hold it, but for SGD gRDA's own."""
+    effects = []
+    for setting in common.settings_of(shown):
+        rows = shown[shown["matched_to"] == setting]
+        own = rows[rows["method"] == "grda"]
+        ends = {f"grda_difference{end}": own[f"difference{end}"] for end in ("", "_low", "_high")}
+        of_sgd = own.assign(method="sgd", diverged=0, **ends)
+        sparsity = style.percent(round(float(own["sparsity"].iloc[0]), 3))
+        effects += forest.effects_of(
+            pd.concat([of_sgd, rows[rows["method"] != "grda"]]),
+            "grda_difference",
+            lambda row, sparsity=sparsity: f"{_SHORT.get(row.method, method_label(row.method))}, {sparsity} %",
+            lambda row: looks.get((row.method, ""), looks["grda", row.matched_to]),
+        )
+    return effects
+
+
+_SHORT = {"l1": "l1 penalty", "gmp_one_shot": "one-shot GMP", "random": "random"}
+"""Names of baselines where a row has little room."""
 
 
 def _arm_names(rows: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
@@ -136,48 +146,38 @@ def _sparsity_bars(ax: Axes, rows: pd.DataFrame, mean: np.ndarray, look: Look) -
     ax.hlines(mean[inside], left, right, color=look.color, linewidth=0.8, alpha=0.75, zorder=3.4)
 
 
-def _difference_panel(ax: Axes, shown: pd.DataFrame, looks: dict[Arm, Look]) -> None:
-    """gRDA minus SGD and minus each baseline: the matched rows hold it, but for SGD gRDA's own."""
-    ax.set_ylabel("gRDA minus other\n(points)")
-    grda = shown["method"] == "grda"
-    of_sgd = shown[grda].assign(
-        method="sgd", **{f"grda_difference{end}": shown[f"difference{end}"] for end in ("", "_low", "_high")}
-    )
-    series = series_of(pd.concat([of_sgd, shown[~grda]]), looks, "sparsity")
-    series = panels.with_values(series, "grda_difference")
-    if not series:
-        panels.empty_panel(ax)
-        return
-    ax.set_ylim(_span(pd.concat([rows for _, rows in series]), "grda_difference", (0.0,), 1.0))
-    panels.level_line(ax)
-    common.density_axis(ax, shown["sparsity"], 2.6)
-    for (look, rows), x in zip(series, panels.shifted(ax, series, 0.024), strict=True):
-        style.draw_points(ax, x, *values_of(rows, "grda_difference"), look)
-
-
 _PUBLISHED = {
     "magnitude": ("#009E73", "D", (0, (1.2, 1.0))),
     "magnitude v2": ("#56B4E9", "^", (0, (6.0, 1.5, 1.0, 1.5))),
     "variational dropout": ("#0072B2", "s", (0, (4.0, 1.2))),
     "random": ("#CC79A7", "v", (0, (2.5, 1.0))),
 }
-_SCHEDULES = (("#D55E00", "o"), ("#F0A202", ">"), ("#7A3300", "<"), ("#F2B38F", "p"))
+# No colour of a gRDA setting: these are other settings on another network.
+_SCHEDULES = (("#332288", "o"), ("#882255", ">"), ("#661100", "<"), ("#AA4499", "p"))
 
 
-def _published_panel(fig: Figure, place: SubplotSpec, published: pd.DataFrame) -> None:
-    ax = fig.add_subplot(place)
-    sparse = published[(published["sparsity"] > 0) & (published["sparsity"] < FULL)]
+def published(drawn: Drawn) -> Figure:
+    """Claim C3: what is published of ResNet-50 on ImageNet, gRDA and other methods; nothing is measured here."""
+    frame = rows_in(drawn.tables, "published")
+    sparse = frame[(frame["sparsity"] > 0) & (frame["sparsity"] < FULL)]
+    fig = style.new_figure(2.9)
+    ax = fig.subplots()
     ax.set_ylabel("top-1 accuracy (%)")
+    sources = "; ".join(dict.fromkeys(name for name in frame["source"] if name))
+    notes = [
+        "Published numbers, none measured here; no intervals are known" + (f". Sources: {sources}" * bool(sources))
+    ]
+    scale = str(frame["scale"].iloc[0])
     if panels.is_empty(ax, sparse, "accuracy"):
-        return
-    (mean,) = numbers(published, "accuracy", factor=100)
+        return panels.finish(fig, [], scale, notes)
+    (mean,) = numbers(frame, "accuracy", factor=100)
     ax.set_ylim(style.limits(mean, mean, mean, reach=0.0, least=2.0))
     common.density_axis(ax, sparse["sparsity"], 4.9)
-    others = iter(("#999999", "#882255", "#332288", "#117733"))
-    schedules = iter(_SCHEDULES * len(published))
-    for (method, schedule), rows in published.groupby(["method", "schedule"], sort=False):
+    others = iter(("#999999", "#999933", "#117733"))
+    schedules = iter(_SCHEDULES * len(frame))
+    for (method, schedule), rows in frame.groupby(["method", "schedule"], sort=False):
         name = method_label(method) if method in ("sgd", "grda") else str(method)
-        label = wrapped(name + (f", {schedule}" if schedule else ""), 1.5, SMALL)
+        label = wrapped(name + (f", LR {schedule}" if schedule else ""), 1.6, SMALL)
         if (rows["sparsity"] == 0).all():
             level = 100 * rows["accuracy"].mean()
             ax.axhline(level, color="black", linewidth=1.3, zorder=1.8, label=label)
@@ -190,6 +190,7 @@ def _published_panel(fig: Figure, place: SubplotSpec, published: pd.DataFrame) -
         ordered = rows.sort_values("sparsity")
         ax.plot(style.sparsity_position(ordered["sparsity"]), 100 * ordered["accuracy"], **look.line(), label=label)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), borderaxespad=0.0, labelspacing=0.45)
+    return panels.finish(fig, [], scale, notes)
 
 
 def trajectory(drawn: Drawn) -> Figure:
@@ -215,14 +216,15 @@ def trajectory(drawn: Drawn) -> Figure:
             if panels.is_empty(ax, rows, column):
                 continue
             for look, of_one in series:
-                # Of many bands over each other none can be read.
-                shade = 0.16 if len(series) < 4 or of_one["method"].iloc[0] in ("sgd", "grda") else 0.0
-                panels.curve(ax, look, of_one["epoch"].to_numpy(), *values_of(of_one, column), shade=shade)
+                mean, *ends = values_of(of_one, column)
+                # Of many bands over each other none can be read: the last epoch alone has its interval.
+                low, high = (np.where(of_one["epoch"] == of_one["epoch"].max(), end, np.nan) for end in ends)
+                style.draw_points(ax, of_one["epoch"].to_numpy(), mean, low, high, replace(look, marker=""), bars=1.1)
         left.set_ylabel("validation accuracy (%)")
         right.set_ylabel("density: prunable\nweights not 0 (%)")
     matched = ", or ".join(dict.fromkeys(common.setting_label(setting) for setting in settings))
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'], 'bands of SGD and gRDA')}",
+        f"Mean of seeds; {interval_text(frame['n'], 'bars at the last epoch')}",
         *([f"Baselines: as matched to gRDA with {matched}"] if (frame["matched_to"] != "").any() else []),
         "Left: the axis begins where curves are after a quarter of the epochs",
         *_notes_of_baselines(frame, drawn.tables["directional_accuracy"]),
@@ -259,40 +261,43 @@ def _score_limits(ax: Axes, series: Series) -> dict[str, float]:
     return failed
 
 
-_FLOOR: dict[str, Any] = {"color": "0.35", "linewidth": 1.0, "linestyle": panels.DOTS}
-
-
 def norms(drawn: Drawn) -> Figure:
-    """Claim C8: the ratio of the weights' L2 and L1 norms over epochs, for SGD and gRDA."""
+    """Claim C8: how the ratio of the weights' L2 and L1 norms changes over the epochs, for SGD and gRDA."""
     frame = rows_in(drawn.tables, "norm_curves")
     looks = {arm: look for arm, look in arm_looks(drawn.tables, frame).items() if arm[0] in (*_DENSE, "grda")}
     handles = panels.handles_of(looks.values(), marker="")
-    if np.isfinite(frame["floor"]).any():
-        handles.append(Line2D([], [], label="least possible, d^(\u22121/2)", **_FLOOR))
-    blocks = panels.blocks_of(frame, "task")
+    blocks = [(title, _over_start(part)) for title, part in panels.blocks_of(frame, "task")]
     room = (WIDTH - 0.7) / min(3, len(blocks)) - 0.35
-    fig, [(_, lines, _)] = panels.in_lines([("", None)], [blocks], 3, 2.35, _margin(len(handles)) - 0.2, share=False)
+    fig, [(_, lines, _)] = panels.in_lines([("", None)], [blocks], 3, 2.35, _margin(len(handles)) - 0.2)
+    every = pd.concat([part for _, part in blocks])
     for line, [row] in lines:
+        # One axis for all networks: changes compare.
+        panels.log_axis(row[0], *(np.append(each, 1.0) for each in values_of(every, "ratio", 1.0)), factor=1.5)
         for ax, (title, part) in zip(row, line, strict=True):
             series = series_of(part, looks, "epoch")
-            least = float(part["floor"].max())
-            values = pd.concat([rows for _, rows in series]) if series else part
-            panels.log_axis(ax, *(np.append(each, least) for each in values_of(values, "ratio", 1.0)))
             common.epoch_axis(ax, part["epoch"])
             ax.set_title(wrapped(title, room), loc="left", weight="bold")
-            if panels.is_empty(ax, values, "ratio"):
+            if panels.is_empty(ax, part, "ratio"):
                 continue
-            if np.isfinite(least):
-                ax.axhline(least, zorder=1.2, **_FLOOR)
+            panels.level_line(ax, 1.0)
             for look, rows in series:
                 panels.curve(ax, look, rows["epoch"].to_numpy(), *values_of(rows, "ratio", 1.0))
-        row[0].set_ylabel("\u2016w\u2016\u2082 / \u2016w\u2016\u2081, all parameters")
+                last = rows.dropna(subset="ratio").tail(1)
+                for end in last.itertuples():
+                    panels.text_beside(ax, end.ratio, f"\u00d7 {end.ratio:.2f}", color="black")
+        row[0].set_ylabel("\u2016w\u2016\u2082 / \u2016w\u2016\u2081 over that\nat the start (log)")
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'], 'bands')}",
-        "Norms are over all d parameters; the ratio is least where all weights are of one size, and rises as they "
-        "concentrate",
+        f"Mean of seeds, over the mean at the start; {interval_text(frame['n'], 'bands')}. Norms are over all "
+        "parameters; the ratio rises as the weights concentrate on few. At the right: the value at the end",
     ]
     return panels.finish(fig, handles, drawn.scale, notes)
+
+
+def _over_start(part: pd.DataFrame) -> pd.DataFrame:
+    """Ratios and their intervals over the arm's mean at its first epoch."""
+    part = part.sort_values("epoch", kind="stable")
+    first = part.groupby(["method", "matched_to"])["ratio"].transform("first")
+    return part.assign(**{name: part[name] / first for name in ("ratio", "low", "high")})
 
 
 _MARKED = 30
@@ -329,7 +334,7 @@ def layerwise(drawn: Drawn) -> Figure:
             every_layer_named &= _sizes(strip, layers, 6.1 / len(columns))
             ax.set_xlim(strip.get_xlim())
             ax.xaxis.set_major_locator(FixedLocator([float(at) for at in layers["position"]]))
-        tops[0].set_ylabel("sparsity (%)")
+        tops[0].set_ylabel("sparsity (%),\nlog of density")
         strips[0].set_ylabel("weights", labelpad=8.0)
     notes = [
         f"Mean of seeds; {interval_text(frame['n'], 'bands')}",

@@ -58,12 +58,10 @@ def toy(drawn: Drawn) -> Figure:
         tops[0].set_ylabel("relative error R")
         bottoms[0].set_ylabel("cosine of the\ndisplacements")
     notes = [
-        "R: \u2016w(gRDA) \u2212 w*\u2016 / \u2016w(SGD) \u2212 w*\u2016, where w* is SGD's end after directional "
-        "pruning (control: after soft thresholding); the same minibatches, at a fixed \u03b3 x updates. Cosine: of "
-        "w(gRDA) \u2212 w(SGD) with minus the projection of sign(w(SGD)) on the flat space",
+        "R: \u2016w(gRDA) \u2212 w*\u2016 / \u2016w(SGD) \u2212 w*\u2016, w*: SGD's end after directional pruning "
+        "(control: after soft thresholding). Cosine: of gRDA's displacement from SGD with that of directional pruning",
         *_notes_of_fixed(frame),
-        f"Mean of seeds; {interval_text(frame['n'])}; slope: of log R on log \u03b3 for directional pruning, per seed",
-        f"Dotted: claim C1's marks. {panels.SIDEWAYS}",
+        f"Mean of seeds; {interval_text(frame['n'])}; slope: of log R on log \u03b3. Dotted: claim C1's marks",
         *panels.off_log(frame, "error", "soft_error"),
     ]
     return panels.finish(fig, panels.handles_of(_FITS.values()), str(frame["scale"].iloc[0]), notes)
@@ -74,12 +72,10 @@ def _notes_of_fixed(frame: pd.DataFrame) -> list[str]:
     notes = []
     lams = frame.loc[(frame["fixed"] == "c") & np.isfinite(frame["lam"]), "lam"]
     if len(lams):
-        notes.append(
-            f"With c fixed \u03bb falls with \u221a\u03b3 (here from {plain(lams.max())} to {plain(lams.min())}), so R "
-            "may fall because \u03bb does"
-        )
+        fall = f"from {plain(lams.max())} to {plain(lams.min())}"
+        notes.append(f"With c fixed \u03bb falls with \u03b3, {fall}, and R may fall because \u03bb does")
     if (frame["fixed"] == "lam").any():
-        notes.append("At a fixed \u03bb (c grows as \u03b3 falls) it shows whether R falls with \u03b3 itself")
+        notes.append("With \u03bb fixed R would fall by \u03b3 alone")
     return notes
 
 

@@ -25,8 +25,8 @@ _NETWORK = ["task", "criterion", "schedule"]
 def gradient_distribution(drawn: Drawn) -> Figure:
     """Histograms of dL/dw over surviving weights at the end of each cycle, one panel per network and criterion.
 
-    The x axis is asinh-spaced as the bins are; heights are shares of weights per bin, cut where they would
-    reach into the next ridge. The share of the central bin, where gradients of dead units are exactly 0, is printed.
+    The x axis is asinh-spaced as the bins are; each ridge is as high as its tallest bin but the central one, where
+    gradients of dead units are exactly 0: that one's share is printed instead.
     """
     frame = drawn.tables["s_cyc_gradient_histograms"]
     frame = frame[np.isfinite(frame["left"]) & np.isfinite(frame["right"])]
@@ -35,7 +35,7 @@ def gradient_distribution(drawn: Drawn) -> Figure:
     networks = sorted(frame.groupby(_NETWORK, sort=False), key=lambda part: (families[part[0][0]], *part[0][:2]))
     cycles = sorted(frame["cycle"].unique())
     shown = style.thinned(cycles, 9)
-    fig, axes = panels.facets(len(networks), 3, 0.75 + 0.24 * len(shown), 1.15, sharex=True)
+    fig, axes = panels.facets(len(networks), _columns(len(networks)), 0.75 + 0.24 * len(shown), 1.0, sharex=True)
     densities = style.sparsity_position(frame.groupby("cycle")["sparsity"].mean().loc[cycles])
     norm = Normalize(0, float(densities.max()) or 1.0)
     palette = sns.color_palette("crest", as_cmap=True)
@@ -48,13 +48,16 @@ def gradient_distribution(drawn: Drawn) -> Figure:
         ax.set_title(wrapped(title, WIDTH / axes.shape[2] - 0.5), loc="left")
     panels.label_facets(axes, len(networks), "gradient dL/dw (asinh scale)", "sparsity (%)")
     notes = [
-        "dL/dw of surviving weights at the end of each pruning cycle, seeds pooled; bins of equal width on the asinh "
-        "scale, heights of one panel comparable",
-        "Right of each ridge: share of weights in the central bin, where exact zeros (dead units) lie; bars are cut at "
-        "the height of the next ridge",
+        "dL/dw of surviving weights at the end of each pruning cycle, seeds pooled; every ridge to its own height. At "
+        "the right: share of weights in the central bin, where exact zeros (dead units) lie, which is not drawn",
         *([f"{len(shown)} of {len(cycles)} cycles shown"] if len(shown) < len(cycles) else []),
     ]
     return panels.finish(fig, [], drawn.scale, notes)
+
+
+def _columns(count: int) -> int:
+    """Panels side by side: three or four, whichever leaves fewer places empty."""
+    return min((3, 4), key=lambda columns: (-count % columns, columns))
 
 
 def _reach(frame: pd.DataFrame) -> float:
@@ -70,9 +73,6 @@ def _ridges(ax: Axes, part: pd.DataFrame, shown: list[int], reach: float, color:
     """The histograms of the `shown` cycles, one under the other."""
     edges = np.unique(np.append(part["left"], part["right"]))
     central = (part["left"] < 0) & (part["right"] > 0)
-    # Bins around 0 are many times as high as the rest: drawn whole, they would leave every other bin flat.
-    tallest = part.loc[~central & (part["weights_share"] > 0), "weights_share"].quantile(0.96)
-    tallest = float(tallest) if tallest > 0 else 1.0
     # Bins are evenly spaced on the scale they were made on, so their index is the coordinate: no constant is repeated.
     index = np.arange(edges.size, dtype=np.float64)
     sparsities = []
@@ -82,7 +82,8 @@ def _ridges(ax: Axes, part: pd.DataFrame, shown: list[int], reach: float, color:
         sparsities.append(style.percent(float(ridge["sparsity"].iloc[0])) if len(ridge) else "")
         text = "no data"
         if ridge["weights_share"].sum() > 0:
-            height = np.minimum(ridge["weights_share"].to_numpy() / tallest, 1.15) * 0.85
+            shares = ridge["weights_share"].where(~central.loc[ridge.index], 0.0).to_numpy()
+            height = 0.9 * shares / max(float(shares.max()), 1e-12)
             steps = np.interp(np.append(ridge["left"], ridge["right"].iloc[-1]), edges, index)
             how = {"color": color(float(ridge["sparsity"].iloc[0])), "baseline": base, "zorder": 3 + row}
             ax.stairs(height + base, steps, fill=True, alpha=0.45, **how)
@@ -160,12 +161,12 @@ def gradient_spread(drawn: Drawn) -> Figure:
     for nth, name in enumerate(names):
         left = fig.add_subplot(grid[2 * nth, 0])
         row = [left, *(fig.add_subplot(grid[2 * nth, column], sharey=left) for column in (1, 2))]
-        relu = _family_panels(row, frame_by[name], looks[name], margin)
+        relu = _family_panels(row, name, frame_by[name], looks[name], margin)
         # Legends have places of their own: the panels keep their widths whatever the names.
         columns = _key_columns(looks[name].values())
         _key(fig, grid[2 * nth + 1, :2], looks[name].values(), columns)
         _key(fig, grid[2 * nth + 1, 2], [look for look, _ in relu], 1)
-        left.set_ylabel(f"{wrapped(name, 2.2)}\nstd of dL/dw / dense\n\u2190 narrower \u00b7 wider \u2192")
+        left.set_ylabel("std of dL/dw over\nthe dense network's")
         for text, level, side in (("dense", 1.0, "bottom"), (f"{margin:g}: A1", margin, "top")):
             panels.text_beside(row[2], level, text, va=side)
     seeds = _seeds_behind(frame)
@@ -178,7 +179,19 @@ def gradient_spread(drawn: Drawn) -> Figure:
     return panels.finish(fig, [], drawn.scale, notes)
 
 
-def _family_panels(row: list[Axes], rows: pd.DataFrame, looks: Mapping[Any, Look], margin: float) -> Series:
+def _at_the_end(series: Series) -> str:
+    """The first ReLU series' ratio in its last cycle that has one, as a title says it."""
+    for _, rows in series:
+        known = rows[(rows["activation"] == "relu") & (rows["std_ratio"] > 0)]
+        if len(known):
+            row = known.loc[known["cycle"].idxmax()]
+            ends = ", ".join(f"{row[end]:.2g}" for end in ("std_ratio_low", "std_ratio_high"))
+            interval = f" [{ends}]" if math.isfinite(row["std_ratio_low"]) else ""
+            return f"ReLU, {style.percent(row['sparsity'])} %: \u00d7 {row['std_ratio']:.2g}{interval}"
+    return ""
+
+
+def _family_panels(row: list[Axes], name: str, rows: pd.DataFrame, looks: Mapping[Any, Look], margin: float) -> Series:
     """A family's three panels; the series of the third."""
     surviving = rows[rows["weights"] == "surviving"]
     relu = rows[(rows["activation"] == "relu") & (rows["at"] == "end")]
@@ -199,7 +212,8 @@ def _family_panels(row: list[Axes], rows: pd.DataFrame, looks: Mapping[Any, Look
         ax.tick_params(axis="y", labelleft=ax is row[0])
         extra = "".join(f"\n{criterion_text(criterion)}" for criterion in criteria if ax is row[2])
         count = f", {seeds_text(_seeds_behind(pd.concat([group for _, group in series])))}" if series else ""
-        ax.set_title(wrapped(f"{head}{extra}{count}", WIDTH / 3 - 0.3), loc="left")
+        family = f"{name}\n" if ax is row[0] else ""
+        ax.set_title(wrapped(f"{family}{head}{extra}{count}\n{_at_the_end(series)}", WIDTH / 3 - 0.3), loc="left")
     return parts[2]
 
 
@@ -239,7 +253,7 @@ def _network_looks(rows: pd.DataFrame) -> dict[Any, Look]:
         label += f", {pretty(criterion)}" if is_control(criterion) or len(methods) > 1 else ""
         looks[key] = Look(
             label=label + (f", {pretty(schedule)}" if rows["schedule"].nunique() > 1 else ""),
-            color=_ACTIVATION_COLORS.get(activation, "#777777"),
+            color="#999999" if is_control(criterion) else _ACTIVATION_COLORS.get(activation, "#777777"),
             marker="osD^vP"[nth % 6],
             dash=(0, (3.0, 1.5)) if is_control(criterion) else "-",
             width=1.8 if relu else 1.1,

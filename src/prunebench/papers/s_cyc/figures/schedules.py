@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from prunebench.papers.s_cyc.figures.common import criterion_text, looks_of_schedules
+from prunebench.suite import numbers
 from prunebench.suite.report import panels, style
 from prunebench.suite.report.draw import Drawn
 from prunebench.suite.report.style import WIDTH, Look, interval_text, pretty, seeds_text, wrapped
@@ -54,28 +55,45 @@ def accuracy(drawn: Drawn) -> Figure:
     """Test accuracy against sparsity by schedule, and below it the paired difference to the best benchmark.
 
     One pair of panels per task and criterion. The best benchmark of a sparsity is the one with the highest mean
-    validation accuracy there. Markers are side by side for clarity: their sparsity is that of the tick.
+    validation accuracy there; the lower panels have those that the claims are about, not the other benchmarks.
     """
     frame = drawn.tables["s_cyc_accuracy"]
     present = set(frame["schedule"])
     looks = {name: look for name, look in looks_of_schedules(drawn.tables).items() if name in present}
     cells = list(frame.groupby(["task", "criterion"], sort=False))
-    fig, axes = panels.facets(len(cells), 3, 4.1, 1.3, rows=2)
+    fig, axes = panels.facets(len(cells), 3, 4.1, 1.2, rows=2)
     inches = WIDTH / axes.shape[2] - 0.55
     # By facet: (lines, rows, columns) -> (facets, rows).
     for (top, bottom), ((task, criterion), cell) in zip(axes.swapaxes(1, 2).reshape(-1, 2), cells, strict=False):
         _accuracy_panels(top, bottom, frame[frame["task"] == task], cell, looks, inches)
         title = f"{task}\n{criterion_text(criterion)}, {seeds_text(cell['n'])}"
         top.set_title(wrapped(title, inches + 0.3), loc="left")
+        bottom.set_title(wrapped(_at_the_end(cell), inches + 0.3), loc="left")
     for top, bottom in axes[:, :, 0]:
         top.set_ylabel("test accuracy (%)")
         bottom.set_ylabel("difference to the best\nbenchmark (points)")
     notes = [
-        f"Mean of seeds; {interval_text(frame['n'])}; differences are paired by seed, without bars for benchmarks",
-        "Best benchmark: chosen on validation accuracy at each sparsity, where it lies at 0",
-        panels.SIDEWAYS,
+        f"Mean of seeds; {interval_text(frame['n'])}, above for the method alone; differences are paired by seed",
+        "Best benchmark: by validation accuracy at each sparsity; it is the line at 0, and the other benchmarks are "
+        f"drawn above alone. {panels.BEYOND}",
     ]
     return panels.finish(fig, [*panels.handles_of(looks.values()), *panels.diverged_crosses(frame)], drawn.scale, notes)
+
+
+def _at_the_end(cell: pd.DataFrame) -> str:
+    """The method's difference at the highest sparsity, as a title says it."""
+    rows = cell[(cell["role"] == "method") & np.isfinite(cell["difference"])]
+    if not len(rows):
+        return "method not run"
+    row = rows.loc[rows["sparsity"].idxmax()]
+    mean, low, high = (100 * row[name] for name in ("difference", "difference_low", "difference_high"))
+    interval = f"\n{numbers.interval(low, high, 1, signed=True)}" if math.isfinite(low) else ""
+    where = f"{pretty(row['schedule'])} at {style.percent(row['sparsity'])} %"
+    return f"{where}: {numbers.text(mean, 1, signed=True)}{interval}"
+
+
+_ROOM = 0.22
+"""Of the distance between sparsities that differences beside each other take."""
 
 
 def _accuracy_panels(
@@ -83,21 +101,22 @@ def _accuracy_panels(
 ) -> None:
     """Accuracy and differences of a criterion; the axes show those of the whole task."""
     top.set_ylim(panels.bounds_of(task.drop(columns="diverged"), "test_accuracy", least=2.0, reach=0.25))
-    # Benchmarks far below would flatten the differences that the claim is about: they may leave the axis, marked.
     of_claim = task[(task["role"] != "benchmark") & task["difference"].notna()].drop(columns="diverged")
     of_claim = of_claim if len(of_claim) else task
     bottom.set_ylim(panels.bounds_of(of_claim, "difference", (0.0,), least=1.0, reach=0.6))
     panels.level_line(bottom)
     series = panels.on_sparsity(panels.series_by(cell, "schedule", looks))
-    for (look, rows), x in zip(series, panels.places_of(series), strict=True):
-        mean, low, high = panels.values_of(rows, "test_accuracy")
-        style.draw_points(top, x, mean, low, high, look, bars=0.6)
+    for look, rows in series:
+        x = rows["x"].to_numpy(dtype=np.float64)
+        mean, *ends = panels.values_of(rows, "test_accuracy")
+        low, high = (np.where(rows["role"] == "method", end, np.nan) for end in ends)
+        style.draw_points(top, x, mean, low, high, look, bars=0.9)
         style.mark_diverged(top, x, mean, rows["diverged"], rows["n"])
-        gap, *ends = panels.values_of(rows, "difference")
-        low, high = (np.where(rows["role"] == "benchmark", np.nan, end) for end in ends)
-        style.draw_points(bottom, x, gap, low, high, replace(look, width=0.6 * look.width), bars=0.9)
+    compared = [(look, rows) for look, rows in series if (rows["role"] != "benchmark").all()]
+    for (look, rows), x in zip(compared, panels.places_of(compared, _ROOM) if compared else [], strict=True):
+        style.draw_points(bottom, x, *panels.values_of(rows, "difference"), replace(look, width=0.6 * look.width))
     spots = np.unique(np.concatenate([rows["x"] for _, rows in series]))
-    pad = 0.65 * style.spacing(spots)
+    pad = 0.3 * style.spacing(spots)
     for ax in (top, bottom):
         ax.set_xlim(spots[0] - pad, spots[-1] + pad)
         style.sparsity_axis(ax, cell["sparsity"], inches, label=ax is bottom)

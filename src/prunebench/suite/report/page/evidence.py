@@ -112,7 +112,10 @@ def calibration_summary(calibration: pd.DataFrame, ledger: Sequence[Mapping[str,
         "false_no": worst("claimed_not_reproduced", every) if rated else None,
         "most": f"{most:g}",
         "weak": [*weak()],
-        "unrated": [{"claim": row.claim, "why": row.noise_from or "not measured"} for row in unrated.itertuples()],
+        "unrated": [
+            {"claim": row.claim, "why": (row.noise_from or "not measured").split(":")[0]}
+            for row in unrated.itertuples()
+        ],
     }
 
 

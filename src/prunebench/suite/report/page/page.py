@@ -21,10 +21,15 @@ from prunebench.suite.inputs import Download, Record, read_csv, read_json
 from prunebench.suite.paper import Paper, Table
 from prunebench.suite.preset import Preset, parse_preset
 from prunebench.suite.record import Ledger, read_ledger
+from prunebench.suite.report import captions
 from prunebench.suite.report.page import evidence, exhibits, provenance
+from prunebench.suite.report.page.answers import answers, in_words
 from prunebench.suite.stability import forecast
 
 HERE = Path(__file__).parent
+
+LEADING = 2
+"""Figures of a paper that are open; the others are folded. Papers declare those first that carry their main claims."""
 
 
 def write_page(results: Path, figures: Path, out: Path) -> None:
@@ -58,16 +63,27 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
     def table(paper: Paper | None, declared: Table) -> exhibits.View:
         return exhibits.table(paper, declared, results / "tables", cited("tables", declared.name))
 
+    def has_rows(name: str) -> bool:
+        return read_csv(results / "tables" / f"{name}.csv") != []
+
     def section(paper: Paper, run: bool) -> exhibits.View:
         """A paper's head and, where the preset runs it, figures, tables for readers, and files of the others."""
         names = ("key", "short", "title", "reference", "arxiv", "deviations")
+        # A figure without rows to draw is a sentence; one whose table is missing is named as missing.
+        empty = [each for each in paper.figures if run and not all(has_rows(need) for need in each.needs)]
         return {
             **{name: getattr(paper, name) for name in names},
             "run": run,
-            "figures": [figure(paper, each.name) for each in paper.figures if run],
+            "figures": [figure(paper, each.name) for each in paper.figures if run and each not in empty],
+            "unrun": [captions.title(paper, "figure", each.name) for each in empty],
             "tables": [table(paper, each) for each in paper.tables if run and each.latex],
             "data": _data(results / "tables", [each.name for each in paper.tables if run and not each.latex]),
         }
+
+    def own_figure(finding: exhibits.View) -> str:
+        """The figure beside a claim's forest plots: the one of its figures that its paper declares first."""
+        declared = preset.all_papers()[finding["paper"]].figures
+        return next((each.name for each in declared if each.name in finding["figures"]), "")
 
     rules = evidence.calibration_summary(rates, ledger or [])
     papers = [section(paper, key in preset.studies()) for key, paper in preset.all_papers().items()]
@@ -83,7 +99,11 @@ def _render(preset: Preset, results: Path, figures: Path) -> str:
         preset=preset,
         plan=preset.model_dump_json(indent=2, exclude={"raw_data"}),
         ledger=ledger,
+        answers=answers(claims, {key: paper.short for key, paper in preset.all_papers().items()}) if claims else [],
+        in_words=in_words,
         counts=evidence.counts(ledger or []),
+        own_figures={finding["id"]: own_figure(finding) for finding in ledger or []},
+        leading=LEADING,
         signs=evidence.SIGNS,
         scales=list(dict.fromkeys(finding["scale"] for finding in ledger or [])),
         ledger_files=_data(results, ("claims", "observations")),

@@ -23,6 +23,17 @@
   });
   for (const part of document.querySelectorAll(".scroll")) scrolling.observe(part);
 
+  // A claim's own figure beside its forest plots: the image of the paper's section again, once the claim is opened.
+  for (const place of document.querySelectorAll(".own")) {
+    const part = place.closest("details");
+    part.addEventListener("toggle", () => {
+      const plate = document.getElementById(`figure-${place.dataset.figure}`)?.querySelector(".plate");
+      if (!part.open || place.firstChild || !plate) return;
+      place.append(plate.cloneNode(true));
+      scrolling.observe(place.firstChild);
+    });
+  }
+
   // A link to something inside a closed part opens that part.
   const reveal = (id) => {
     const target = id && document.getElementById(id);
@@ -41,7 +52,8 @@
   if (table) ledger();
 
   function ledger() {
-    const rows = [...table.tBodies];
+    const rows = [...table.tBodies].filter((body) => body.classList.contains("claim"));
+    const groups = [...table.tBodies].filter((body) => body.classList.contains("group"));
     const heads = [...table.tHead.rows[0].cells];
     const form = document.getElementById("controls");
     const shown = document.getElementById("shown");
@@ -84,6 +96,12 @@
       }
       const focused = document.activeElement;
       table.append(...sorted());
+      // In the papers' own order their names stand over their claims.
+      for (const group of groups) {
+        const own = rows.filter((row) => row.dataset.paper === group.dataset.paper);
+        own[0].before(group);
+        group.hidden = (state.sort || "order") !== "order" || !own.some(matches);
+      }
       if (focused !== document.activeElement) focused.focus({ preventScroll: true });
       for (const row of rows) row.hidden = !matches(row);
       const count = rows.filter((row) => !row.hidden).length;
