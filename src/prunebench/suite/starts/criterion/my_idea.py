@@ -1,4 +1,7 @@
-"""A pruning criterion of yours, and the claim that it beats global magnitude: see `prunebench run my_idea.yaml`."""
+"""A pruning criterion of yours, and the claim that it beats global magnitude.
+
+`prunebench run FOLDER/my_idea.yaml` decides it.
+"""
 
 from prunebench.pruning import register
 from prunebench.suite.registry import register_claims

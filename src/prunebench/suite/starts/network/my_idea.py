@@ -1,4 +1,7 @@
-"""A network of yours, and the claim that it prunes better than the MLP: `prunebench run my_idea.yaml` decides it."""
+"""A network of yours, and the claim that it prunes better than the MLP.
+
+`prunebench run FOLDER/my_idea.yaml` decides it.
+"""
 
 from __future__ import annotations
 

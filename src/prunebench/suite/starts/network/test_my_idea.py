@@ -1,4 +1,4 @@
-"""What must hold of my_idea before anything is trained: `pytest test_my_idea.py`."""
+"""What must hold of my_idea before anything is trained: `pytest FOLDER/test_my_idea.py`."""
 
 from pathlib import Path
 
@@ -13,9 +13,8 @@ PRESET = Path(__file__).with_name("my_idea.yaml")
 
 
 @pytest.fixture(autouse=True)
-def loaded(monkeypatch):
-    """The preset names the file relative to its folder."""
-    monkeypatch.chdir(PRESET.parent)
+def loaded():
+    """The preset, which loads the file."""
     return load_preset(PRESET)
 
 

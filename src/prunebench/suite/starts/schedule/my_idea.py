@@ -1,4 +1,7 @@
-"""An LR profile of yours, and the claim that it beats S-Cyc: `prunebench run my_idea.yaml` decides it."""
+"""An LR profile of yours, and the claim that it beats S-Cyc.
+
+`prunebench run FOLDER/my_idea.yaml` decides it.
+"""
 
 from dataclasses import dataclass
 from math import cos, pi

@@ -1,4 +1,7 @@
-"""An update of yours, and the claim that what it trains prunes better than SGD's: `prunebench run my_idea.yaml`."""
+"""An update of yours, and the claim that what it trains prunes better than what SGD trains.
+
+`prunebench run FOLDER/my_idea.yaml` decides it.
+"""
 
 from __future__ import annotations
 
