@@ -283,6 +283,20 @@ def plan(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def new(
+    kind: Annotated[str, typer.Argument(help="schedule, criterion, update, network, dataset or paper.")],
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
+    to: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("ideas"),
+) -> None:
+    """Write a working starting point for an idea of your own: its file, a preset that decides its claim, a test."""
+    from prunebench.suite.starting import start
+
+    for path in start(kind, name, to):
+        print(path)
+    print(f"Next: python -m pytest {to / f'test_{name}.py'}; prunebench run {to / f'{name}.yaml'}")
+
+
+@app.command(rich_help_panel=PEOPLE)
 def doctor(
     folder: Annotated[Path, typer.Argument(help="Folder in which Snakemake will run.")] = Path(),
     cache: Annotated[Path, typer.Option(help="Folder to keep downloads in.")] = Path("data"),
@@ -580,6 +594,7 @@ EXAMPLES = {
     "export": "prunebench export results/laptop --out laptop-export",
     "clean": "prunebench clean results/laptop --what stale --yes",
     "plan": "prunebench plan laptop --probe --cores 2",
+    "new": "prunebench new schedule warm_cosine",
     "doctor": "prunebench doctor --probe",
     "run": "prunebench run laptop --cores 2",
     "weigh": "prunebench weigh --plan results/smoke/plan.json",

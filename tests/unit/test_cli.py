@@ -28,6 +28,7 @@ VERBS = [
         "clean",
         "plan",
         "doctor",
+        "new",
         "run",
         "weigh",
         "do",

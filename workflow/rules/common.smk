@@ -15,9 +15,11 @@ from snakemake.utils import min_version
 from snakemake_logger_plugin_prunebench import tell_screen
 
 from prunebench import server
+from prunebench.data.sources import SOURCES
 from prunebench.errors import InputError, nearest
 from prunebench.files import lock, seal, write_json
-from prunebench.runs.plugins import ROOT
+from prunebench.parsing import kind_of
+from prunebench.runs.plugins import ROOT, digests, used_plugins
 from prunebench.suite import exhibits, programs, slurm
 from prunebench.suite.failures import in_short
 from prunebench.suite.plan import make_plan
@@ -63,7 +65,8 @@ RESULTS = f"results/{PRESET.preset}"
 FIGURES_FOLDER = f"figures/{PRESET.preset}"
 RUNS = f"{RESULTS}/runs"
 PLAN_FILE = f"{RESULTS}/plan.json"
-DIGEST = PRESET.model_copy(update={"raw_data": None}).digest()[:12]
+DIGESTS = [PRESET.model_copy(update={"raw_data": None}).digest(), *digests().values()]
+DIGEST = "".join(digest[:12] for digest in DIGESTS)
 LEDGER = [f"{RESULTS}/{name}" for name in ("claims.json", "claims.csv", "report.html")]
 EXHIBITS = [(paper, paper.tables, paper.figures) for paper, _ in PRESET.studies().values()]
 EXHIBITS.append((None, exhibits.TABLES, exhibits.FIGURES))

@@ -3,8 +3,10 @@ localrules:
 
 
 def dataset_digest(wildcards):
-    """The digest of a data set's entry of the preset."""
-    return PRESET.datasets[wildcards.dataset].digest()[:12]
+    """The digest of a data set's entry of the preset, and of the user's file that reads it."""
+    dataset = PRESET.datasets[wildcards.dataset]
+    files = used_plugins(lambda: [kind_of(SOURCES, dataset.source)])
+    return "".join(digest[:12] for digest in (dataset.digest(), *files.values()))
 
 
 rule prepare_data:

@@ -1,5 +1,6 @@
-"""Files of a user's own ideas: what they register is valid in presets, and a run depends on the files that it uses.
+"""A user's own ideas: what their files and packages register is valid in presets, and a run depends on those it uses.
 
+A preset names files; an installed package says by the entry point `prunebench.plugins` which of its modules to import.
 Nothing here imports torch.
 """
 
@@ -9,9 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
+from prunebench.data.sources import SOURCES
 from prunebench.errors import InputError
 from prunebench.models.kinds import NETWORKS
 from prunebench.pruning.criteria import CRITERIA
@@ -19,8 +22,11 @@ from prunebench.runs.probes import PROBES
 from prunebench.runs.updates import UPDATES
 from prunebench.schedules import POLICIES, PROFILES
 
-REGISTRIES = (PROFILES, POLICIES, UPDATES, NETWORKS, PROBES, CRITERIA)
-"""What a user's file may add to."""
+REGISTRIES = (PROFILES, POLICIES, UPDATES, NETWORKS, PROBES, CRITERIA, SOURCES)
+"""What a user's file or package may add to."""
+
+GROUP = "prunebench.plugins"
+"""The group of entry points of installed packages."""
 
 ROOT = "PRUNEBENCH_ROOT"
 """The environment variable that names the folder in which relative paths of a preset are looked for, after the working
@@ -30,21 +36,53 @@ _LOADED: dict[str, ModuleType] = {}
 
 
 def load_plugins(paths: Iterable[str]) -> None:
-    """Imports files of a user's ideas, each once."""
+    """Imports the modules of installed packages and files of a user's ideas, each once."""
+    _LOADED.update(installed())
     for path in paths:
         _LOADED[path] = load_file(path)
 
 
+@cache
+def installed() -> dict[str, ModuleType]:
+    """Name of an entry point -> its module; InputError, naming the package, for one that cannot be imported."""
+    modules = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        of = point.dist.name if point.dist else "an installed package"
+        try:
+            modules[point.name] = point.load()
+        except Exception as error:  # a package may raise anything
+            raise InputError(f"{of}: its plugin {point.value} cannot be imported: {error}") from error
+        if not isinstance(modules[point.name], ModuleType):
+            raise InputError(f"{of}: its plugin {point.value} is no module")
+    return modules
+
+
 def used_plugins(names: Callable[[], Iterable[str]]) -> dict[str, str]:
-    """The SHA-256 of each loaded file that registered one of `names()`."""
+    """The digest of each loaded file or package that registered one of `names()`."""
     if not _LOADED:
         return {}
     wanted, used = {*names()}, {}
     for path, module in _LOADED.items():
-        own = {name for registry in REGISTRIES for name, entry in registry.items() if _home(entry) == module.__name__}
-        if own & wanted:
-            used[path] = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+        entries = [(name, _home(entry)) for registry in REGISTRIES for name, entry in registry.items()]
+        if wanted & {name for name, home in entries if f"{home}.".startswith(f"{module.__name__}.")}:
+            used[path] = _digest(module)
     return used
+
+
+def digests() -> dict[str, str]:
+    """The digest of each loaded file or package: of its Python sources."""
+    return {path: _digest(module) for path, module in _LOADED.items()}
+
+
+def _digest(module: ModuleType) -> str:
+    """SHA-256 of a module's file, of a package over the digests of all its files."""
+    file = Path(str(module.__file__))
+    if not hasattr(module, "__path__"):
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    whole = hashlib.sha256()
+    for part in sorted(file.parent.rglob("*.py")):
+        whole.update(hashlib.sha256(part.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def _home(entry: object) -> str:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from prunebench.errors import InputError, nearest
+from prunebench.suite.registry import claims_of
 
 if TYPE_CHECKING:
     from prunebench.suite.claim import Claim
@@ -30,18 +31,19 @@ def check_asked(preset: "Preset") -> None:
 
 
 def all_claims(preset: "Preset") -> "tuple[Claim, ...]":
-    """The claims of each paper, the preset's or not, and behind them those that are asked of other methods.
+    """The claims of each paper, the preset's or not, those of users', and those that are asked of other methods.
 
     Raises InputError for an identifier that two papers use.
     """
     claims: list[Claim] = []
     owners: dict[str, str] = {}
     for paper in preset.all_papers().values():
-        for claim in paper.claims:
+        own = claims_of(paper)
+        for claim in own:
             if claim.id in owners:
                 raise InputError(f"claim {claim.id} is one of '{owners[claim.id]}' and one of '{claim.paper}'")
             owners[claim.id] = claim.paper
-        known = {claim.id: claim for claim in paper.claims}
+        known = {claim.id: claim for claim in own}
         asked = [entry for entry in preset.claims.ask if entry.like in known]
-        claims += [*paper.claims, *(known[entry.like].asked_of(entry.method) for entry in asked)]
+        claims += [*own, *(known[entry.like].asked_of(entry.method) for entry in asked)]
     return tuple(claims)

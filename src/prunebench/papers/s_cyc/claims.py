@@ -1,15 +1,17 @@
 """Claims A1 to A8: S-Cyc (arXiv 2110.08764) and its successor SILO (arXiv 2212.06144)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from prunebench.papers.s_cyc import observations as see
 from prunebench.papers.s_cyc.config import SCycMargins
+from prunebench.papers.s_cyc.observations import Axis
 from prunebench.stats import t_interval
 from prunebench.suite.cells import value
-from prunebench.suite.claim import ROUNDING, Bools, Quantity, Sample, above, any_cell, below
+from prunebench.suite.claim import ROUNDING, Bools, Claim, Quantity, Sample, above, any_cell, below
 from prunebench.suite.conditions import Check, between, declare, every, no, pooled, some
 
 ACCURACY: dict[str, Any] = {"tables": ("s_cyc_accuracy",), "figures": ("s_cyc_accuracy",)}
@@ -346,3 +348,29 @@ A8 = declare(
 )
 
 CLAIMS = (A1, A1B, A2, A3, A4, A5, A6, A7, A8)
+
+# --- Claims of users'
+
+
+def beats(id: str, axis: Axis, own: str, reference: str) -> Claim:
+    """The claim of a user's that `own` prunes better than `reference`: two schedules, criteria or tasks of the study.
+
+    Two tasks may differ in their update or in their network. Compared are chains that are alike in all else, seed by
+    seed, in the sparse cycles that S-Cyc's claims are about; there is nothing to see where one of the two did not run.
+    """
+    return declare(
+        id=id,
+        sentence=f"{own} prunes better than {reference}.",
+        mark="[yours]",
+        quantities=(Quantity("gain", f"test accuracy of {own} minus that of {reference}", "points"),),
+        rule="In cycles of at most {a3_density:.0%} density: reproduced where the 95 % interval of the mean gain over "
+        "cells lies above 0, not reproduced where it lies below 0.",
+        reproduced={"the mean gain's interval lies above 0": pooled("gain", ">", 0)},
+        refuted={"the mean gain's interval lies below 0": pooled("gain", "<", 0)},
+        claimed={"gain": "a3_gain"},
+        false={"gain": 0},
+        claimed_as="the gain that A3 asks for",
+        published="n/a: yours",
+        observe=partial(see.gains_between, axis=axis, own=own, reference=reference),
+        **ACCURACY,
+    )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -185,6 +186,20 @@ def shapes(data: Data, method: str | None) -> Iterator[Observed]:
             for (task, criterion, seed), gains in rows.groupby(["task", "criterion", "seed"], sort=False):
                 where = cell(task=task, criterion=criterion, course=course, schedule=control)
                 yield Observed("gain", where, seed, float(gains["difference"].mean()))
+
+
+Axis = Literal["task", "criterion", "schedule"]
+"""What two chains may differ in."""
+
+
+def gains_between(data: Data, method: str | None, *, axis: Axis, own: str, reference: str) -> Iterator[Observed]:
+    """Claims of users': one value of an axis minus another, between chains that are alike in all else."""
+    cycles, alike = _sparse(data, data.cycles), [name for name in (*CHAIN, "cycle") if name != axis]
+    ends = (cycles[cycles[axis] == value].set_index(alike) for value in (own, reference))
+    both = next(ends).join(next(ends)["test_accuracy"], rsuffix="_reference", how="inner").reset_index()
+    gain = both["test_accuracy"] - both["test_accuracy_reference"]
+    axes = [name for name in alike if name not in ("seed", "cycle")]
+    yield from observed("gain", both.round({"sparsity": 6}), gain, *axes, "sparsity")
 
 
 # --- A5: cost
