@@ -199,8 +199,9 @@ def check_of(command):
 
 
 def printed_commands():
-    """Of the README, of what leads from a cluster's login node to the report, and of what to do in trouble."""
-    documents = (README, ROOT / "docs/cluster.md", ROOT / "docs/trouble.md")
+    """Of README, CONTRIBUTING, the first steps, of what leads from a cluster's login node to the report, of trouble."""
+    names = ("README.md", "CONTRIBUTING.md", "docs/start.md", "docs/cluster.md", "docs/trouble.md")
+    documents = [ROOT / name for name in names]
     return list(dict.fromkeys(command for path in documents for command in commands_of(path.read_text())))
 
 
@@ -269,7 +270,7 @@ def test_no_document_has_an_unfilled_place(path):
     assert not re.search(r"@[A-Z]+@|TODO|TBD", path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/extending.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/extending.md", "docs/start.md"])
 def test_the_python_of_a_document_runs(name):
     """All blocks of a document in one session, as a reader would type them."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)

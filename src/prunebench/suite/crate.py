@@ -22,7 +22,6 @@ METADATA = "ro-crate-metadata.json"
 """The file's name, which the specification gives."""
 
 CONTEXT, PROFILE = "https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/crate/1.1"
-HOME = "https://github.com/prunebench/prunebench"
 SOFTWARE = f"#prunebench-{prunebench.__version__}"
 LARGEST = 1 << 20
 """Bytes of the largest CITATION.cff or metadata file that is read."""
@@ -71,7 +70,6 @@ def crate(results: "Results", out: Path, files: Mapping[str, str], variables: Se
         "name": "prunebench",
         "version": prunebench.__version__,
         "softwareVersion": prunebench.__version__,
-        "url": HOME,
         "license": {"@id": licence["@id"]},
     }
     made: Entity = {

@@ -38,6 +38,7 @@ def documents(root: Path) -> dict[str, str]:
         "docs/claims.md": claims(),
         "docs/tables.md": tables(),
         "docs/commands.md": commands.markdown(),
+        "docs/papers.md": kept.studies(root),
         "docs/verdicts.md": kept.verdicts(root),
         "docs/laptop.md": kept.figures(root, "laptop"),
         "docs/power.md": kept.power(root),

@@ -1,6 +1,7 @@
 """Documents that are generated from the code, of the made-up papers and of the package's."""
 
 import json
+import shutil
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_kind_stands_once_and_is_linked_where_it_is_allowed(toys):
     "path",
     [
         *("workflow/schemas/config.schema.json", "config/README.md", "docs/claims.md", "docs/tables.md"),
-        *("docs/verdicts.md", "docs/laptop.md", "docs/power.md", "README.md"),
+        *("docs/papers.md", "docs/verdicts.md", "docs/laptop.md", "docs/power.md", "README.md"),
     ],
 )
 def test_the_documents_of_the_repository_are_those_that_the_code_gives(request, path):
@@ -99,14 +100,26 @@ def repository(tmp_path):
 
 def test_the_readme_has_each_kept_runs_verdicts_and_nothing_else_changes(repository):
     text = kept.readme(repository)
-    (row,) = [line for line in text.splitlines() if line.startswith("| A3 |")]
-    assert row.endswith("| ? inconclusive | ✓ reproduced, narrowly (70 %) |")
-    assert "| A1 |" in text  # a claim that no kept ledger has, as those of an older version
-    assert "`laptop`: t 80.0 %. `cifar`: t 80.0 %." in text
+    assert "The kept `laptop` run (Scaled-down; 2 seeds):" in text  # cifar's is no run of the whole suite
+    assert "* **S-Cyc**, 1 claims: ? 1 inconclusive." in text
+    evening = repository / "results/reference/evening"
+    shutil.copytree(repository / "results/reference/cifar", evening)
+    later = kept.readme(repository)
+    assert "The kept `evening` run" in later
+    assert "* **S-Cyc**, 1 claims: all decided.\n  * ✓ reproduced, narrowly (70 %): It | gains." in later
+    shutil.rmtree(evening)
     assert text.startswith("# Mine\n\n<!-- verdicts")
     assert text.endswith("<!-- end of verdicts -->\n\nThe end.\n")
     (repository / "README.md").write_text(text)
     assert kept.readme(repository) == text
+
+
+def test_kept_runs_stand_side_by_side(repository):
+    text = kept.verdicts(repository)
+    (row,) = [line for line in text.splitlines() if line.startswith("| A3 |") and "inconclusive | ✓" in line]
+    assert row.endswith("| ? inconclusive | ✓ reproduced, narrowly (70 %) |")
+    assert "| A1 |" in text  # a claim that no kept ledger has, as those of an older version
+    assert "`laptop`: t 80.0 %. `cifar`: t 80.0 %." in text
 
 
 def test_a_readme_without_the_marks_is_refused(repository):
