@@ -5,7 +5,7 @@ CORES ?= all
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
 RAW = $(if $(RAW_DATA),'raw_data=$(subst ','\'',$(RAW_DATA))')
 
-.PHONY: help reproduce smoke figures test bench gpu docs clean
+.PHONY: help reproduce smoke figures test bench gpu docs site clean
 
 help:
 	@echo "make reproduce   every table, figure and verdict of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench       speed and memory against references"
 	@echo "make gpu         on a machine with a GPU: its tests, its speed, the cifar preset, in eight minutes; docs/gpu.md"
 	@echo "make docs        the documents that are generated from the code"
+	@echo "make site        the documents as a website, in build/site"
 
 reproduce: .venv/installed
 	@.venv/bin/prunebench run $(PRESET) $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(RAW)
@@ -44,6 +45,9 @@ docs: .venv/installed
 	.venv/bin/prunebench document
 	{ printf '# The rules of the smoke preset\n\nDrawn by `make docs`.\n\n```mermaid\n'; \
 	  $(SNAKEMAKE) --quiet --rulegraph mermaid-js --config preset=smoke; printf '```\n'; } > docs/rules.md
+
+site: .venv/installed
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

@@ -230,6 +230,22 @@ def test_the_commands_of_the_plan_s_document_run(tmp_path):
         assert "train_dense" in done.stdout
 
 
+def test_the_documents_build_into_a_site_without_a_warning(tmp_path):
+    """Links and anchors among them, and every docstring of the library."""
+    line = [TOOLS / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {page.stem for page in (tmp_path / "site").glob("*.html")} - {"404"}
+    documents = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"README"}
+    assert pages == documents | {"index", "config", "contributing", "changelog"}
+    text = (tmp_path / "site/api.html").read_text()
+    assert "prunebench.optim.grda.GRDA" in text
+    assert "&gt;&gt;&gt; " in text or 'class="gp"' in text  # examples are code
+    for page in (tmp_path / "site").glob("*.html"):
+        outside = re.findall(r'(?:src|href)="(https?://[^"]+)"', page.read_text())
+        assert not [address for address in outside if re.search(r"fonts|cdn|unpkg", address)], page.name
+
+
 def test_every_fault_of_the_document_has_a_test_that_is_there():
     text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
