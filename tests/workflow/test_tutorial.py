@@ -1,4 +1,4 @@
-"""docs/tutorial.md as a reader would type it: from an empty file to a verdict, with fewer seeds and shorter training."""
+"""docs/tutorial.md as a reader would type it: from an empty file to a verdict, with fewer seeds, trained for less."""
 
 import json
 import re
