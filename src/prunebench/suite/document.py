@@ -40,7 +40,7 @@ def documents(root: Path) -> dict[str, str]:
         "docs/commands.md": commands.markdown(),
         "docs/papers.md": kept.studies(root),
         "docs/verdicts.md": kept.verdicts(root),
-        "docs/laptop.md": kept.figures(root, "laptop"),
+        **{f"docs/{name}.md": kept.figures(root, name) for name in ("laptop", "evening") if name in kept.ledgers(root)},
         "docs/power.md": kept.power(root),
         "README.md": kept.readme(root),
     }
