@@ -10,6 +10,10 @@ def main() -> None:
         from prunebench.server import hand_over
 
         hand_over(server)
+    if "export" not in sys.argv[1:3]:
+        # pandas would load it where it is installed: it starts threads, beside which no job can be forked, and some
+        # comparisons of text and numbers are errors with it.
+        sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
     from prunebench.runs import numerics
 
     numerics.pin()

@@ -239,6 +239,7 @@ def main(descriptor: str) -> None:
     from prunebench.runs import numerics
 
     numerics.pin()
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]  # as in prunebench.__main__
     for name in PRELOADED:
         import_module(name)
     from prunebench.runs.provenance import source_digest

@@ -242,7 +242,7 @@ def test_where_tensorboard_is_missing_a_job_says_so_in_one_line(call, tmp_path, 
     preset = load_preset(CONFIG / "smoke.yaml", {"resources": {"tensorboard": True}})
     (tmp_path / "plan.json").write_text(preset.model_dump_json())
     folder = make_plan(preset).dense.jobs[0].folder
-    code, _, err = call("run", f"runs/{folder}", "--plan", "plan.json")
+    code, _, err = call("do", f"runs/{folder}", "--plan", "plan.json")
     assert (code, err.count("\n")) == (2, 1)
     assert "pip install 'prunebench[tensorboard]'" in err
 

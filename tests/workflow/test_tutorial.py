@@ -55,7 +55,7 @@ def test_the_tutorial_s_schedule_stands_in_ledger_and_report(typed):
     assert 'id="claim-Z1"' in (folder / "results/warm_cosine/report.html").read_text()
     said = printed["prunebench claims results/warm_cosine Z1"]
     assert "warm_cosine prunes better than s_cyc." in " ".join(said.split())
-    assert re.search(r"[+−-]\d+\.\d+ \[[+−-]\d+\.\d+, [+−-]\d+\.\d+\]", said)
+    assert re.search(r"[\d.]+ \[[+−-][\d.]+, [+−-][\d.]+\] points", said)
 
 
 def test_a_changed_line_trains_its_schedule_alone(typed):

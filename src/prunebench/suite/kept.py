@@ -155,14 +155,14 @@ def _answer(kept: dict[str, Ledger]) -> str:
         for name in ran[:1]:
             decided = [each for each in of[name] if each.verdict in ("reproduced", "not reproduced")]
             rest = Counter[str](each.verdict for each in of[name] if each not in decided)
-            head = f"**{paper.short}**, {len(of[name])} claims in the kept `{name}` run of {len(kept[name].seeds)} seeds"
-            lines.append(f"* {head}: {_rest(rest)}.")
+            run = f"the kept `{name}` run of {len(kept[name].seeds)} seeds"
+            lines.append(f"* **{paper.short}**, {len(of[name])} claims in {run}: {_rest(rest)}.")
             lines += [f"  * {_verdict(each)}: {printable(each.sentence)}" for each in decided]
     return "\n".join([*lines, "", ""])
 
 
 def _rest(counts: Counter[str]) -> str:
-    shown = [f"{SIGNS[name]} {counts[name]} {name}" for name in ("inconclusive", "not run at this scale") if counts[name]]
+    shown = [f"{SIGNS[name]} {counts[name]} {name}" for name in SIGNS if counts[name]]
     return ", ".join(shown) or "all decided"
 
 

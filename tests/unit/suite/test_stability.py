@@ -209,7 +209,7 @@ def test_forecasts_come_true_and_those_from_observed_means_promise_too_much(kept
             again = claim.judge(Sample(values, runs.cells), margins).verdicts.reshape(count, each)
             found.append((again == first[:, None]).mean())
         shares.append(found)
-    assert len(shares) == 9
+    assert len(shares) == 8
     found, by_forecast, by_means = np.mean(shares, axis=0)
     assert by_forecast == pytest.approx(found, abs=0.02)
     assert by_means > found + 0.03
