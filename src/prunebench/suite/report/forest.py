@@ -45,7 +45,8 @@ def effects_of(
     known = rows[np.isfinite(rows[column]) | (rows["diverged"] > 0 if "diverged" in rows else False)]
     values = zip(known.itertuples(), *panels.values_of(known, column, factor), strict=True)
     return [
-        Effect(name(row), look if isinstance(look, Look) else look(row), *ends, _diverged(row)) for row, *ends in values
+        Effect(name(row), look if isinstance(look, Look) else look(row), mean, low, high, _diverged(row))
+        for row, mean, low, high in values
     ]
 
 
@@ -121,7 +122,8 @@ _ABOVE: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": SMALL, "col
 def _limits(ax: Axes, means: style.Floats, lows: style.Floats, highs: style.Floats, least: float, log: bool) -> None:
     """The x axis: all means, and intervals as far as twice their span."""
     if log:
-        low, high = (float(np.exp(end)) for end in style.limits(*(np.log(e) for e in (means, lows, highs)), 2.0, least))
+        ends = style.limits(np.log(means), np.log(lows), np.log(highs), reach=2.0, least=least)
+        low, high = (float(np.exp(end)) for end in ends)
         ax.set_xscale("log")
         ax.set_xlim(low, high)
         style.set_ticks(ax.xaxis, panels.log_ticks(low, high, 4))

@@ -200,7 +200,8 @@ def gmp(drawn: Drawn) -> Figure:
     ]
     fig, laid_out = panels.in_blocks(blocks, heights, 1.15)
     for (course, ends, computation), (place,) in laid_out:
-        left, right = place.subgridspec(1, 2, width_ratios=(1.0, 1.25))
+        halves = place.subgridspec(1, 2, width_ratios=(1.0, 1.25))
+        left, right = halves[0], halves[1]
         _course(fig.add_subplot(left), course, looks)
         cells = right.subgridspec(2, 1, height_ratios=(len(ends) + 2, len(computation) + 2)) if computation else [right]
         ax = fig.add_subplot(cells[0])

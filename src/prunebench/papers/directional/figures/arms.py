@@ -1,6 +1,7 @@
 """Figures of trained networks: accuracy at matched sparsity, courses over epochs, norms, layers."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,14 @@ def _differences(shown: pd.DataFrame, looks: dict[Arm, Look]) -> list[Effect]:
         effects += forest.effects_of(
             pd.concat([of_sgd, rows[rows["method"] != "grda"]]),
             "grda_difference",
-            lambda row, sparsity=sparsity: f"{_SHORT.get(row.method, method_label(row.method))}, {sparsity} %",
+            partial(_named, sparsity),
             lambda row: looks.get((row.method, ""), looks["grda", row.matched_to]),
         )
     return effects
+
+
+def _named(sparsity: str, row: Any) -> str:
+    return f"{_SHORT.get(row.method, method_label(row.method))}, {sparsity} %"
 
 
 _SHORT = {"l1": "l1 penalty", "gmp_one_shot": "one-shot GMP", "random": "random"}
