@@ -65,7 +65,7 @@ def choices(gpus: int, alone: bool = False) -> dict[str, int | str]:
     named = {resource: os.environ[name] for name, resource in CHOICES.items() if os.environ.get(name)}
     if not gpus:
         named.pop("gpu_model", None)
-    return named | ({"gpu": gpus} if gpus else {}) | ({"slurm_extra": f"'{WARNING} --exclusive'"} if alone else {})
+    return named | ({"gpu": gpus} if gpus else {}) | ({"slurm_extra": f"{WARNING} --exclusive"} if alone else {})
 
 
 def is_submitted(preset: Preset, stage: Stage, gpus: int) -> bool:
