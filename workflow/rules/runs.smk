@@ -40,7 +40,8 @@ ALL = 10**6
 
 
 def threads_of(stage, local):
-    """The cores of a job; those of the whole machine where nothing may run beside it, unless SLURM sees to that."""
+    """The cores of a job; here those of the whole machine where nothing may run beside it. A cluster's node may have
+    other people's jobs: what they took is in the verdict's note."""
     if stage.alone and (local or workflow.local_exec):
         return ALL
     return PRESET.resources.threads * max(1, gpus_of(stage))
@@ -90,7 +91,7 @@ for STAGE in PLAN.stages.values():
         localrule: LOCAL
         threads: threads_of(STAGE, LOCAL)
         resources:
-            **slurm.choices(gpus_of(STAGE), STAGE.alone and not LOCAL),
+            **slurm.choices(gpus_of(STAGE)),
             mem_mb=asked(STAGE, "mem_mb"),
             runtime=asked(STAGE, "runtime"),
             local_jobs=LOCAL * (ALL if STAGE.alone else 1),

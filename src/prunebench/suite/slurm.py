@@ -31,9 +31,6 @@ CHOICES = {
 """Environment variables -> resources of a job. The first two are sbatch's own, but Snakemake would choose a partition
 and an account itself; sbatch reads its others, such as SBATCH_QOS and SBATCH_CONSTRAINT, alone."""
 
-WARNING = "--signal=TERM@120"
-"""What slurm/config.yaml gives sbatch for every job."""
-
 SHORT = 2e7
 """Pixels of all images that a job trains, up to which it is short: at most 20 s for small networks [ours: laptop]."""
 
@@ -57,15 +54,14 @@ FLOPS_PER_ACTIVATION = 64
 """FLOPs of a forward pass per number that it keeps for the backward pass; ResNet-20 has twice as many [ours]."""
 
 
-def choices(gpus: int, alone: bool = False) -> dict[str, int | str]:
-    """Resources of a job: its GPUs, a node of its own if it is to be alone, and what the environment names.
-
-    Without GPUs none is named, not 0 of them, which executors of other clusters take for a wish.
+def choices(gpus: int) -> dict[str, int | str]:
+    """Resources of a job: its GPUs, and what the environment names. Without GPUs none is named, not 0 of them, which
+    executors of other clusters take for a wish.
     """
     named = {resource: os.environ[name] for name, resource in CHOICES.items() if os.environ.get(name)}
     if not gpus:
         named.pop("gpu_model", None)
-    return named | ({"gpu": gpus} if gpus else {}) | ({"slurm_extra": f"{WARNING} --exclusive"} if alone else {})
+    return named | ({"gpu": gpus} if gpus else {})
 
 
 def is_submitted(preset: Preset, stage: Stage, gpus: int) -> bool:

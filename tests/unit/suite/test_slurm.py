@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from prunebench.errors import InputError
 from prunebench.suite import slurm
@@ -116,14 +115,6 @@ def test_the_environment_chooses_partition_account_and_model(monkeypatch):
     monkeypatch.setenv("PRUNEBENCH_GPU_MODEL", "a100")
     assert slurm.choices(2) == {"slurm_partition": "gpu", "gpu_model": "a100", "gpu": 2}
     assert slurm.choices(0) == {"slurm_partition": "gpu"}
-
-
-def test_a_job_that_takes_times_has_a_node_to_itself_and_is_warned_as_others_are():
-    common = yaml.safe_load((Path(__file__).parents[3] / "slurm/config.yaml").read_text())["default-resources"][
-        "slurm_extra"
-    ]
-    assert slurm.choices(0, alone=True)["slurm_extra"] == common.replace(slurm.WARNING, f"{slurm.WARNING} --exclusive")
-    assert slurm.WARNING in common
 
 
 # --- When its time is up
