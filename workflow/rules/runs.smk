@@ -42,9 +42,13 @@ ALL = 10**6
 def threads_of(stage, local):
     """The cores of a job; here those of the whole machine where nothing may run beside it. A cluster's node may have
     other people's jobs: what they took is in the verdict's note."""
-    if stage.alone and (local or workflow.local_exec):
-        return ALL
-    return PRESET.resources.threads * max(1, gpus_of(stage))
+
+    def threads(wildcards):  # while rules are read, it is not known yet where jobs run
+        if stage.alone and (local or workflow.local_exec):
+            return ALL
+        return PRESET.resources.threads * max(1, gpus_of(stage))
+
+    return signed(threads)
 
 
 def command_of(stage):
