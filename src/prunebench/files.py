@@ -28,6 +28,9 @@ from prunebench.errors import InputError
 RUN_RECORD = "run.sha256"
 """The checksums of all files of a job's folder."""
 
+RESUME_FILE = ".resume.safetensors"
+"""What a job keeps in its folder to go on where it was, until it is done: no declared output."""
+
 
 @contextmanager
 def atomic_output(path: Path) -> Iterator[BinaryIO]:

@@ -136,6 +136,18 @@ def snakemake():
 
 
 @pytest.fixture(scope="session")
+def clone():
+    """(folder) -> the folder, with what the workflow needs of the repository, without a copy of it."""
+
+    def link(folder):
+        for name in ("Snakefile", "workflow", "profiles", "config"):
+            (folder / name).symlink_to(ROOT / name)
+        return folder
+
+    return link
+
+
+@pytest.fixture(scope="session")
 def expected():
     """What a preset with these changes asks of Snakemake; `expected()` is the smoke preset.
 

@@ -57,19 +57,22 @@ def broken(inputs):
 '''
 
 
-def clone(folder):
-    """What the workflow needs of the repository, without a copy of it, and the preset."""
-    for name in ("Snakefile", "workflow", "profiles", "config"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "ideas.py").write_text(IDEAS)
-    (folder / "short.yaml").write_text(yaml.safe_dump(PRESET, sort_keys=False))
-    return folder
+@pytest.fixture(scope="module")
+def ready(clone):
+    """(folder) -> the folder with the workflow and the preset."""
+
+    def write(folder):
+        (folder / "ideas.py").write_text(IDEAS)
+        (folder / "short.yaml").write_text(yaml.safe_dump(PRESET, sort_keys=False))
+        return clone(folder)
+
+    return write
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, ready):
     """A run without a terminal, from nothing to the report: (folder, the command's end)."""
-    folder = clone(tmp_path_factory.mktemp("finished"))
+    folder = ready(tmp_path_factory.mktemp("finished"))
     return folder, prunebench(folder, "run", "short.yaml", "--cores", "2")
 
 
@@ -213,8 +216,8 @@ def test_plain_snakemake_shows_the_same(finished):
         (["short.yaml", "--cores", "0"], "cores"),
     ],
 )
-def test_bad_input_is_one_line_before_snakemake_starts(tmp_path, words, said):
-    done = prunebench(clone(tmp_path), "run", *words)
+def test_bad_input_is_one_line_before_snakemake_starts(tmp_path, ready, words, said):
+    done = prunebench(ready(tmp_path), "run", *words)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -21,11 +21,9 @@ def commands():
 
 
 @pytest.fixture(scope="module")
-def typed(tmp_path_factory):
+def typed(tmp_path_factory, clone):
     """Types all commands in a folder with the workflow; gives the folder and what each printed, by command."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in ("Snakefile", "workflow", "profiles", "config"):
-        (folder / name).symlink_to(ROOT / name)
+    folder = clone(tmp_path_factory.mktemp("clone"))
     printed = {}
     for command in commands():
         words = shlex.split(command.replace("seeds=[0,1,2,3,4,5,6,7,8,9]", "seeds=[0,1,2]"))

@@ -61,12 +61,13 @@ def used_plugins(names: Callable[[], Iterable[str]]) -> dict[str, str]:
     """The digest of each loaded file or package that registered one of `names()`."""
     if not _LOADED:
         return {}
-    wanted, used = {*names()}, {}
-    for path, module in _LOADED.items():
-        entries = [(name, _home(entry)) for registry in REGISTRIES for name, entry in registry.items()]
-        if wanted & {name for name, home in entries if f"{home}.".startswith(f"{module.__name__}.")}:
-            used[path] = _digest(module)
-    return used
+    wanted = {*names()}
+    homes = {_home(entry) for registry in REGISTRIES for name, entry in registry.items() if name in wanted}
+    return {
+        path: _digest(module)
+        for path, module in _LOADED.items()
+        if any(f"{home}.".startswith(f"{module.__name__}.") for home in homes)
+    }
 
 
 def digests() -> dict[str, str]:

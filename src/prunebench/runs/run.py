@@ -15,7 +15,7 @@ import torch
 
 from prunebench.data.batches import Prepared, load_prepared
 from prunebench.errors import InputError
-from prunebench.files import RUN_RECORD, check, seal, sha256_of, sole_writer
+from prunebench.files import RESUME_FILE, RUN_RECORD, check, seal, sha256_of, sole_writer
 from prunebench.parsing import digest_of
 from prunebench.runs import load
 from prunebench.runs import numerics as cpu_numerics
@@ -33,7 +33,7 @@ SNAKEMAKE = "PRUNEBENCH_SNAKEMAKE"
 
 def resume_path(out: Path) -> Path:
     """Where a job with results in `out` keeps what it needs to go on: not a declared output."""
-    return out / ".resume.safetensors"
+    return out / RESUME_FILE
 
 
 def spec_class(run: Callable[..., Any]) -> type[Spec]:

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 
 from prunebench.errors import InputError, nearest, printable
-from prunebench.files import RUN_RECORD, read_text
+from prunebench.files import RESUME_FILE, RUN_RECORD, read_text
 from prunebench.runs import events
 from prunebench.runs.spec import Spec
 from prunebench.suite import exhibits, numbers
-from prunebench.suite.jobs import RESUME, is_locked
+from prunebench.suite.jobs import is_locked
 from prunebench.suite.places import RUNS, preset_of
 from prunebench.suite.plan import Plan, make_plan
 from prunebench.suite.study import is_stale
@@ -77,7 +77,7 @@ class Folder:
         found = {}
         for folder in self._folders(self.results / RUNS):
             name = folder.relative_to(self.results / RUNS).as_posix()
-            if name in planned or any((folder / own).is_file() for own in (RUN_RECORD, RESUME)):
+            if name in planned or any((folder / own).is_file() for own in (RUN_RECORD, RESUME_FILE)):
                 found[folder] = planned.get(name)
         return found
 
@@ -103,7 +103,7 @@ class Folder:
 
     def _resume(self) -> Iterator[Path]:
         for folder in self._free(self.jobs):
-            yield folder / RESUME
+            yield folder / RESUME_FILE
         for folder in self._folders(self.results):
             yield from (path for path in folder.glob(f".*.{'[0-9a-f]' * 12}.tmp") if not is_locked(path))
 
@@ -125,7 +125,7 @@ class Folder:
             yield from self._of_job(folder, self.jobs[folder])
 
     def _of_job(self, folder: Path, job: Spec | None) -> Iterator[Path]:
-        names = {RUN_RECORD, RESUME, ".lock", *(job.files if job else ()), *_sealed(folder / RUN_RECORD)}
+        names = {RUN_RECORD, RESUME_FILE, ".lock", *(job.files if job else ()), *_sealed(folder / RUN_RECORD)}
         yield from (folder / name for name in sorted(names))
         yield from sorted((folder / events.FOLDER).glob(f"*/{events.FILES}"))
 

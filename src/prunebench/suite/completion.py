@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import InputError
-from prunebench.files import read_text
+from prunebench.files import RESUME_FILE, read_text
 from prunebench.runs.plugins import ROOT
 from prunebench.suite.places import RUNS, known_results
 
@@ -57,7 +57,7 @@ def _job_folders(incomplete: str) -> Iterator[str]:
     for root in begun or roots:
         for folder, below, files in os.walk(root / RUNS):
             below.sort()
-            if "spec.json" in files or ".resume.safetensors" in files:
+            if "spec.json" in files or RESUME_FILE in files:
                 yield Path(folder).as_posix()
 
 

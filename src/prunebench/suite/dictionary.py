@@ -2,6 +2,11 @@
 
 from prunebench.suite.paper import Column
 
+STUDY = Column("study", "the paper's key, or dense for the dense networks that all share", "name")
+SEED = Column("seed", "training seed")
+FOLDER = Column("folder", "the job's folder below runs/", "name")
+STATUS = Column("status", "trained, diverged or unmatched", "name")
+
 ACCURACIES = (
     Column("validation_accuracy", "accuracy on the validation images", "share"),
     Column("test_accuracy", "accuracy on the test images", "share"),
@@ -17,19 +22,19 @@ COST = (
 )
 
 RUNS = (
-    Column("study", "the paper's key, or dense for the dense networks that all share", "name"),
+    STUDY,
     Column("task", "task of the preset", "name"),
     Column("part", "part of the study", "name"),
     Column("criterion", "pruning criterion; empty where arms differ", "name"),
     Column("schedule", "LR schedule; empty where arms differ", "name"),
     Column("cycle", "last pruning cycle"),
-    Column("seed", "training seed"),
+    SEED,
     Column("sparsity", "share of the prunable weights that is zero at the end", "share"),
-    Column("status", "trained, diverged or unmatched", "name"),
+    STATUS,
     *ACCURACIES,
     *COST,
     Column("spec_sha256", "digest of the job's spec", "name"),
-    Column("folder", "the job's folder below runs/", "name"),
+    FOLDER,
     Column("prunebench", "version", "name"),
     Column("source_digest", "SHA-256 of the package's sources", "name"),
     Column("commit", "commit of the code", "name"),
@@ -61,7 +66,7 @@ PHASES = (
     Column("density", "share of the prunable weights that masks keep", "share"),
     Column("sparsity", "share of the prunable weights that masks prune", "share"),
     Column("sparsity_start", "the same after the prunes at the phase's begin", "share"),
-    Column("status", "trained, diverged or unmatched", "name"),
+    STATUS,
     Column("max_lr", "the profile's highest LR"),
     *ACCURACIES,
     Column("train_accuracy", "accuracy on the training images", "share"),
@@ -79,10 +84,10 @@ EPOCHS = (
 """Columns of epochs.csv: steps, clock and FLOPs are the arm's so far."""
 
 AXES = (
-    Column("study", "the paper's key, or dense for the dense networks that all share", "name"),
-    Column("seed", "training seed"),
+    STUDY,
+    SEED,
     Column("claim", "the claim", "name"),
-    Column("folder", "the job's folder below runs/", "name"),
+    FOLDER,
     Column("arm", "arm of a job: a trajectory from a start through phases", "name"),
     Column("phase", "phase of the arm, from 0"),
     Column("epoch", "epoch of the phase, from 0"),
@@ -103,7 +108,7 @@ CLAIMS = (
 """Quantities of claims."""
 
 LONG = (
-    Column("study", "the paper's key, or dense for the dense networks that all share", "name"),
+    STUDY,
     Column("table", "the table, or runs, phases, epochs, observations, claims", "name"),
     Column("quantity", "what is measured: a column of that table", "name"),
     Column("unit", "the quantity's unit; empty for plain numbers", "name"),

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.errors import InputError, nearest, printable
-from prunebench.files import check
+from prunebench.files import RESUME_FILE, check
 from prunebench.runs.spec import RunSpec, Spec
 from prunebench.suite.failures import last_line
 from prunebench.suite.inputs import read_csv
@@ -35,9 +35,6 @@ STATES = {
     "missing": "it has not run",
 }
 """How a job can be."""
-
-RESUME = ".resume.safetensors"
-"""What a job keeps in its folder to go on where it was (`runs.run.resume_path`)."""
 
 SHOWN = 10
 """Jobs of a state that a terminal shows."""
@@ -76,7 +73,7 @@ def _found(results: Path, stage: Stage, job: Spec, kept: set[str]) -> Found:
     if not (folder / "provenance.json").is_file():
         if not folder.exists() and job.folder in kept:
             return Found(stage.name, job.folder, "kept")
-        return _unfinished(stage, job, log, (folder / RESUME).is_file())
+        return _unfinished(stage, job, log, (folder / RESUME_FILE).is_file())
     try:
         if is_stale(job, results / RUNS):
             return Found(stage.name, job.folder, "stale", STATES["stale"])

@@ -150,20 +150,18 @@ def _answer(kept: dict[str, Ledger]) -> str:
     """By paper, what the weightiest kept run that ran its study decided: a line per claim, and how many are open."""
     lines = [""]
     for paper in papers().values():
-        of = {name: [each for each in kept[name].findings if each.paper == paper.key] for name in kept}
-        ran = [name for name in WEIGHTIEST if any(each.verdict != "not run at this scale" for each in of.get(name, ()))]
-        for name in ran[:1]:
-            decided = [each for each in of[name] if each.verdict in ("reproduced", "not reproduced")]
-            rest = Counter[str](each.verdict for each in of[name] if each not in decided)
-            run = f"the kept `{name}` run of {len(kept[name].seeds)} seeds"
-            lines.append(f"* **{paper.short}**, {len(of[name])} claims in {run}: {_rest(rest)}.")
-            lines += [f"  * {_verdict(each)}: {printable(each.sentence)}" for each in decided]
+        of = {name: [each for each in ledger.findings if each.paper == paper.key] for name, ledger in kept.items()}
+        ran = {name for name, each in of.items() if any(one.verdict != "not run at this scale" for one in each)}
+        name = next((name for name in WEIGHTIEST if name in ran), None)
+        if name is None:
+            continue
+        decided = [each for each in of[name] if each.verdict in ("reproduced", "not reproduced")]
+        rest = Counter[str](each.verdict for each in of[name] if each not in decided)
+        shown = ", ".join(f"{SIGNS[verdict]} {rest[verdict]} {verdict}" for verdict in SIGNS if rest[verdict])
+        run = f"the kept `{name}` run of {len(kept[name].seeds)} seeds"
+        lines.append(f"* **{paper.short}**, {len(of[name])} claims in {run}: {shown or 'all decided'}.")
+        lines += [f"  * {_verdict(each)}: {printable(each.sentence)}" for each in decided]
     return "\n".join([*lines, "", ""])
-
-
-def _rest(counts: Counter[str]) -> str:
-    shown = [f"{SIGNS[name]} {counts[name]} {name}" for name in SIGNS if counts[name]]
-    return ", ".join(shown) or "all decided"
 
 
 def _table(kept: dict[str, Ledger]) -> str:

@@ -31,14 +31,14 @@ def launch(preset: str, words: Sequence[str], cores: int | None) -> Path:
     chosen = str(given.resolve()) if preset.endswith(".yaml") else preset
     os.chdir(workflow_folder(Path.cwd()))
     values = [word for word in words if "=" in word]
-    name = preset_of(chosen, values).preset
-    make_plan(preset_of(chosen, values))
+    resolved = preset_of(chosen, values)
+    make_plan(resolved)
     targets = [word for word in words if "=" not in word]
     line = [sys.executable, "-m", "snakemake", "--logger", "prunebench", "--cores", str(cores or "all")]
     code = run_interruptibly([*line, *targets, "--config", f"preset={chosen}", *values])
     if code:
         raise SystemExit(code)
-    return Path("results") / name
+    return Path("results") / resolved.preset
 
 
 def workflow_folder(start: Path) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prunebench.errors import InputError, nearest
+from prunebench.files import RESUME_FILE
 
 if TYPE_CHECKING:
     from prunebench.suite.preset import Preset
@@ -53,7 +54,7 @@ def preset_of(results: Path) -> "Preset":
 
 def job_folder(path: Path) -> Path:
     """`path`, where it is a job's folder; InputError with the nearest job where it is none."""
-    if any((path / name).is_file() for name in ("spec.json", ".resume.safetensors")):
+    if any((path / name).is_file() for name in ("spec.json", RESUME_FILE)):
         return path
     if path.is_dir():
         below = sorted(each.name for each in path.iterdir() if each.is_dir())

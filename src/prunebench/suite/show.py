@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.errors import InputError, nearest, printable
+from prunebench.files import RESUME_FILE
 from prunebench.suite.curves import chart, has_braille, spark
 from prunebench.suite.inputs import number, read_csv
-from prunebench.suite.jobs import RESUME
 from prunebench.suite.places import job_folder
 
 CURVES = {
@@ -63,7 +63,7 @@ def read_job(path: Path, arm: str | None = None) -> dict[str, Any]:
     tables: Tables = {each.stem: [*map(_typed, read_csv(each) or ())] for each in sorted(folder.glob("*.csv"))}
     done = bool(tables)
     if not done:
-        tables = saved_rows(folder / RESUME)
+        tables = saved_rows(folder / RESUME_FILE)
     if arm is not None:
         arms = {str(row["arm"]) for rows in tables.values() for row in rows if "arm" in row}
         if arm not in arms:

@@ -1,6 +1,6 @@
 """Figures of accuracy: criteria, retraining, schedules, gradual pruning with a prelude."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,12 +115,7 @@ def retraining(drawn: Drawn) -> Figure:
         title = f"{task}, {pretty(criterion)}, {seeds_text(part['n'])}: fine-tuning reaches {_accuracies(tuned)}"
         ordered = part.sort_values("sparsity", kind="stable")
         blocks.append((title, [_rewound(ordered, column, looks) for column in columns]))
-    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each, head=0)] for _, each in blocks], 0.75)
-    for effects, (place,) in laid_out:
-        [row] = panels.panels_at(fig, place, len(columns), share=False)
-        for ax, of_one, label in zip(row, effects, columns.values(), strict=True):
-            forest.draw(ax, of_one, least=0.5)
-            ax.set_xlabel(label)
+    fig = _side_by_side(blocks, columns, lambda ax, effects, column: forest.draw(ax, effects, least=0.5))
     notes = [_paired(frame), *left_out, *([_told("Excess shedding differs from fine-tuning's")] if flat else [])]
     return panels.finish(fig, [], drawn.scale, notes)
 
@@ -132,6 +127,21 @@ def _rewound(rows: pd.DataFrame, column: str, looks: Mapping[str, Look]) -> list
         lambda row: f"{pretty(row.retraining)}, {style.percent(row.sparsity)} %",
         lambda row: looks[row.retraining],
     )
+
+
+def _side_by_side(
+    blocks: Sequence[tuple[str, Sequence[list[Effect]]]],
+    columns: Mapping[str, str],
+    draw: Callable[[Axes, Sequence[Effect], str], None],
+) -> Figure:
+    """Blocks with a title and effects for each column; draw: of one column into a panel, which gets its label."""
+    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each, head=0)] for _, each in blocks], 0.75)
+    for effects, (place,) in laid_out:
+        [row] = panels.panels_at(fig, place, len(columns), share=False)
+        for ax, of_one, (column, label) in zip(row, effects, columns.items(), strict=True):
+            draw(ax, of_one, column)
+            ax.set_xlabel(label)
+    return fig
 
 
 def _told(what: str) -> str:
@@ -156,14 +166,13 @@ def schedules(drawn: Drawn) -> Figure:
         )
         title = f"{task}, {pretty(criterion)}, {style.percent(sparsity)} % sparse, {seeds_text(part['n'])}"
         blocks.append((title, [_scheduled(ordered, column, looks) for column in columns]))
-    fig, laid_out = panels.in_blocks(blocks, [[forest.height(*each, head=0)] for _, each in blocks], 0.75)
-    for effects, (place,) in laid_out:
-        [row] = panels.panels_at(fig, place, len(columns), share=False)
-        for ax, of_one, (column, label) in zip(row, effects, columns.items(), strict=True):
-            accuracy = column == "test_accuracy"
-            best = max((each.mean for each in of_one), default=0.0) if accuracy else 0.0
-            forest.draw(ax, of_one, null=best, least=1.0, signed=not accuracy)
-            ax.set_xlabel(label)
+
+    def draw(ax: Axes, effects: Sequence[Effect], column: str) -> None:
+        accuracy = column == "test_accuracy"
+        best = max((each.mean for each in effects), default=0.0) if accuracy else 0.0
+        forest.draw(ax, effects, null=best, least=1.0, signed=not accuracy)
+
+    fig = _side_by_side(blocks, columns, draw)
     notes = [
         f"Mean of seeds; {interval_text(frame['n'])}; solid line: the highest mean accuracy",
         *left_out,
