@@ -46,7 +46,7 @@ def gradient_distribution(drawn: Drawn) -> Figure:
         several = f", {pretty(schedule)}" if frame["schedule"].nunique() > 1 else ""
         title = f"{name}\n{criterion_text(criterion)}{several}"
         ax.set_title(wrapped(title, WIDTH / axes.shape[2] - 0.5), loc="left")
-    panels.label_facets(axes, len(networks), "gradient dL/dw (asinh scale)", "sparsity (%)")
+    panels.label_facets(axes, len(networks), "gradient dL/dw\n(asinh scale)", "sparsity (%)")
     notes = [
         "dL/dw of surviving weights at the end of each pruning cycle, seeds pooled; every ridge to its own height. At "
         "the right: share of weights in the central bin, where exact zeros (dead units) lie, which is not drawn",
