@@ -111,6 +111,7 @@ class LogHandler(LogHandlerBase):
         if progress and event == LogEvent.JOB_STARTED:
             for number in said["jobs"]:
                 progress.begin_(number, now)
+            self._screen.glance_(now)
         elif progress and event == LogEvent.JOB_FINISHED:
             progress.end_(said["job_id"], now)
         elif progress and "failed" in said and self._stopped:

@@ -147,7 +147,7 @@ def test_on_a_terminal_it_shows_bars_what_runs_and_one_last_line(copy):
     code, said = on_a_terminal(copy, "run", "short.yaml", "--cores", "1", "s_cyc")
     assert code == 0, said
     text = plain(said)
-    # A job of a quarter of a second may run between two pictures: one of the stages is seen at work.
+    # Jobs of a tenth of a second follow each other faster than pictures: one of the stages is seen at work.
     assert re.search(r"^> \w+ +━+ \d/\d 1 running", text, re.MULTILINE)
     assert re.search(r"^ +0:\d\d  (train_dense|prune_chains|tabulate_s_cyc|draw_s_cyc)\b", text, re.MULTILINE)
     assert re.search(r"^\d+% of the time, \d+ s so far, about \d+ s left", text, re.MULTILINE)

@@ -22,6 +22,9 @@ SHARE = 0.1
 SILENCE = 600.0
 """Without a terminal: a line for each such share of the time, and after so many seconds without one."""
 
+PAUSE = 0.1
+"""Seconds between two pictures, at least, when jobs begin."""
+
 AT_MOST = 0.02
 """The share of one core that telling the time left may take."""
 
@@ -41,6 +44,7 @@ class Screen:
         self._left: tuple[float, float] | None = None
         """The time left that was computed last, and when."""
         self._next = 0.0
+        self._drawn = 0.0
 
     def say(self, text: str, style: str = "") -> None:
         """Lines that stay; above the bars where there are any."""
@@ -64,10 +68,16 @@ class Screen:
 
     def tick_(self, now: float) -> None:
         """Shows what it is like now."""
+        self._drawn = now
         if self._shown:
             self._shown.refresh()
         elif self.progress:
             self._tell_(self.progress, now)
+
+    def glance_(self, now: float) -> None:
+        """Jobs have begun: shows them even if they end before the next tick."""
+        if self._shown and now >= self._drawn + PAUSE:
+            self.tick_(now)
 
     def end_(self, stopped: bool, now: float) -> None:
         """The run has ended, and with it the bars: one line stays."""
