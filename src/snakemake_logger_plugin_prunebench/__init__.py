@@ -1,4 +1,4 @@
-"""`snakemake --logger prunebench`: one screen in the place of Snakemake's lines, which go to its log file alone.
+"""`snakemake --logger prunebench`: one screen instead of Snakemake's lines, which go to its log file alone.
 
 Snakemake imports this whether it is asked for or not: nothing heavy here.
 """

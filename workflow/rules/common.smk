@@ -83,7 +83,7 @@ def signed(function):
 
 
 def lock_folder():
-    """Locks the folder, in the place of Snakemake's own lock, which stays there when Snakemake is killed."""
+    """Locks the folder, instead of Snakemake's lock, which stays when Snakemake is killed."""
     held = os.open(".snakemake/prunebench.lock", os.O_RDWR | os.O_CREAT, 0o666)  # until the process ends, however
     try:
         lock(held)

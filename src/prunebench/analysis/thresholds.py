@@ -13,7 +13,7 @@ from prunebench.pruning.masks import check_scores, check_share, survivors
 def sparsity_with_repeats(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], parameters: Iterable[str], density: float
 ) -> float:
-    """The sparsity, in [0, 1], that a global threshold reaches in the place of 1 - `density`.
+    """The sparsity, in [0, 1], that a global threshold reaches instead of 1 - `density`.
 
     The threshold is to keep a share of the survivors: those that `density` (of all weights, in [0, 1]) keeps over those
     that are alive. It is taken over scores into which every parameter that has none, such as a bias, puts those of the

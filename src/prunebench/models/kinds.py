@@ -311,7 +311,7 @@ class _Torchvision:
 class TorchvisionResNet50(_Torchvision):
     """torchvision's ResNet-50, untrained; colour images of 32x32 or more.
 
-    small_stem: a 3x3 convolution of stride 1 without a max-pool in the place of the 7x7 one of stride 2 and its pool,
+    small_stem: a 3x3 convolution of stride 1 without a max-pool instead of the 7x7 one of stride 2 with its pool,
     for images of 64x64 [ours].
     """
 

@@ -254,7 +254,7 @@ def torchvision_network(
     """torchvision's network as it comes, untrained.
 
     kind: "torchvision_" and the name of one of its constructors, which takes `options`. small_stem: in a ResNet, a 3x3
-    convolution of stride 1 and no max-pool in the place of the 7x7 one of stride 2 and its pool. Raises InputError
+    convolution of stride 1 and no max-pool instead of the 7x7 one of stride 2 with its pool. Raises InputError
     unless in_channels is 3 and image_size is 32 or more, and where torchvision cannot be imported.
 
     >>> from prunebench.models.networks import torchvision_network

@@ -244,7 +244,7 @@ class Claim:
     """Of an effect whose direction the paper does not give: what it is where the headline's mean is below 0, and where
     it is above; the verdict says which was found."""
     subject: str = ""
-    """How the quantities' meanings name the paper's method, in the place of which another one is named when asked."""
+    """How the quantities' meanings name the paper's method: where another one is asked about, its name stands there."""
     asked_sentence: str = ""
     """The sentence for another method, with `{method}`."""
     notes: Callable[[Any, str | None], Sequence[str]] = lambda data, method: ()

@@ -85,7 +85,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _hoisted(node: Any, kinds: dict[str, Any]) -> Any:
-    """`node` with references in the place of the kinds in it, which are put into `kinds` by name."""
+    """`node` with references instead of the kinds in it, which are put into `kinds` by name."""
     if isinstance(node, list):
         return [_hoisted(item, kinds) for item in node]
     if not isinstance(node, dict):

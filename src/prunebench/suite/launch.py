@@ -1,4 +1,4 @@
-"""`prunebench run`: Snakemake on a preset, with the screen in the place of its own lines."""
+"""`prunebench run`: Snakemake on a preset, with the screen instead of its own lines."""
 
 import os
 import signal

@@ -52,7 +52,7 @@ def _largest(cells: Cells) -> dict[Cell, Cell]:
 
 
 def rises_and_sheds(sample: Sample, margins: CascadeMargins) -> Bools:
-    """B1c. A slope alone could lead from less than the control's to as much: the largest dose must have an excess."""
+    """B1c. A slope is not enough, since doses could merely catch up with the control: the largest must exceed it."""
     largest = _largest(sample.cells)
     places = [sample.cells["excess"].index(largest[recipe]) for recipe in sample.cells["slope"]]
     looks = corrected(len(places))
@@ -126,7 +126,7 @@ def schedules_matter(sample: Sample, margins: CascadeMargins) -> Ruling:
 
     An eta squared measures an effect by the noise: where nothing is shed in most cells, the least excess has a large
     one, so means must also be apart. That every effect is estimated below that of a small one rests on no interval,
-    but it hardly happens where one is large on both outcomes, and an upper bound below it would take hundreds of seeds.
+    but this is rare where an effect is large on both outcomes; an upper bound below it would take hundreds of seeds.
     Where an outcome hardly moves, as where nothing is shed, few seeds are certain of it, and what asks for both fails.
     Iterative and gradual pruning prune what has shed: that the pruning schedule moves the excess is in part how it is
     measured, so there accuracy decides.

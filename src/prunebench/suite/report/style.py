@@ -109,9 +109,14 @@ def pretty(name: str) -> str:
 
 
 def wrapped(text: str, inches: float, points: float = 8.0, letter: float = 0.57) -> str:
-    """`text` in lines that fit `inches`; its line breaks stay. `letter`: a letter's mean width in font sizes."""
+    """`text` in lines that fit `inches`; its line breaks stay, and `n = 3` is not broken.
+
+    letter: a letter's mean width in font sizes.
+    """
     columns = max(8, int(inches * 72 / (letter * points)))
-    return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, columns) or [""])
+    held = text.replace(" = ", "\u00a0=\u00a0")
+    lines = [line for part in held.split("\n") for line in textwrap.wrap(part, columns) or [""]]
+    return "\n".join(lines).replace("\u00a0=\u00a0", " = ")
 
 
 def percent(sparsity: float) -> str:
@@ -348,7 +353,7 @@ def fix_layout(fig: Figure) -> None:
     """
     fig.draw_without_rendering()
     fig.set_layout_engine(None)  # "none" would leave an engine that does nothing, for which savefig draws twice
-    # With steps of no round number, no position of round numbers lies midway between two of them.
+    # Otherwise steps are not round numbers, and the middle between two of them would not be one either.
     steps = 9_973 * 10**6
     for ax in fig.axes:
         left, bottom, width, height = (round(steps * side) / steps for side in ax.get_position().bounds)

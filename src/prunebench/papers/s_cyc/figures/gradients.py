@@ -284,7 +284,7 @@ def _spread_panel(ax: Axes, series: Series, margin: float, none: str) -> None:
         return
     rows = pd.concat([group for _, group in series])
     gaps = np.diff(np.unique(np.round(style.sparsity_position(rows["sparsity"]), 1)))
-    step = 0.5 * float(gaps.min() if gaps.size else 1.0) / max(len(series), 3)
+    step = 0.2 * float(gaps.min() if gaps.size else 1.0) / max(len(series), 3)
     for nth, (look, group) in enumerate(series):
         ordered = group.sort_values("cycle")
         x = style.sparsity_position(ordered["sparsity"]) + (nth - (len(series) - 1) / 2) * step
