@@ -5,13 +5,14 @@ CORES ?= all
 SNAKEMAKE = .venv/bin/snakemake --cores $(CORES)
 RAW = $(if $(RAW_DATA),'raw_data=$(subst ','\'',$(RAW_DATA))')
 
-.PHONY: help reproduce smoke figures test bench gpu docs site clean
+.PHONY: help reproduce smoke figures test test-long bench gpu docs site clean
 
 help:
 	@echo "make reproduce   every table, figure and verdict of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
 	@echo "make smoke       the same on bundled digits, two minutes; needs no download"
 	@echo "make figures     redraw the figures from the tables, without training"
-	@echo "make test        the whole test suite"
+	@echo "make test        the test suite"
+	@echo "make test-long   its longest tests, which CI runs too: whole runs of the tutorial, of ideas, of large networks"
 	@echo "make bench       speed and memory against references"
 	@echo "make gpu         on a machine with a GPU: its tests, its speed, the cifar preset, in eight minutes; docs/gpu.md"
 	@echo "make docs        the documents that are generated from the code"
@@ -28,8 +29,13 @@ figures: .venv/installed
 
 # A file's tests run in one process, which shares its fixtures. Files start in the order of `testpaths`, the longest
 # first; pytest-xdist would start with those of most tests.
+PYTEST = .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-long: .venv/installed
+	$(PYTEST) -m long
 
 bench: .venv/installed
 	.venv/bin/python benchmarks/training_step.py

@@ -28,6 +28,9 @@ BATCH = 2
 REAL = {"cifar10": "cifar-10", "imagenet200": "tiny-imagenet"}
 """Data sets of which real images may be at hand, by the name under which they are packed."""
 
+LONG = ("torchvision_vgg19_bn", "torchvision_resnet50")
+"""Kinds of networks whose tests take a minute of two cores."""
+
 
 def tasks():
     """One task per network and data set, from the first preset that has it; on real images the first per data set."""
@@ -39,7 +42,12 @@ def tasks():
             found.setdefault((json.dumps(entry["network"], sort_keys=True), source), (name, task))
             if source in REAL:
                 real.setdefault(source, (name, task))
-    made_up = [pytest.param(*where, False, id="-".join(where)) for where in found.values()]
+    made_up = [
+        pytest.param(
+            *where, False, id="-".join(where), marks=[pytest.mark.long] * any(kind in network for kind in LONG)
+        )
+        for (network, _), where in found.items()
+    ]
     return made_up + [pytest.param(*where, True, id="-".join((*where, "real images"))) for where in real.values()]
 
 

@@ -162,6 +162,7 @@ def test_a_signal_to_all_processes_of_a_job_lets_it_save(tmp_path, endless):
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="a job is told of Snakemake's end on Linux")
+@pytest.mark.long
 def test_when_snakemake_alone_is_killed_its_job_saves_and_ends_and_the_next_one_goes_on(endless):
     with endless("epoch 1:") as (process, log):
         process.kill()

@@ -95,6 +95,7 @@ def rewinding(tmp_path_factory, snakemake):
 KEYS = ("s_cyc:", "cascade:", "directional:", "claims:")
 
 
+@pytest.mark.long
 def test_ideas_of_one_file_are_in_the_tables_the_ledger_and_the_report(ideas):
     results = ideas / "results/mine"
     rows = rows_of(results / "tables/s_cyc_accuracy.csv")
@@ -111,6 +112,7 @@ def test_ideas_of_one_file_are_in_the_tables_the_ledger_and_the_report(ideas):
     assert (ideas / "figures/mine/s_cyc_accuracy.svg").stat().st_size > 5000
 
 
+@pytest.mark.long
 def test_a_user_s_update_and_its_file_are_in_the_specs(ideas):
     specs = list((ideas / "results/mine/runs").rglob("spec.json"))
     assert specs
@@ -129,6 +131,7 @@ def test_an_unknown_file_of_ideas_or_paper_is_one_line(tmp_path, snakemake):
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.long
 def test_a_fourth_paper_has_table_figure_claims_calibration_and_a_place_in_the_report(rewinding):
     results = rewinding / "results/smoke"
     rows = rows_of(results / "tables/rewinding_accuracy.csv")
@@ -146,6 +149,7 @@ def test_a_fourth_paper_has_table_figure_claims_calibration_and_a_place_in_the_r
     assert "Rewinding against fine-tuning" in page
 
 
+@pytest.mark.long
 def test_rewound_weights_and_fine_tuned_ones_start_from_one_pruned_network(rewinding):
     """The three ways of a cell have the same masks: their ends have one sparsity, and other accuracies."""
     [folder] = (rewinding / "results/smoke/runs/rewinding/retrained/digits-resnet8").iterdir()

@@ -69,7 +69,7 @@ def test_ci_runs_the_tests_through_make():
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     lines = [line.strip() for line in script.read_text().splitlines()]
-    assert lines[-1] == "make test"
+    assert lines[-2:] == ["make test-long", "make test"]
     assert "slurm_tests || slurm_tests --last-failed" in lines
     assert any("PRUNEBENCH_SLURM_TESTS=1 .venv/bin/python -m pytest tests/slurm" in line for line in lines)
     assert lines[0].startswith("#!")

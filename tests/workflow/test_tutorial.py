@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
 SHORTER = {"seeds: [0, 1, 2, 3, 4]": "seeds: [0, 1]", "epochs: 6": "epochs: 1", "tables: 1000": "tables: 100"}

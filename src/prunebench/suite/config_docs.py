@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import textwrap
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,7 @@ class _WithDocstrings(GenerateJsonSchema):
         return made
 
 
+@cache
 def _docstrings(cls: type) -> dict[str, str]:
     """The strings below the annotated attributes of a model that somebody has written: {attribute: text}."""
     try:

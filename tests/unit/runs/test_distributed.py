@@ -127,6 +127,7 @@ def test_without_torchrun_or_with_one_process_there_is_nothing_to_join(monkeypat
 # --- Three processes
 
 
+@pytest.mark.long
 def test_three_processes_train_as_one_does(alike, together, one_thread, tmp_path):
     """Weights differ by float32 roundings of 16 updates alone, the accuracies not at all: of some 100 images."""
     folder, *_ = alike
@@ -149,6 +150,7 @@ def test_three_processes_train_as_one_does(alike, together, one_thread, tmp_path
     assert json.loads((folder / "mlp/provenance.json").read_text())["processes"] == 3
 
 
+@pytest.mark.long
 def test_all_hold_the_same_state_before_every_update(alike):
     """Weights, buffers of batch normalisation, masks and momentum, with prunes by gradients and dropout."""
     _, found, _ = alike
@@ -157,6 +159,7 @@ def test_all_hold_the_same_state_before_every_update(alike):
     assert found[0]["seen"] == found[1]["seen"] == found[2]["seen"]
 
 
+@pytest.mark.long
 def test_killed_before_every_other_update_they_end_with_the_same_bytes(alike):
     """With three, the order in which they are added up shows in the last bits, which two would not tell."""
     folder, found, _ = alike
@@ -164,6 +167,7 @@ def test_killed_before_every_other_update_they_end_with_the_same_bytes(alike):
     assert results(folder / "killed") == results(folder / "chain")
 
 
+@pytest.mark.long
 def test_a_signal_to_one_saves_and_ends_all_with_the_same_code(alike):
     folder, found, output = alike
     assert [each["told"] for each in found] == [75] * 3
@@ -172,6 +176,7 @@ def test_a_signal_to_one_saves_and_ends_all_with_the_same_code(alike):
     assert results(folder / "told") == results(folder / "chain")
 
 
+@pytest.mark.long
 def test_what_cannot_be_split_is_refused_in_one_line_by_the_first(alike):
     folder, (first, *others), _ = alike
     assert first["odd"] == (
@@ -183,6 +188,7 @@ def test_what_cannot_be_split_is_refused_in_one_line_by_the_first(alike):
     assert not any((folder / name).exists() for name in ("odd", "small", "choice"))
 
 
+@pytest.mark.long
 def test_processes_that_differ_are_refused(alike):
     _, (first, *others), _ = alike
     assert first["other"].startswith("masks: process 1 differs from process 0")
@@ -190,6 +196,7 @@ def test_processes_that_differ_are_refused(alike):
     assert [each["same"] for each in (first, *others)] == [None] * 3
 
 
+@pytest.mark.long
 def test_only_the_first_speaks(alike):
     *_, output = alike
     assert output.count("arm phase 0 epoch 0:") == len(["mlp", "chain", "killed", "told"])
@@ -207,6 +214,7 @@ def wait_for(process, condition):
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_a_job_whose_launcher_is_stopped_and_a_process_killed_ends_with_the_same_bytes(together, folder):
     saved, job = resume_path(folder / "long"), folder / "long.json"
     job.write_text(json.dumps(together.long().content()))
