@@ -249,7 +249,7 @@ def test_a_wrong_name_or_change_of_a_preset_is_one_line(refusal, tmp_path, words
 @given(st.sampled_from([line for line in SMOKE.splitlines() if re.match(r" *[a-z_-]+: [^&*]*$", line)]))
 def test_a_line_that_is_there_twice_is_refused_whichever_it_is(tmp_path_factory, line):
     path = tmp_path_factory.getbasetemp() / "twice.yaml"
-    path.write_text(SMOKE.replace(f"{line}\n", f"{line}\n{line}\n", 1))
+    path.write_text(SMOKE.replace(f"\n{line}\n", f"\n{line}\n{line}\n", 1))
     with pytest.raises(InputError, match=re.escape(f"the key '{line.split(':')[0].strip()}' is there twice")):
         load_preset(path)
 
