@@ -109,14 +109,14 @@ def pretty(name: str) -> str:
 
 
 def wrapped(text: str, inches: float, points: float = 8.0, letter: float = 0.57) -> str:
-    """`text` in lines that fit `inches`; its line breaks stay, and `n = 3` is not broken.
+    """`text` in lines that fit `inches`; its line breaks stay, and neither `n = 3` nor `80 %` is broken.
 
     letter: a letter's mean width in font sizes.
     """
     columns = max(8, int(inches * 72 / (letter * points)))
-    held = text.replace(" = ", "\u00a0=\u00a0")
+    held = text.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
     lines = [line for part in held.split("\n") for line in textwrap.wrap(part, columns) or [""]]
-    return "\n".join(lines).replace("\u00a0=\u00a0", " = ")
+    return "\n".join(lines).replace("\u00a0", " ")
 
 
 def percent(sparsity: float) -> str:

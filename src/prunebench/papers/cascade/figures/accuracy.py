@@ -43,11 +43,11 @@ def random_vs_magnitude(drawn: Drawn) -> Figure:
     for (plain, after), (place,) in laid_out:
         [row] = panels.panels_at(fig, place, 2 if after else 1, 2 if with_preludes else 1, share=False)
         forest.draw(row[0], plain, least=2.0)
-        row[0].set_title("without a prelude (B4)", loc="left")
+        row[0].set_title("without a prelude (B4)", loc="left", pad=14)
         row[0].set_xlabel("test accuracy minus\nglobal magnitude's (points)")
         if after:
             forest.draw(row[1], after, least=2.0)
-            row[1].set_title("after a prelude (B2)", loc="left")
+            row[1].set_title("after a prelude (B2)", loc="left", pad=14)
             row[1].set_xlabel("test accuracy after a prelude that sheds\nminus after its control (points)")
     return panels.finish(fig, [], drawn.scale, [_paired(frame)])
 
@@ -79,10 +79,8 @@ def _reached(part: pd.DataFrame) -> str:
 
 def _accuracies(rows: pd.DataFrame) -> str:
     """Accuracies by sparsity, as a heading says them."""
-    texts = (
-        f"{100 * row.test_accuracy:.1f} % at {style.percent(row.sparsity)} % sparsity" for row in rows.itertuples()
-    )
-    return ", ".join(texts) or "no value"
+    texts = [f"{100 * row.test_accuracy:.1f} % at {style.percent(row.sparsity)} %" for row in rows.itertuples()]
+    return f"{', '.join(texts)} sparsity" if texts else "no value"
 
 
 FLAT = 0.1
