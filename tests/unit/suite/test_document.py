@@ -134,3 +134,18 @@ def test_the_power_of_a_preset_is_that_of_its_pilots_noise(repository):
     lines = kept.power(repository).splitlines()
     assert "| A3 | much | 25 % | 93 % | 8 |" in lines
     assert "| A4 | not measured | n/a | n/a | n/a |" in lines
+
+
+def test_a_network_s_accuracy_stands_beside_what_it_reaches_trained_longer(repository):
+    reference = repository / "results/reference"
+    shutil.copytree(reference / "cifar", reference / "evening")
+    assert "How far from fully trained" not in kept.figures(repository, "evening")
+    (reference / "longer").mkdir()
+    reached = {"t": (0.80, 0.82, 0.84), "t-x2": (0.82, 0.83, 0.85), "t-x4": (0.83, 0.85, 0.87)}
+    rows = [f"dense,{task},{seed},{share}" for task, of in reached.items() for seed, share in enumerate(of)]
+    lines = ["study,task,seed,test_accuracy", *rows, "s_cyc,t,0,0.1"]
+    (reference / "longer/runs.csv").write_text("\n".join(lines) + "\n")
+    text = kept.figures(repository, "evening")
+    assert "paired by seed (n = 3)" in text
+    assert "| t | 82.0 | 83.3 | 85.0 | +3.0 [+3.0, +3.0] |" in text.splitlines()
+    assert "How far" not in kept.figures(repository, "laptop")
