@@ -9,7 +9,8 @@ from prunebench.runs.probes import BELOW, Histograms, Occupancy, Shedding
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import load_preset
 
-PRESETS = sorted((Path(__file__).parents[4] / "config").glob("*.yaml"))
+CONFIG = Path(__file__).parents[4] / "config"
+PRESETS = [path for path in sorted(CONFIG.glob("*.yaml")) if "\ncascade:\n" in path.read_text()]
 
 
 def numbers(phase):
