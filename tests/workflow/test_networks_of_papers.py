@@ -42,13 +42,14 @@ def tasks():
             found.setdefault((json.dumps(entry["network"], sort_keys=True), source), (name, task))
             if source in REAL:
                 real.setdefault(source, (name, task))
-    made_up = [
-        pytest.param(
-            *where, False, id="-".join(where), marks=[pytest.mark.long] * any(kind in network for kind in LONG)
-        )
-        for (network, _), where in found.items()
-    ]
-    return made_up + [pytest.param(*where, True, id="-".join((*where, "real images"))) for where in real.values()]
+    return [param(*where, False) for where in found.values()] + [param(*where, True) for where in real.values()]
+
+
+def param(name, task, real):
+    """A test's parameters, with its name and its mark."""
+    network = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())["tasks"][task]["network"]
+    marks = [pytest.mark.long] if network["kind"] in LONG else []
+    return pytest.param(name, task, real, id="-".join((name, task, *["real images"] * real)), marks=marks)
 
 
 @pytest.fixture(scope="module")

@@ -140,10 +140,9 @@ def _trained(root: Path, name: str) -> Iterator[str]:
     reached = runs[runs["study"] == "dense"].pivot(index="seed", columns="task", values="test_accuracy")
     short, *_, most = lengths
     yield TRAINED.format(n=len(reached), longer=longer)
-    yield _row(["network", *lengths.values(), "added"])
-    yield _row(["---"] * (2 + len(lengths)))
+    yield from _head(["network", *lengths.values(), "added"])
     for task in (task for task in reached if f"{task}{most}" in reached):
-        means = (numbers.text(100 * float(reached[f"{task}{end}"].mean()), 1) for end in lengths)
+        means = (numbers.text(numbers.in_unit(reached[f"{task}{end}"].mean(), "share"), 1) for end in lengths)
         gain = asdict(summarise(list(reached[f"{task}{most}"] - reached[f"{task}{short}"])))
         added = numbers.estimate(gain, "points", 1)
         yield _row([task, *means, f"{added['mean']} {added['interval']}"])
@@ -201,7 +200,7 @@ def _table(kept: dict[str, Ledger]) -> str:
     """One row per claim, one column per kept run."""
     found = {name: {each.id: each for each in ledger.findings} for name, ledger in kept.items()}
     titles = [f"`{name}`, {len(ledger.seeds)} seeds" for name, ledger in kept.items()]
-    lines = [_row(["", "claim", *titles]), _row(["---"] * (2 + len(titles)))]
+    lines = _head(["", "claim", *titles])
     for paper in papers().values():
         for claim in paper.claims:
             cells = (_verdict(of.get(claim.id)) for of in found.values())
@@ -227,12 +226,17 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def _head(titles: Sequence[str]) -> list[str]:
+    """How a table begins."""
+    return [_row(titles), _row(["---"] * len(titles))]
+
+
 def power(root: Path) -> str:
     """docs/power.md; without the kept run it says that there is none."""
     (pilot, few), (preset, many) = PILOT, RUN
     path = root / "results" / "reference" / pilot / "tables" / "calibration.csv"
     head = ["", "claimed effect", f"`{pilot}`, {few} seeds", f"`{preset}`, {many} seeds", "seeds for 80 %"]
-    return "\n".join([POWER.format(pilot=pilot), _row(head), _row(["---"] * len(head)), *_powers(path, few, many), ""])
+    return "\n".join([POWER.format(pilot=pilot), *_head(head), *_powers(path, few, many), ""])
 
 
 def _powers(path: Path, few: int, many: int) -> Iterator[str]:

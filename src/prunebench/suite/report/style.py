@@ -353,7 +353,8 @@ def fix_layout(fig: Figure) -> None:
     """
     fig.draw_without_rendering()
     fig.set_layout_engine(None)  # "none" would leave an engine that does nothing, for which savefig draws twice
-    # Otherwise steps are not round numbers, and the middle between two of them would not be one either.
+    # Positions of panels are often round numbers. With a round number of steps one could lie midway between two of
+    # them, where noise decides which way it is rounded.
     steps = 9_973 * 10**6
     for ax in fig.axes:
         left, bottom, width, height = (round(steps * side) / steps for side in ax.get_position().bounds)

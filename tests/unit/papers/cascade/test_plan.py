@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from prunebench.papers.cascade.config import PARTS
 from prunebench.runs.probes import BELOW, Histograms, Occupancy, Shedding
@@ -10,7 +11,7 @@ from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import load_preset
 
 CONFIG = Path(__file__).parents[4] / "config"
-PRESETS = [path for path in sorted(CONFIG.glob("*.yaml")) if "\ncascade:\n" in path.read_text()]
+PRESETS = [path for path in sorted(CONFIG.glob("*.yaml")) if "cascade" in yaml.safe_load(path.read_text())]
 
 
 def numbers(phase):

@@ -83,3 +83,8 @@ def test_lines_fit_and_own_line_ends_stay():
     lines = wrapped("a long line of many words\nand another", 1.0).split("\n")
     assert lines[-1] == "and another"
     assert max(map(len, lines)) <= 72 / (0.57 * 8)
+
+
+def test_neither_an_equation_nor_a_percentage_is_broken():
+    assert wrapped("many seeds, n = 9", 1.0) == "many seeds,\nn = 9"
+    assert wrapped("it reaches 80.1 %", 1.0) == "it reaches\n80.1 %"
