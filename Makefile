@@ -9,7 +9,7 @@ RAW = $(if $(RAW_DATA),'raw_data=$(subst ','\'',$(RAW_DATA))')
 
 help:
 	@echo "make reproduce   every table, figure and verdict of the laptop preset (minutes); PRESET=, CORES=, RAW_DATA= change it"
-	@echo "make smoke       the same on bundled digits, two minutes; needs no download"
+	@echo "make smoke       the same on bundled digits, a minute; needs no download"
 	@echo "make figures     redraw the figures from the tables, without training"
 	@echo "make test        the test suite"
 	@echo "make test-long   its longest tests, which CI runs too: whole runs of the tutorial, of ideas, of large networks"
