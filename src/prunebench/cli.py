@@ -513,13 +513,17 @@ def tabulate(paper: Key, plan: Plan, out: Out) -> None:
 
 
 @app.command(rich_help_panel=WORKFLOW)
-def tabulate_runs(plan: Plan, out: Annotated[Path, typer.Option(help="Table to write (.csv).")]) -> None:
+def tabulate_runs(
+    plan: Plan,
+    out: Annotated[Path, typer.Option(help="Table to write (.csv).")],
+    study: Annotated[str | None, typer.Option(help="A paper's key, or dense: its runs alone.")] = None,
+) -> None:
     """Write runs.csv: every run with its axes, status, cost and provenance."""
     preset = _preset_of(plan)
     from prunebench.files import seal
     from prunebench.suite.runs import write_runs
 
-    write_runs(preset, plan.parent / "runs", out)
+    write_runs(preset, plan.parent / "runs", out, study)
     seal(out.with_suffix(".sha256"), [out])
 
 

@@ -2,7 +2,7 @@
 
 from prunebench.suite import numbers
 from prunebench.suite.claim import POWER
-from prunebench.suite.record import Finding, Headline
+from prunebench.suite.record import Finding, Headline, Network
 
 
 def number(value: float | None, unit: str) -> str:
@@ -68,6 +68,14 @@ def power_of(finding: Finding) -> str:
 
 
 def networks(finding: Finding) -> list[str]:
-    """What the networks that a claim is about reach without pruning, such as `fashion-resnet8 76.1 %`."""
-    shares = ((network.task, numbers.in_unit(network.accuracy, "share")) for network in finding.networks)
-    return [f"{task} {numbers.with_unit(numbers.text(accuracy, 1), 'share')}" for task, accuracy in shares]
+    """What the networks that a claim is about reach without pruning: `resnet8 76.1 % (80.2 % after 32 epochs)`."""
+    return [f"{network.task} {_share(network.accuracy)}{_longer(network)}" for network in finding.networks]
+
+
+def _longer(network: Network) -> str:
+    longer = network.longer
+    return f" ({_share(longer.accuracy)} after {longer.epochs} epochs)" if longer else ""
+
+
+def _share(accuracy: float | None) -> str:
+    return numbers.with_unit(numbers.text(numbers.in_unit(accuracy, "share"), 1), "share")

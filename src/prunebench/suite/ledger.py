@@ -139,7 +139,7 @@ def _finding(claim: Claim, preset: Preset, seen: Seen) -> dict[str, Any]:
         "found": found,
         "why": why,
         **sure,
-        "networks": _of_cells(seen.networks.get(claim.paper, ()), observed),
+        "networks": _networks_of(claim, preset, seen, observed),
         "scale": preset.scale,
         "seeds_needed": needed,
         "seeds_note": note,
@@ -164,11 +164,13 @@ def _unmet(conditions: Mapping[str, bool]) -> set[str]:
     return {text for text, holds in conditions.items() if not holds}
 
 
-def _of_cells(networks: Sequence[Network], observed: Sample) -> list[Network]:
+def _networks_of(claim: Claim, preset: Preset, seen: Seen, observed: Sample) -> list[Network]:
     """Those whose tasks the cells name; a cell that is a mean over tasks names them with " + " in between."""
     values = (value for cells in observed.cells.values() for cell in cells for _, value in cell)
     named = {name for value in values if isinstance(value, str) for name in value.split(" + ")}
-    return [network for network in networks if network.task in named]
+    networks = [network for network in seen.networks.get(claim.paper, ()) if network.task in named]
+    longer = {name: task.longer for name, task in preset.tasks.items()}
+    return [network.model_copy(update={"longer": longer.get(network.task)}) for network in networks]
 
 
 def _decide(

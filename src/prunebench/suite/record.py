@@ -15,6 +15,7 @@ from prunebench.suite.cells import Value
 from prunebench.suite.claim import FIRM, TOO_FEW, Verdict
 from prunebench.suite.inputs import read_json
 from prunebench.suite.places import results_folder
+from prunebench.suite.tasks import Longer
 
 Number = float | None
 """A raw number, such as a share or the logarithm of a ratio; None where it could not be computed."""
@@ -109,6 +110,8 @@ class Network(_Record):
     accuracy: Number
     n: int
     """Seeds."""
+    longer: Longer | None = None
+    """What it reaches when it trains longer, as the preset states it."""
 
 
 class Finding(_Record):

@@ -25,30 +25,36 @@ NUMBERS = ("validation_accuracy", "test_accuracy", *COST, "peak_memory_mb", "spa
 """Columns of phases.csv that a job is listed by."""
 
 
-def write_runs(preset: Preset, runs: Path, out: Path) -> None:
-    """Writes runs.csv: one line per job that trains.
+def write_runs(preset: Preset, runs: Path, out: Path, study: str | None = None) -> None:
+    """Writes runs.csv: one line per job that trains, of all studies or of one (`dense`: the dense networks).
 
     A job is listed at the end of its last arm, and as diverged if any phase diverged; a job that hands on the best of
     its arms is listed at the end of that one. Its cost is the sum over its phases; the dense network that a chain
-    starts from has a line of its own. Raises InputError for a table or provenance that is missing or unreadable.
+    starts from has a line of its own. Raises InputError for a table or provenance that is missing or unreadable, and
+    for a study that trains nothing here.
     """
-    stages = make_plan(preset).stages.values()
+    stages = [stage for stage in make_plan(preset).stages.values() if study in (None, _study(stage))]
     rows = [_row(stage, job, runs / job.folder) for stage in stages for job in stage.jobs if isinstance(job, RunSpec)]
+    if not rows:
+        raise InputError(f"{preset.preset} trains nothing in a study '{study}'")
     # Provenance of another version may know other keys: the union, in the order in which they come.
     write_csv(out, rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
+def _study(stage: Stage) -> str:
+    return stage.folder.partition("/")[0]
+
+
 def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
-    study, _, part = stage.folder.partition("/")
     axes = _axes(job)
     phases = read_table(folder / "phases.csv", NUMBERS)
     if phases.empty:
         raise InputError(f"{folder / 'phases.csv'} has no rows")
     end = _end(job, phases)
     return {
-        "study": study,
+        "study": _study(stage),
         "task": job.task,
-        "part": part,
+        "part": stage.folder.partition("/")[2],
         **{name: axes.get(name, "") for name in AXES},
         "seed": job.seed,
         "sparsity": _sparsity(job, end, folder),

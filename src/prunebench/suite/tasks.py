@@ -1,8 +1,8 @@
 """What every study shares in a preset: data sets, tasks, LR schedules, resources."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from prunebench.data.sources import SOURCES, Source
 from prunebench.parsing import Name, Strict, distinct, registered
@@ -74,6 +74,15 @@ class WeightsFile(Strict):
     """SHA-256 of the file's bytes; null takes any."""
 
 
+class Longer(Strict):
+    """What other runs of a task's network reach when they train longer: how far from fully trained it is here."""
+
+    epochs: int = Field(ge=2, le=100_000)
+    """Epochs of those runs; more than the recipe's."""
+    accuracy: float = Field(ge=0, le=1)
+    """Their mean test accuracy in [0, 1]."""
+
+
 class Task(Strict):
     """Data set + network + recipe under a short name."""
 
@@ -89,6 +98,14 @@ class Task(Strict):
     """Those of the preset's seeds that the task's runs have; null means all."""
     weights: WeightsFile | None = None
     """A file in place of dense networks of the suite's own training; studies that train from scratch refuse it."""
+    longer: Longer | None = None
+    """What the network reaches when it trains longer, known from other runs: it stands beside what it reaches here."""
+
+    @model_validator(mode="after")
+    def _longer_is_longer(self) -> Self:
+        if self.longer and self.longer.epochs <= self.training.epochs:
+            raise ValueError(f"longer.epochs is {self.longer.epochs}, no more than the recipe's {self.training.epochs}")
+        return self
 
 
 class TaskSchedule(Strict):

@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from prunebench.errors import InputError
 from prunebench.schedules import PROFILES
 from prunebench.suite import config_docs, document, kept, preset, registry
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -138,6 +142,15 @@ def test_the_power_of_a_preset_is_that_of_its_pilots_noise(repository):
     lines = kept.power(repository).splitlines()
     assert "| A3 | much | 25 % | 93 % | 8 |" in lines
     assert "| A4 | not measured | n/a | n/a | n/a |" in lines
+
+
+def test_what_a_preset_says_of_longer_training_is_what_the_kept_runs_reached():
+    evening, longer = (preset.load_preset(ROOT / f"config/{name}.yaml").tasks for name in ("evening", "longer"))
+    runs = pd.read_csv(ROOT / "results/reference/longer/runs.csv").groupby("task")["test_accuracy"].mean()
+    assert {name for name, task in evening.items() if task.longer} == {name for name in evening if name in runs}
+    for name, task in evening.items():
+        assert task.longer.epochs == longer[f"{name}-x4"].training.epochs == 4 * task.training.epochs
+        assert task.longer.accuracy == pytest.approx(runs[f"{name}-x4"], abs=5e-4)
 
 
 def test_a_network_s_accuracy_stands_beside_what_it_reaches_trained_longer(repository):

@@ -1,6 +1,7 @@
 """runs.csv: one line per job that trains, and files of runs that are missing or damaged."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -48,6 +49,16 @@ def test_one_line_per_job_that_trains_in_a_folder_of_its_own(jobs, listed):
     assert table["spec_sha256"].is_unique
     assert (table[["commit", "threads", "data_sha256"]] == ["abc", 2, "d00"]).all(axis=None)
     assert list(table.columns[:7]) == ["study", "task", "part", "criterion", "schedule", "cycle", "seed"]
+
+
+def test_one_study_is_listed_without_the_others_runs(preset, runs):
+    shutil.rmtree(runs / "toy")
+    write_runs(preset, runs, runs / "dense.csv", study="dense")
+    table = pd.read_csv(runs / "dense.csv")
+    assert table["folder"].tolist() == ["dense/net/benchmark/seed-0", "dense/net/benchmark/seed-3"]
+    with pytest.raises(InputError, match="tiny trains nothing in a study 'dence'"):
+        write_runs(preset, runs, runs / "none.csv", study="dence")
+    assert not (runs / "none.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from prunebench.suite.effects import chance, effect, exact, number, where
 from prunebench.suite.ledger import Seen, judge
+from prunebench.suite.preset import parse_preset
 from prunebench.suite.record import Headline, Network, read_ledger
 from prunebench.suite.terminal import markdown, print_ledger
 
@@ -57,6 +58,13 @@ def test_how_sure_a_verdict_is_stands_beside_it(toy_preset, observations):
     assert "Without pruning: net 76.1 %." in text
     row = markdown(judge(toy_preset(), seen)).splitlines()[2]
     assert f" | ? {finding.shown} | {chance(finding.stability)} | {chance(finding.power)} | " in row
+
+
+def test_a_network_s_accuracy_stands_beside_what_longer_training_reaches(toy_preset, changed, observations):
+    preset = parse_preset(changed("tasks", "net", "longer", to={"epochs": 48, "accuracy": 0.8025}), "tiny")
+    network = Network(task="net", accuracy=0.7614, n=3)
+    ledger = judge(preset, Seen(observations({"a": [0.011, 0.02, 0.03]}), networks={"toy": [network]}))
+    assert "Without pruning: net 76.1 % (80.2 % after 48 epochs)." in " ".join(printed(ledger, 400).split())
 
 
 @pytest.mark.parametrize(
