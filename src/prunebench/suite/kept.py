@@ -31,6 +31,9 @@ PILOT, RUN = ("laptop", 3), ("evening", 10)
 LONGER = ("evening", "longer", {"": "its epochs", "-x2": "twice as many", "-x4": "four times as many"})
 """A kept run, another one that trained its networks longer, and how that one's tasks' names end for each length."""
 
+AGAIN = ("evening", "evening-again")
+"""A kept run, and a repeat of some of its studies with other seeds."""
+
 VERDICTS = """\
 # Verdicts of the kept runs
 
@@ -68,6 +71,14 @@ TRAINED = """\
 Test accuracy of each network without pruning (%), trained as long as here and longer, all under a cosine schedule from
 0.1; then what four times the epochs add, with its 95 % t interval, paired by seed (n = {n}). Preset
 [{longer}](../config/{longer}.yaml), runs in [results/reference/{longer}](../results/reference/{longer}).
+"""
+
+OTHERS = """\
+## With other seeds
+
+{studies} ran again with {seeds} other seeds, on the same code but for these. **{same} of {n} verdicts are the same**;
+{forecast} was the forecast (the mean of what stands in brackets), and {opposite}. The repeat's files are in
+[results/reference/{again}](../results/reference/{again}).
 """
 
 POWER = """\
@@ -127,7 +138,36 @@ def figures(root: Path, name: str) -> str:
         for figure in shown:
             about = [found[claim.id] for claim in paper.claims if figure.name in claim.figures and claim.id in found]
             parts += [_figure(paper, figure.name, prefix), *map(_finding, about), ""]
-    return "\n".join([*parts, *_trained(root, name)])
+    return "\n".join([*parts, *_again(root, name), *_trained(root, name)])
+
+
+def _again(root: Path, name: str) -> Iterator[str]:
+    """Which verdicts a repeat with other seeds gave again, if there is one."""
+    of, again = AGAIN
+    folder = root / "results" / "reference" / again
+    if name != of or not (folder / "claims.json").exists():
+        return
+    first, second = ledgers(root)[name], read_ledger(folder)
+    found = {each.id: each for each in second.findings if each.verdict != "not run at this scale"}
+    pairs = [(each, found[each.id]) for each in first.findings if each.id in found]
+    if not pairs:
+        return
+    studies = {each.paper for each, _ in pairs}
+    shares = [each.stability for each, _ in pairs if each.stability is not None]
+    opposite = sum({each.verdict, other.verdict} == {"reproduced", "not reproduced"} for each, other in pairs)
+    yield OTHERS.format(
+        studies=" and ".join(paper.short for paper in papers().values() if paper.key in studies),
+        seeds=len(second.seeds),
+        same=sum(each.verdict == other.verdict for each, other in pairs),
+        n=len(pairs),
+        forecast=chance(sum(shares) / len(shares)),
+        opposite=f"{opposite or 'none'} {'is' if opposite < 2 else 'are'} the opposite",
+        again=again,
+    )
+    yield from _head(["", *(f"seeds {ledger.seeds[0]} to {ledger.seeds[-1]}" for ledger in (first, second))])
+    for each, other in pairs:
+        yield _row([each.id, *(f"{_verdict(one)}: {measured(one)}" for one in (each, other))])
+    yield ""
 
 
 def _trained(root: Path, name: str) -> Iterator[str]:

@@ -153,6 +153,34 @@ def test_what_a_preset_says_of_longer_training_is_what_the_kept_runs_reached():
         assert task.longer.accuracy == pytest.approx(runs[f"{name}-x4"], abs=5e-4)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("reproduced", "**1 of 1 verdicts are the same**;\n70 % was the forecast"),
+        ("inconclusive", "**0 of 1 verdicts are the same**;\n70 % was the forecast"),
+        ("not reproduced", "and 1 is the opposite."),
+        ("not run at this scale", None),
+    ],
+)
+def test_verdicts_stand_beside_those_of_a_repeat_with_other_seeds(repository, verdict, words):
+    reference = repository / "results/reference"
+    shutil.copytree(reference / "cifar", reference / "evening")
+    assert "With other seeds" not in kept.figures(repository, "evening")
+    ledger = json.loads((reference / "evening/claims.json").read_text())
+    ledger["seeds"] = [2, 3, 4]
+    ledger["findings"][0] |= {"verdict": verdict, "stability": 0.6}
+    (reference / "evening-again").mkdir()
+    (reference / "evening-again/claims.json").write_text(json.dumps(ledger))
+    text = kept.figures(repository, "evening")
+    if words is None:
+        assert "With other seeds" not in text
+        return
+    assert "S-Cyc ran again with 3 other seeds" in text
+    assert words in text
+    assert "| | seeds 0 to 1 | seeds 2 to 4 |" in text.replace("|  |", "| |")
+    assert "With other seeds" not in kept.figures(repository, "laptop")
+
+
 def test_a_network_s_accuracy_stands_beside_what_it_reaches_trained_longer(repository):
     reference = repository / "results/reference"
     shutil.copytree(reference / "cifar", reference / "evening")
