@@ -1,5 +1,6 @@
 """How a CPU computes: pinned, every x86-64 CPU with AVX2 gives the same bytes (docs/portable.md). Without torch."""
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Literal
@@ -22,23 +23,23 @@ PINS: Mapping[str, str] = {
 kernels, its matrix products and vector functions (MKL: with `AVX2` Intel's CPUs and others differ), linear algebra of
 NumPy and SciPy (OpenBLAS, whose sums depend on the number of threads, too), NumPy's functions."""
 
-_BEFORE: dict[str, str | None] = {}
+BEFORE = "PRUNEBENCH_BEFORE_PINS"
+"""The variable that holds, as JSON, what the pins have replaced: a process that inherits them can take them back."""
 
 
 def pin() -> None:
     """Pins this process and those that it starts; before torch and NumPy are imported. Elsewhere than on x86-64 with
     AVX2 it does nothing."""
     if can_be_portable():
-        _BEFORE.update({name: os.environ.get(name) for name in PINS if name not in _BEFORE})
+        os.environ.setdefault(BEFORE, json.dumps({name: os.environ.get(name) for name in PINS}))
         os.environ.update(PINS)
 
 
 def unpin() -> None:
-    """Gives the environment back what `pin` took; before torch computes."""
-    for name, value in _BEFORE.items():
+    """Gives the environment back what `pin` took, here or in a process that started this one; before torch computes."""
+    for name, value in json.loads(os.environ.pop(BEFORE, "{}")).items():
         os.environ.pop(name, None)
         os.environ.update({} if value is None else {name: value})
-    _BEFORE.clear()
 
 
 def can_be_portable() -> bool:
@@ -53,7 +54,9 @@ def found() -> Numerics:
 
 
 def check(wanted: Numerics) -> None:
-    """Raises InputError where a process that could compute portably, and should, does not."""
+    """Raises InputError where a process that could compute portably, and should, does not, or does and should not."""
+    if wanted == "native" and found() != "native":
+        raise InputError(f"numerics: native, but the environment has the pins of portable: unset {', '.join(PINS)}")
     if wanted == "portable" and can_be_portable() and found() != "portable":
         unset = next(name for name, value in PINS.items() if os.environ.get(name) != value)
         raise InputError(

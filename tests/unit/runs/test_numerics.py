@@ -23,9 +23,9 @@ needs_avx2 = pytest.mark.skipif(not numerics.can_be_portable(), reason="needs an
 @pytest.fixture
 def environment(monkeypatch):
     """An environment without pins, of which numerics has taken nothing yet."""
-    for name in numerics.PINS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(numerics, "_BEFORE", {})
+    for name in (*numerics.PINS, numerics.BEFORE):
+        monkeypatch.setenv(name, "")  # so that what a test sets is taken back
+        monkeypatch.delenv(name)
     return monkeypatch
 
 
@@ -40,6 +40,27 @@ def test_pins_are_set_and_taken_back(environment):
     numerics.unpin()
     assert numerics.found() == "native"
     assert {name: os.environ.get(name) for name in numerics.PINS if name in os.environ} == {"MKL_CBWR": "AVX512"}
+
+
+@needs_avx2
+def test_what_an_outer_process_pinned_is_taken_back_by_an_inner_one(environment):
+    """`prunebench run` pins itself and starts Snakemake, whose jobs may have to compute natively."""
+    environment.setenv("MKL_CBWR", "AVX512")
+    numerics.pin()
+    inner = (
+        "import os; from prunebench.runs import numerics as n; n.pin(); before = n.found(); n.unpin(); "
+        "print(before, n.found(), os.environ.get('MKL_CBWR'), os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+    )
+    done = subprocess.run([sys.executable, "-c", inner], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("portable native AVX512 None\n", "")
+
+
+@needs_avx2
+def test_a_process_that_should_compute_natively_and_is_pinned_is_refused(environment):
+    numerics.check("native")
+    environment.setattr(os, "environ", os.environ | numerics.PINS)
+    with pytest.raises(InputError, match="native, but the environment has the pins of portable: unset ONEDNN_MAX"):
+        numerics.check("native")
 
 
 def test_a_cpu_without_avx2_computes_its_own_way(environment):
