@@ -169,8 +169,7 @@ def _networks_of(claim: Claim, preset: Preset, seen: Seen, observed: Sample) -> 
     values = (value for cells in observed.cells.values() for cell in cells for _, value in cell)
     named = {name for value in values if isinstance(value, str) for name in value.split(" + ")}
     networks = [network for network in seen.networks.get(claim.paper, ()) if network.task in named]
-    longer = {name: task.longer for name, task in preset.tasks.items()}
-    return [network.model_copy(update={"longer": longer.get(network.task)}) for network in networks]
+    return [network.model_copy(update={"longer": preset.longer.get(network.task)}) for network in networks]
 
 
 def _decide(

@@ -21,7 +21,7 @@ from prunebench.schedules import Schedule
 from prunebench.suite.asked import check_asked
 from prunebench.suite.paper import Paper
 from prunebench.suite.registry import papers
-from prunebench.suite.tasks import Dataset, Resources, ScheduleConfig, Seed, Task
+from prunebench.suite.tasks import Dataset, Longer, Resources, ScheduleConfig, Seed, Task
 
 LARGEST = 1 << 18
 """Bytes of the largest file of a preset; the longest one here has a twentieth of them."""
@@ -82,6 +82,8 @@ class Preset(Strict):
     """Prepared data sets by name."""
     tasks: dict[Name, Task]
     """Tasks by name."""
+    longer: dict[Name, Longer] = {}
+    """By task, what its network reaches when it trains longer: it stands beside what it reaches here."""
     schedules: dict[Name, ScheduleConfig] = {}
     """LR schedules by name."""
     claims: Claims = Claims()
@@ -104,6 +106,10 @@ class Preset(Strict):
             for seed in task.seeds or ():
                 if seed not in self.seeds:
                     raise InputError(f"tasks.{name}.seeds: {seed} is not among the preset's seeds, {self.seeds}")
+        for name, longer in self.longer.items():
+            known("longer", name, self.tasks)
+            if longer.epochs <= (epochs := self.tasks[name].training.epochs):
+                raise InputError(f"longer.{name}.epochs is {longer.epochs}, no more than the recipe's {epochs}")
         for name, config in self.schedules.items():
             if name == "oracle":
                 raise InputError("schedules.oracle: 'oracle' is the grid search's own name; choose another")

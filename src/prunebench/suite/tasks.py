@@ -1,8 +1,8 @@
 """What every study shares in a preset: data sets, tasks, LR schedules, resources."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from prunebench.data.sources import SOURCES, Source
 from prunebench.parsing import Name, Strict, distinct, registered
@@ -98,14 +98,6 @@ class Task(Strict):
     """Those of the preset's seeds that the task's runs have; null means all."""
     weights: WeightsFile | None = None
     """A file in place of dense networks of the suite's own training; studies that train from scratch refuse it."""
-    longer: Longer | None = None
-    """What the network reaches when it trains longer, known from other runs: it stands beside what it reaches here."""
-
-    @model_validator(mode="after")
-    def _longer_is_longer(self) -> Self:
-        if self.longer and self.longer.epochs <= self.training.epochs:
-            raise ValueError(f"longer.epochs is {self.longer.epochs}, no more than the recipe's {self.training.epochs}")
-        return self
 
 
 class TaskSchedule(Strict):

@@ -145,12 +145,13 @@ def test_the_power_of_a_preset_is_that_of_its_pilots_noise(repository):
 
 
 def test_what_a_preset_says_of_longer_training_is_what_the_kept_runs_reached():
-    evening, longer = (preset.load_preset(ROOT / f"config/{name}.yaml").tasks for name in ("evening", "longer"))
+    evening, longer = (preset.load_preset(ROOT / f"config/{name}.yaml") for name in ("evening", "longer"))
     runs = pd.read_csv(ROOT / "results/reference/longer/runs.csv").groupby("task")["test_accuracy"].mean()
-    assert {name for name, task in evening.items() if task.longer} == {name for name in evening if name in runs}
-    for name, task in evening.items():
-        assert task.longer.epochs == longer[f"{name}-x4"].training.epochs == 4 * task.training.epochs
-        assert task.longer.accuracy == pytest.approx(runs[f"{name}-x4"], abs=5e-4)
+    assert {*evening.longer} == {*evening.tasks} == {name for name in runs.index if f"{name}-x4" in runs}
+    for name, stated in evening.longer.items():
+        epochs = longer.tasks[f"{name}-x4"].training.epochs
+        assert stated.epochs == epochs == 4 * evening.tasks[name].training.epochs
+        assert stated.accuracy == pytest.approx(runs[f"{name}-x4"], abs=5e-4)
 
 
 @pytest.mark.parametrize(

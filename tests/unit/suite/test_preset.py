@@ -178,8 +178,9 @@ def test_an_override_of_one_place_of_a_yaml_alias_leaves_the_others(only_toys, t
         ((*TRAINING, "momentun"), 1, ["'tasks.net.training.momentun'", "mean 'momentum'?"]),
         ((*OURS, "policy", "betta"), 3, ["schedules.ours.policy", "unknown key 'betta'", "allowed: kind, max_lr"]),
         ((*OURS, "profile", "period"), 3, ["schedules.ours.profile", "period'", "mean 'periods'?"]),
-        ((*NET, "longer"), {"epochs": 1, "accuracy": 0.5}, ["tasks.net.longer.epochs'", "greater than or equal to 2"]),
-        ((*NET, "longer"), {"epochs": 9, "accuracy": 86}, ["tasks.net.longer.accuracy'", "less than or equal to 1"]),
+        (("longer",), {"net": {"epochs": 1, "accuracy": 0.5}}, ["'longer.net.epochs'", "greater than or equal to 2"]),
+        (("longer",), {"net": {"epochs": 9, "accuracy": 86}}, ["'longer.net.accuracy'", "less than or equal to 1"]),
+        (("longer",), {"nett": {"epochs": 9, "accuracy": 0.5}}, ["longer names 'nett'", "mean 'net'?"]),
         (("toy", "taks"), [], ["'toy.taks'", "mean 'tasks'?"]),
         (("claims",), {"toy": {"t1_gian": 1}}, ["'claims.toy.t1_gian'", "mean 't1_gain'?"]),
         (("claims",), {"toy": {"t1_gain": 2}}, ["'claims.toy.t1_gain'", "less than or equal to 1"]),
@@ -235,10 +236,10 @@ def test_a_bad_value_is_one_line_that_names_file_key_and_what_is_allowed(changed
 
 
 def test_longer_training_is_longer_than_the_recipe(changed, refusal):
-    content = changed("tasks", "net", "longer", to={"epochs": 3, "accuracy": 0.5})
-    assert parse_preset(content, "my.yaml").tasks["net"].longer.epochs == 3
+    content = changed("longer", to={"net": {"epochs": 3, "accuracy": 0.5}})
+    assert parse_preset(content, "my.yaml").longer["net"].epochs == 3
     content["tasks"]["net"]["training"]["epochs"] = 3
-    assert "tasks.net: longer.epochs is 3, no more than the recipe's 3" in refusal(content)
+    assert "longer.net.epochs is 3, no more than the recipe's 3" in refusal(content)
 
 
 @pytest.mark.parametrize("key", ["preset", "scale", "seeds", "datasets", "tasks"])

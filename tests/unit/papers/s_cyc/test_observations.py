@@ -8,11 +8,13 @@ import pytest
 from prunebench.files import write_json
 from prunebench.papers.s_cyc import PAPER
 from prunebench.papers.s_cyc.config import SCycMargins
+from prunebench.papers.s_cyc.measures import activation
+from prunebench.papers.s_cyc.observations import _relu_twin
 from prunebench.suite.cells import label, value
 from prunebench.suite.claim import sample
 from prunebench.suite.ledger import observe
 from prunebench.suite.notes import TIMING_BLOCKS
-from prunebench.suite.preset import parse_preset
+from prunebench.suite.preset import load_preset, parse_preset
 
 CLAIM = {claim.id: claim for claim in PAPER.claims}
 
@@ -194,6 +196,15 @@ def test_slopes_of_spread_leave_out_cycles_that_did_not_train(write_runs):
     assert values_of(observed, "A1", "random_slope") == {"net · random": pytest.approx([0.1] * 3)}
     assert values_of(observed, "A1b", "difference") == {"net-tanh · global_magnitude": pytest.approx([-0.15] * 3)}
     assert values_of(observed, "A1b", "relu_slope") == {"net-tanh · global_magnitude": pytest.approx([-0.2] * 3)}
+
+
+@pytest.mark.parametrize("name", ["laptop", "evening"])
+def test_each_other_activation_of_a_kept_preset_has_its_relu_twin(request, name):
+    preset = load_preset(request.config.rootpath / f"config/{name}.yaml")
+    measured = {task for grid in preset.s_cyc.gradients for task in grid.tasks}
+    others = {task for task in measured if activation(preset, task) != "relu"}
+    assert len(others) == 3
+    assert {_relu_twin(preset, task) for task in others} <= measured
 
 
 def test_the_oracle_s_choices_and_its_differences_equal_the_table(made, observed):
