@@ -1,4 +1,4 @@
-# Thin wrappers; each is also a plain command in README.md.
+# Thin wrappers around prunebench, snakemake and pytest.
 PYTHON ?= python3
 PRESET ?= laptop
 CORES ?= all

@@ -580,8 +580,8 @@ def document(
     root: Annotated[Path, typer.Argument(help="The repository, whose generated documents are written anew.")] = Path(),
 ) -> None:
     """Generate what nobody writes by hand: from the code the configuration's schema and documents, docs/claims.md,
-    docs/tables.md and docs/commands.md; from the kept runs docs/verdicts.md, docs/laptop.md, docs/power.md and README's
-    verdicts."""
+    docs/tables.md and docs/commands.md; from the kept runs docs/verdicts.md, docs/papers.md, docs/laptop.md,
+    docs/evening.md, docs/power.md and README's verdicts."""
     from prunebench.files import write_text
     from prunebench.suite.document import documents
 

@@ -68,13 +68,13 @@ def power_of(finding: Finding) -> str:
 
 
 def networks(finding: Finding) -> list[str]:
-    """What the networks that a claim is about reach without pruning: `resnet8 76.1 % (80.2 % after 32 epochs)`."""
+    """What a claim's networks reach without pruning, such as `resnet8 76.1 % (80.2 % after 32 epochs, cosine)`."""
     return [f"{network.task} {_share(network.accuracy)}{_longer(network)}" for network in finding.networks]
 
 
 def _longer(network: Network) -> str:
     longer = network.longer
-    return f" ({_share(longer.accuracy)} after {longer.epochs} epochs)" if longer else ""
+    return f" ({_share(longer.accuracy)} after {longer.epochs} epochs, {longer.schedule})" if longer else ""
 
 
 def _share(accuracy: float | None) -> str:

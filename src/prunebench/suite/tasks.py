@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from prunebench.data.sources import SOURCES, Source
-from prunebench.parsing import Name, Strict, distinct, registered
+from prunebench.parsing import Label, Name, Strict, distinct, registered
 from prunebench.runs.numerics import Numerics
 from prunebench.runs.spec import Augmentation, NetworkConfig, PolicyConfig, ProfileConfig, UpdateConfig
 from prunebench.runs.updates import Sgd, Update
@@ -79,6 +79,8 @@ class Longer(Strict):
 
     epochs: int = Field(ge=2, le=100_000)
     """Epochs of those runs; more than the recipe's."""
+    schedule: Label
+    """Their LR schedule in a word; it need not be that of the runs here."""
     accuracy: float = Field(ge=0, le=1)
     """Their mean test accuracy in [0, 1]."""
 

@@ -150,6 +150,7 @@ def test_what_a_preset_says_of_longer_training_is_what_the_kept_runs_reached():
     assert {*evening.longer} == {*evening.tasks} == {name for name in runs.index if f"{name}-x4" in runs}
     for name, stated in evening.longer.items():
         epochs = longer.tasks[f"{name}-x4"].training.epochs
+        assert stated.schedule in longer.schedules
         assert stated.epochs == epochs == 4 * evening.tasks[name].training.epochs
         assert stated.accuracy == pytest.approx(runs[f"{name}-x4"], abs=5e-4)
 

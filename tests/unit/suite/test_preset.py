@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 KEPT = sorted((ROOT / "config").glob("*.yaml"))
 SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))  # without shared aliases
 
+LONGER = {"epochs": 3, "schedule": "cosine", "accuracy": 0.5}
 NET, TRAINING, OURS = ("tasks", "net"), ("tasks", "net", "training"), ("schedules", "ours")
 
 
@@ -178,9 +179,24 @@ def test_an_override_of_one_place_of_a_yaml_alias_leaves_the_others(only_toys, t
         ((*TRAINING, "momentun"), 1, ["'tasks.net.training.momentun'", "mean 'momentum'?"]),
         ((*OURS, "policy", "betta"), 3, ["schedules.ours.policy", "unknown key 'betta'", "allowed: kind, max_lr"]),
         ((*OURS, "profile", "period"), 3, ["schedules.ours.profile", "period'", "mean 'periods'?"]),
-        (("longer",), {"net": {"epochs": 1, "accuracy": 0.5}}, ["'longer.net.epochs'", "greater than or equal to 2"]),
-        (("longer",), {"net": {"epochs": 9, "accuracy": 86}}, ["'longer.net.accuracy'", "less than or equal to 1"]),
-        (("longer",), {"nett": {"epochs": 9, "accuracy": 0.5}}, ["longer names 'nett'", "mean 'net'?"]),
+        (
+            ("longer",),
+            {"net": {"epochs": 1, "schedule": "cosine", "accuracy": 0.5}},
+            ["'longer.net.epochs'", "greater than or equal to 2"],
+        ),
+        (
+            ("longer",),
+            {"net": {"epochs": 9, "schedule": "cosine", "accuracy": 86}},
+            ["'longer.net.accuracy'", "less than or equal to 1"],
+        ),
+        (
+            ("longer",),
+            {"nett": {"epochs": 9, "schedule": "cosine", "accuracy": 0.5}},
+            ["longer names 'nett'", "mean 'net'?"],
+        ),
+        (("longer",), {"net": LONGER | {"epochs": 1}}, ["'longer.net.epochs'", "greater than or equal to 2"]),
+        (("longer",), {"net": LONGER | {"accuracy": 86}}, ["'longer.net.accuracy'", "less than or equal to 1"]),
+        (("longer",), {"nett": LONGER}, ["longer names 'nett'", "mean 'net'?"]),
         (("toy", "taks"), [], ["'toy.taks'", "mean 'tasks'?"]),
         (("claims",), {"toy": {"t1_gian": 1}}, ["'claims.toy.t1_gian'", "mean 't1_gain'?"]),
         (("claims",), {"toy": {"t1_gain": 2}}, ["'claims.toy.t1_gain'", "less than or equal to 1"]),
@@ -236,7 +252,7 @@ def test_a_bad_value_is_one_line_that_names_file_key_and_what_is_allowed(changed
 
 
 def test_longer_training_is_longer_than_the_recipe(changed, refusal):
-    content = changed("longer", to={"net": {"epochs": 3, "accuracy": 0.5}})
+    content = changed("longer", to={"net": LONGER})
     assert parse_preset(content, "my.yaml").longer["net"].epochs == 3
     content["tasks"]["net"]["training"]["epochs"] = 3
     assert "longer.net.epochs is 3, no more than the recipe's 3" in refusal(content)

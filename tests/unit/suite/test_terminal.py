@@ -61,10 +61,12 @@ def test_how_sure_a_verdict_is_stands_beside_it(toy_preset, observations):
 
 
 def test_a_network_s_accuracy_stands_beside_what_longer_training_reaches(toy_preset, changed, observations):
-    preset = parse_preset(changed("longer", to={"net": {"epochs": 48, "accuracy": 0.8025}}), "tiny")
+    preset = parse_preset(
+        changed("longer", to={"net": {"epochs": 48, "schedule": "cosine", "accuracy": 0.8025}}), "tiny"
+    )
     network = Network(task="net", accuracy=0.7614, n=3)
     ledger = judge(preset, Seen(observations({"a": [0.011, 0.02, 0.03]}), networks={"toy": [network]}))
-    assert "Without pruning: net 76.1 % (80.2 % after 48 epochs)." in " ".join(printed(ledger, 400).split())
+    assert "Without pruning: net 76.1 % (80.2 % after 48 epochs, cosine)." in " ".join(printed(ledger, 400).split())
 
 
 @pytest.mark.parametrize(
