@@ -115,7 +115,7 @@ def test_the_page_opens_with_the_answer_for_each_paper(folder, ledger):
     assert "two hold here" in answer
     assert "one does not" in answer
     assert "decide the same in 70 % to > 99 % of cases" in answer
-    assert "scaled-down: toys, 3 seeds." in answer
+    assert "all with 3 seeds at the scale “scaled-down: toys”." in answer
 
 
 def test_no_name_of_a_quantity_is_shown(folder, ledger):
