@@ -77,7 +77,7 @@ OTHERS = """\
 ## With other seeds
 
 {studies} ran again with {seeds} other seeds. **{same} of {n} verdicts are the same**;
-{forecast} was the forecast (the mean of what stands in brackets), and {opposite}. The repeat's files are in
+{forecast} was the forecast (the mean of the first run's brackets), and {opposite}. The repeat's files are in
 [results/reference/{again}](../results/reference/{again}).
 """
 
