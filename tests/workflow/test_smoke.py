@@ -105,6 +105,15 @@ def test_a_finished_run_is_compared_with_itself_and_calibrated_by_hand(smoke, ro
         assert {row["claim"] for row in rows_of(tmp_path / f"{name}.csv")} >= {"A3", "B4", "C8"}
 
 
+def test_the_runs_of_one_study_are_listed_by_hand(smoke, rows_of, tmp_path):
+    words = ["tabulate-runs", "--plan", "results/smoke/plan.json", "--study", "dense", "--out", tmp_path / "dense.csv"]
+    done = subprocess.run([PRUNEBENCH, *words], capture_output=True, text=True, cwd=smoke, timeout=120)
+    assert done.returncode == 0, done.stderr
+    listed = rows_of(tmp_path / "dense.csv")
+    assert listed
+    assert listed == [row for row in rows_of(smoke / "results/smoke/runs.csv") if row["study"] == "dense"]
+
+
 def test_a_finished_run_is_judged_again_without_its_runs(smoke, tmp_path):
     names = ("claims.json", "claims.csv", "observations.csv")
     for name in names:

@@ -30,7 +30,7 @@ from prunebench.suite.claim import (
 from prunebench.suite.numbers import FROM_ZERO
 from prunebench.suite.plan import make_plan
 from prunebench.suite.preset import Preset
-from prunebench.suite.record import Finding, Ledger, Network, read_ledger
+from prunebench.suite.record import Finding, Ledger, Longer, Network, read_ledger
 from prunebench.suite.stability import stability
 from prunebench.suite.study import Study, complete
 
@@ -169,7 +169,8 @@ def _networks_of(claim: Claim, preset: Preset, seen: Seen, observed: Sample) -> 
     values = (value for cells in observed.cells.values() for cell in cells for _, value in cell)
     named = {name for value in values if isinstance(value, str) for name in value.split(" + ")}
     networks = [network for network in seen.networks.get(claim.paper, ()) if network.task in named]
-    return [network.model_copy(update={"longer": preset.longer.get(network.task)}) for network in networks]
+    longer = {name: Longer(**stated.model_dump()) for name, stated in preset.longer.items()}
+    return [network.model_copy(update={"longer": longer.get(network.task)}) for network in networks]
 
 
 def _decide(

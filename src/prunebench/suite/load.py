@@ -126,7 +126,7 @@ class Results(Mapping[str, pd.DataFrame]):
                     rows = read_table(folder / f"{table}.csv")
                     measured |= dict.fromkeys(rows.columns)
                     frame = _plainly(job_rows(job, rows).drop(columns=_LASTS, errors="ignore"), {*rows.columns})
-                    frame.insert(0, "study", stage.folder.partition("/")[0])
+                    frame.insert(0, "study", stage.study)
                     frames.append(frame.assign(folder=job.folder))
         frame = stacked(frames) if frames else pd.DataFrame()
         values = [name for name in measured if name in frame and name not in _PLACES]

@@ -142,6 +142,11 @@ class Stage:
                 raise ValueError(f"stage {self.name}: {job.folder} leaves other files than {self.jobs[0].folder}")
 
     @property
+    def study(self) -> str:
+        """The paper's key, or `dense` for the networks that all studies share."""
+        return self.folder.partition("/")[0]
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files that each job leaves."""
         return self.jobs[0].files

@@ -11,11 +11,11 @@ from pydantic import ConfigDict, computed_field, field_validator
 
 from prunebench.errors import InputError
 from prunebench.parsing import Strict, parse
+from prunebench.suite import tasks
 from prunebench.suite.cells import Value
 from prunebench.suite.claim import FIRM, TOO_FEW, Verdict
 from prunebench.suite.inputs import read_json
 from prunebench.suite.places import results_folder
-from prunebench.suite.tasks import Longer
 
 Number = float | None
 """A raw number, such as a share or the logarithm of a ratio; None where it could not be computed."""
@@ -103,6 +103,12 @@ class Conditions(_Record):
     refuted: dict[str, bool] = {}
 
 
+class Longer(tasks.Longer):
+    """What a task's network reaches when it trains longer, as the preset states it."""
+
+    model_config = _Record.model_config
+
+
 class Network(_Record):
     """What a task's network reaches without pruning: its mean test accuracy, under its best recipe by validation."""
 
@@ -111,7 +117,6 @@ class Network(_Record):
     n: int
     """Seeds."""
     longer: Longer | None = None
-    """What it reaches when it trains longer, as the preset states it."""
 
 
 class Finding(_Record):

@@ -33,16 +33,12 @@ def write_runs(preset: Preset, runs: Path, out: Path, study: str | None = None) 
     starts from has a line of its own. Raises InputError for a table or provenance that is missing or unreadable, and
     for a study that trains nothing here.
     """
-    stages = [stage for stage in make_plan(preset).stages.values() if study in (None, _study(stage))]
+    stages = [stage for stage in make_plan(preset).stages.values() if study in (None, stage.study)]
     rows = [_row(stage, job, runs / job.folder) for stage in stages for job in stage.jobs if isinstance(job, RunSpec)]
-    if not rows:
+    if study and not rows:
         raise InputError(f"{preset.preset} trains nothing in a study '{study}'")
     # Provenance of another version may know other keys: the union, in the order in which they come.
     write_csv(out, rows, list(dict.fromkeys(key for row in rows for key in row)))
-
-
-def _study(stage: Stage) -> str:
-    return stage.folder.partition("/")[0]
 
 
 def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
@@ -52,7 +48,7 @@ def _row(stage: Stage, job: RunSpec, folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / 'phases.csv'} has no rows")
     end = _end(job, phases)
     return {
-        "study": _study(stage),
+        "study": stage.study,
         "task": job.task,
         "part": stage.folder.partition("/")[2],
         **{name: axes.get(name, "") for name in AXES},

@@ -179,21 +179,6 @@ def test_an_override_of_one_place_of_a_yaml_alias_leaves_the_others(only_toys, t
         ((*TRAINING, "momentun"), 1, ["'tasks.net.training.momentun'", "mean 'momentum'?"]),
         ((*OURS, "policy", "betta"), 3, ["schedules.ours.policy", "unknown key 'betta'", "allowed: kind, max_lr"]),
         ((*OURS, "profile", "period"), 3, ["schedules.ours.profile", "period'", "mean 'periods'?"]),
-        (
-            ("longer",),
-            {"net": {"epochs": 1, "schedule": "cosine", "accuracy": 0.5}},
-            ["'longer.net.epochs'", "greater than or equal to 2"],
-        ),
-        (
-            ("longer",),
-            {"net": {"epochs": 9, "schedule": "cosine", "accuracy": 86}},
-            ["'longer.net.accuracy'", "less than or equal to 1"],
-        ),
-        (
-            ("longer",),
-            {"nett": {"epochs": 9, "schedule": "cosine", "accuracy": 0.5}},
-            ["longer names 'nett'", "mean 'net'?"],
-        ),
         (("longer",), {"net": LONGER | {"epochs": 1}}, ["'longer.net.epochs'", "greater than or equal to 2"]),
         (("longer",), {"net": LONGER | {"accuracy": 86}}, ["'longer.net.accuracy'", "less than or equal to 1"]),
         (("longer",), {"nett": LONGER}, ["longer names 'nett'", "mean 'net'?"]),

@@ -90,6 +90,16 @@ def test_a_file_that_was_written_before_cells_had_axes_is_read(request, tmp_path
     assert all(finding.shown == finding.verdict and not finding.networks for finding in ledger.findings)
 
 
+def test_keys_of_a_later_version_are_passed_over_in_what_longer_training_reaches(request, reread):
+    content = json.loads((request.config.rootpath / "results/reference/evening/claims.json").read_text())
+    known = reread(content)
+    stated = [network["longer"] for finding in content["findings"] for network in finding["networks"]]
+    assert len(stated) > 20
+    for longer in stated:
+        longer["later"] = 1
+    assert reread(content) == known
+
+
 def test_keys_of_a_later_version_are_passed_over(reread):
     assert reread({"preset": "p", "scale": "s", "seeds": [], "findings": [], "new": 1}).missing == []
 

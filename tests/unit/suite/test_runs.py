@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -59,6 +60,12 @@ def test_one_study_is_listed_without_the_others_runs(preset, runs):
     with pytest.raises(InputError, match="tiny trains nothing in a study 'dence'"):
         write_runs(preset, runs, runs / "none.csv", study="dence")
     assert not (runs / "none.csv").exists()
+
+
+def test_a_preset_that_trains_nothing_has_an_empty_table(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr("prunebench.suite.runs.make_plan", lambda preset: SimpleNamespace(stages={}))
+    write_runs(preset, tmp_path, tmp_path / "runs.csv")
+    assert (tmp_path / "runs.csv").read_text().strip() == ""
 
 
 @pytest.mark.parametrize(
