@@ -123,10 +123,8 @@ def plane(drawn: Drawn) -> Figure:
     hidden |= len(shown) > _PANELS
     shown = shown[:_PANELS]
     fig = style.new_figure(3.6)
-    row = fig.subplots(1, max(2, len(shown)), squeeze=False)[0]
-    for unused in row[len(shown) :]:
-        unused.set_axis_off()
-    for ax, (title, pair, part) in zip(row, shown, strict=False):
+    row = fig.subplots(1, len(shown), squeeze=False)[0]
+    for ax, (title, pair, part) in zip(row, shown, strict=True):
         ax.set_title(wrapped(f"{title}\n{' and '.join(_ends(pair))}", WIDTH / len(row) - 0.4), loc="left")
         _plane_panel(ax, part[part["kind"] == "grid"])
         _marks(ax, part[part["kind"] == "point"], [_SHORT.get(name, method_label(name)) for name in pair.split(":")])

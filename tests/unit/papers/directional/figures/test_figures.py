@@ -268,6 +268,15 @@ def test_a_plane_of_scattered_points_is_drawn_too(frames) -> None:
         assert all(len(ax.collections) == 1 for ax in figure.axes if ax.lines)
 
 
+def test_one_plane_has_the_figure_to_itself(frames) -> None:
+    frame = frames["directional_planes"]
+    one = frame[(frame["task"] == frame["task"].iloc[0]) & (frame["pair"] == "grda:sgd")]
+    figure = make(minima.plane, frames, planes=one)
+    [panel] = [ax for ax in figure.axes if ax.get_subplotspec() and ax.lines]
+    assert panel.get_subplotspec().get_gridspec().ncols == 1
+    assert all(ax.axison for ax in figure.axes)
+
+
 def test_chance_is_a_line_at_one(frames) -> None:
     panel = next(ax for ax in make(minima.curvature, frames).axes if "over chance" in ax.get_ylabel())
     assert panel.get_yscale() == "log"
